@@ -1,0 +1,1 @@
+"""The project's model of the world: arrays in, arrays out; no files, no prints."""

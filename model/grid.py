@@ -1,0 +1,117 @@
+"""Where a number is: a regular north-up grid of cells, its refinement, its windows and its true cell areas."""
+
+from dataclasses import dataclass, replace
+from math import isfinite
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Cells in rows from north to south, columns from west to east.
+
+    Attributes:
+      rows, cols: number of cells.
+      left, top: CRS coordinates of the outer corner of the first cell.
+      dx, dy: cell width and height, both positive, in CRS units.
+      crs: coordinate reference system as WKT.
+      ellipsoid: (semi-major axis [m], flattening) when the CRS is geographic in degrees, else None.
+      metre: metres per CRS unit when the CRS is projected.
+    Raises: ValueError at birth when the numbers describe no grid.
+    """
+
+    rows: int
+    cols: int
+    left: float
+    top: float
+    dx: float
+    dy: float
+    crs: str
+    ellipsoid: tuple[float, float] | None = None
+    metre: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.rows < 1 or self.cols < 1:
+            raise ValueError(f"a grid needs at least one cell, not {self.rows} x {self.cols}")
+        if not all(map(isfinite, (self.left, self.top, self.dx, self.dy))):
+            raise ValueError("grid coordinates must be finite")
+        if self.dx <= 0 or self.dy <= 0:
+            raise ValueError(f"cells need a positive size, not {self.dx} x {self.dy}")
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.rows, self.cols
+
+    @property
+    def right(self) -> float:
+        return self.left + self.cols * self.dx
+
+    @property
+    def bottom(self) -> float:
+        return self.top - self.rows * self.dy
+
+    @property
+    def bounds(self) -> tuple[float, float, float, float]:
+        """(left, bottom, right, top) in CRS units."""
+        return self.left, self.bottom, self.right, self.top
+
+    @property
+    def transform(self) -> tuple[float, float, float, float, float, float]:
+        """rasterio's order: (dx, 0, left, 0, -dy, top)."""
+        return self.dx, 0.0, self.left, 0.0, -self.dy, self.top
+
+    @property
+    def x(self) -> NDArray[np.float64]:
+        """Column centres, west to east."""
+        return self.left + (np.arange(self.cols) + 0.5) * self.dx
+
+    @property
+    def y(self) -> NDArray[np.float64]:
+        """Row centres, north to south."""
+        return self.top - (np.arange(self.rows) + 0.5) * self.dy
+
+    def refine(self, factor: int) -> "Grid":
+        """The same ground in factor x factor smaller cells; blocks nest by construction."""
+        if factor < 1:
+            raise ValueError(f"factor must be at least 1, not {factor}")
+        return replace(
+            self, rows=self.rows * factor, cols=self.cols * factor, dx=self.dx / factor, dy=self.dy / factor
+        )
+
+    def window(self, row: int, col: int, rows: int, cols: int) -> "Grid":
+        """The part that starts at (row, col); may reach beyond the grid."""
+        return replace(
+            self, rows=rows, cols=cols, left=self.left + col * self.dx, top=self.top - row * self.dy
+        )
+
+    def offset(self, other: "Grid") -> tuple[float, float]:
+        """How far other's corner lies from this grid's lines, as a share of this grid's cells in (-0.5, 0.5]."""
+        across = (other.left - self.left) / self.dx
+        down = (self.top - other.top) / self.dy
+        return across - np.ceil(across - 0.5), down - np.ceil(down - 0.5)
+
+    def cell_areas(self) -> NDArray[np.float64]:
+        """True cell area of each row [m2], shape (rows, 1).
+
+        On an ellipsoid a cell between two parallels covers R^2 dlon (sin b_north - sin b_south) with
+        b the authalic latitude and R the authalic radius (Snyder 1987, eqs. 3-11 to 3-13). Projected
+        grids return their plane area; for equal-area projections that is the true one.
+        """
+        if self.ellipsoid is None:
+            return np.full((self.rows, 1), self.dx * self.dy * self.metre**2)
+        semi_major, flattening = self.ellipsoid
+        edges = np.clip(self.top - np.arange(self.rows + 1) * self.dy, -90.0, 90.0)
+        bands = _authalic_q(np.sin(np.radians(edges)), flattening)
+        area = semi_major**2 / 2.0 * np.radians(self.dx) * (bands[:-1] - bands[1:])
+        return area[:, None]
+
+
+def _authalic_q(sine: NDArray[np.float64], flattening: float) -> NDArray[np.float64]:
+    """Snyder (3-12): q of a latitude given by its sine; a^2 q / 2 is the area per radian from the equator."""
+    squared = flattening * (2.0 - flattening)
+    if squared == 0.0:
+        return 2.0 * sine
+    e = np.sqrt(squared)
+    return (1.0 - squared) * (sine / (1.0 - squared * sine**2) + np.arctanh(e * sine) / e)

@@ -1,0 +1,37 @@
+"""The chain as a table: what each stage needs and gives. Read this first, then pipeline/run.py."""
+
+from dataclasses import dataclass
+from importlib import import_module
+from types import ModuleType
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One row: the body lives in stages/<name>.py and offers Config, VERSION and run.
+
+    Attributes:
+      needs: artifacts it reads; the names of run's keyword arguments.
+      gives: the artifact it makes.
+      volatile: published files left out of the stamp, because they carry times.
+    """
+
+    name: str
+    needs: tuple[str, ...]
+    gives: str
+    volatile: tuple[str, ...] = ()
+
+    def body(self) -> ModuleType:
+        """Imports the body: Config, VERSION, run(config, *, <needs>, out); may offer sources(config)."""
+        return import_module(f"stages.{self.name}")
+
+
+STAGES = (
+    Stage("ingest", needs=(), gives="cube"),
+    Stage("tile", needs=("cube",), gives="tiles"),
+    Stage("train", needs=("cube", "tiles"), gives="checkpoint"),
+    Stage("infer", needs=("cube", "checkpoint"), gives="field"),
+    Stage("mosaic", needs=("cube", "field"), gives="maps", volatile=("report.html",)),
+)
+
+# Not a link of the chain: it alone may open the truth, and it reads finished maps.
+EVALUATE = Stage("evaluate", needs=("cube", "maps"), gives="scores")

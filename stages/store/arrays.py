@@ -1,0 +1,173 @@
+"""The one door to Zarr: groups laid out from metadata first, filled region by region, CF attributes, CRS intact."""
+
+import warnings
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+from pyproj import CRS
+from zarr.codecs import ZstdCodec
+
+from model.fault import ArtifactFault
+from model.grid import Grid
+
+MAPPING = "spatial_ref"
+CHUNK = 240  # fine cells; two tiles of 120 a side, so that random windows touch few chunks
+
+
+def create_group(path: Path, attributes: Mapping[str, Any]) -> zarr.Group:
+    """Starts an empty store, or the same one again: metadata is rewritten, chunks are kept."""
+    # xarray reads the grid mapping as a coordinate, where rioxarray looks for it, because `coordinates` names it.
+    facts = {"Conventions": "CF-1.11", "coordinates": MAPPING, **attributes}
+    return zarr.create_group(store=str(path), zarr_format=3, attributes=facts, overwrite=False)
+
+
+def open_group(path: Path, stage: str, *, mode: str = "r") -> zarr.Group:
+    """Opens a published or partial store.
+
+    Raises: ArtifactFault (exit 4) when it is missing or not a store.
+    """
+    try:
+        group = zarr.open_group(store=str(path), mode=mode, zarr_format=3, use_consolidated=False)
+    except (FileNotFoundError, ValueError, KeyError) as error:
+        raise ArtifactFault(
+            path.name, f"no readable Zarr store ({type(error).__name__})", "a whole store", f"pipeline run {stage} --force"
+        ) from error
+    return group
+
+
+def layout(
+    group: zarr.Group,
+    name: str,
+    shape: tuple[int, ...],
+    dims: tuple[str, ...],
+    dtype: Any,
+    attributes: Mapping[str, Any],
+    *,
+    chunks: tuple[int, ...] | None = None,
+    fill: Any = None,
+) -> zarr.Array:
+    """Declares one array; nothing of its size is allocated.
+
+    Checksums make a flipped byte an error; empty chunks are written so that a missing one can be told.
+    """
+    dtype = np.dtype(dtype) if not isinstance(dtype, np.dtypes.StringDType) else dtype
+    if fill is None:
+        fill = "" if isinstance(dtype, np.dtypes.StringDType) else np.zeros((), dtype)[()]
+    return group.create_array(
+        name,
+        shape=shape,
+        chunks=shape if chunks is None else chunks,
+        dtype=dtype,
+        fill_value=fill,
+        compressors=None if shape == () else [ZstdCodec(level=1, checksum=True)],
+        dimension_names=dims,
+        attributes=dict(attributes),
+        config={"write_empty_chunks": True},
+    )
+
+
+def put(group: zarr.Group, name: str, values: NDArray, dims: tuple[str, ...], attributes: Mapping[str, Any]) -> None:
+    """Writes a small whole array: a coordinate, totals, a mask."""
+    dtype = values.dtype
+    array = layout(group, name, values.shape, dims, dtype, attributes, fill=np.nan if dtype.kind == "f" else None)
+    array[...] = values
+
+
+def put_names(group: zarr.Group, name: str, names: Iterable[str]) -> None:
+    """Writes a coordinate of words."""
+    words = np.array(list(names), dtype=np.dtypes.StringDType())
+    layout(group, name, words.shape, (name,), words.dtype, {"long_name": name})[...] = words
+
+
+def put_grid(group: zarr.Group, grid: Grid, *, suffix: str = "") -> None:
+    """Writes x and y of a grid, and the grid mapping that both grids of a store share.
+
+    Why the geotransform is an attribute of the group: on the grid mapping, readers would take the fine one
+    for arrays on the coarse grid; from the coordinates alone it would come back with rounding.
+    """
+    crs = CRS.from_wkt(grid.crs)
+    if MAPPING not in group:
+        facts = {key: value for key, value in crs.to_cf().items() if value is not None}
+        layout(group, MAPPING, (), (), "int32", facts)[...] = 0
+    group.attrs["geotransform" + suffix] = [grid.left, grid.dx, 0.0, grid.top, 0.0, -grid.dy]
+    for axis, centres in (("x", grid.x), ("y", grid.y)):
+        put(group, axis + suffix, centres, (axis + suffix,), _axis_attributes(crs, axis))
+
+
+def _axis_attributes(crs: CRS, axis: str) -> dict[str, str]:
+    wanted = "X" if axis == "x" else "Y"
+    for entry in crs.cs_to_cf():
+        if entry.get("axis") == wanted:
+            return {key: str(value) for key, value in entry.items()}
+    return {"axis": wanted, "units": "1"}
+
+
+def read_grid(group: zarr.Group, *, suffix: str = "") -> Grid:
+    """The grid that put_grid wrote."""
+    left, dx, _, top, _, minus_dy = map(float, group.attrs["geotransform" + suffix])
+    rows, cols = group["y" + suffix].shape[0], group["x" + suffix].shape[0]
+    return make_grid(rows, cols, left, top, dx, -minus_dy, CRS.from_wkt(str(group[MAPPING].attrs["crs_wkt"])))
+
+
+def make_grid(rows: int, cols: int, left: float, top: float, dx: float, dy: float, crs: CRS) -> Grid:
+    """A grid that knows its ellipsoid when its CRS is geographic, its metres when it is projected."""
+    ellipsoid, metre = None, 1.0
+    if crs.is_geographic and crs.ellipsoid is not None:
+        inverse = crs.ellipsoid.inverse_flattening
+        ellipsoid = (crs.ellipsoid.semi_major_metre, 1.0 / inverse if inverse else 0.0)
+    elif crs.axis_info:
+        metre = crs.axis_info[0].unit_conversion_factor
+    return Grid(rows, cols, left, top, dx, dy, crs.to_wkt(), ellipsoid, metre)
+
+
+def put_years(group: zarr.Group, years: Iterable[int]) -> None:
+    """Writes the time axis: 1 January of each year, with bounds to the next."""
+    starts = np.array([_days(year) for year in years], dtype=np.int64)
+    ends = np.array([_days(year + 1) for year in years], dtype=np.int64)
+    attributes = {
+        "standard_name": "time", "axis": "T", "bounds": "time_bounds",
+        "units": "days since 1970-01-01", "calendar": "proleptic_gregorian",
+    }  # fmt: skip
+    put(group, "time", starts, ("time",), attributes)
+    put(group, "time_bounds", np.stack([starts, ends], axis=1), ("time", "bounds"), {})
+
+
+def read_years(group: zarr.Group) -> tuple[int, ...]:
+    """The years that put_years wrote."""
+    days = np.asarray(group["time"][...]).astype("datetime64[D]")
+    return tuple(int(year) for year in days.astype("datetime64[Y]").astype(int) + 1970)
+
+
+def _days(year: int) -> int:
+    return int(np.datetime64(f"{year:04d}-01-01", "D").astype(int))
+
+
+def seal(path: Path) -> None:
+    """Consolidates the metadata of a finished store, so that plain xarray opens it in one read."""
+    with warnings.catch_warnings():
+        # Consolidated metadata is not yet in the Zarr 3 text; readers that do not know it ignore it.
+        warnings.simplefilter("ignore")
+        zarr.consolidate_metadata(str(path), zarr_format=3)
+
+
+def sweep(path: Path) -> None:
+    """Removes what a killed writer left half done: its own temporary files."""
+    for leftover in path.rglob("*.partial"):
+        leftover.unlink()
+
+
+def read_region(array: zarr.Array, region: tuple[Any, ...], stage: str) -> NDArray:
+    """Reads one region; damage is told by its name.
+
+    Raises: ArtifactFault (exit 4) naming the array when a chunk is damaged.
+    """
+    try:
+        return np.asarray(array[region])
+    except (RuntimeError, ValueError, OSError) as error:
+        raise ArtifactFault(
+            array.path, f"a chunk near {region} is damaged ({error})", "chunks as they were written", f"pipeline run {stage} --force"
+        ) from error

@@ -1,0 +1,127 @@
+"""The cube: every layer and total of a run on one pair of grids, self-describing, read window by window."""
+
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+
+from model.grid import Grid
+from model.sample import Layer
+from stages.store import arrays
+
+STORE = "cube.zarr"
+
+
+class Cube:
+    """A cube opened for reading; every fact a later stage needs is read here and nowhere else."""
+
+    def __init__(self, group: zarr.Group) -> None:
+        self._group = group
+        attributes = dict(group.attrs)
+        self.name = str(attributes["variable"])
+        self.long_name = str(attributes["long_name"])
+        self.unit = str(attributes["unit"])
+        self.quantity = str(attributes["quantity"])
+        self.factor = int(attributes["factor"])  # fine cells along a coarse cell
+        self.attribution = str(attributes["attribution"])
+        self.facts: list[dict[str, Any]] = list(attributes["layers"])
+        self.total_facts: list[dict[str, Any]] = list(attributes["totals"])
+        self.layers = tuple(Layer(fact["name"], fact["kind"], fact["blocky"]) for fact in self.facts)
+        self.sectors = tuple(str(word) for word in np.asarray(group["sector"][...]))
+        self.years = arrays.read_years(group)
+
+    @classmethod
+    def open(cls, folder: Path) -> "Cube":
+        """Opens the artifact folder.
+
+        Raises: ArtifactFault (exit 4).
+        """
+        return cls(arrays.open_group(folder / STORE, "ingest"))
+
+    @cached_property
+    def fine(self) -> Grid:
+        return arrays.read_grid(self._group)
+
+    @cached_property
+    def coarse(self) -> Grid:
+        return arrays.read_grid(self._group, suffix="_coarse")
+
+    def totals(self) -> NDArray[np.float64]:
+        """(sectors, time, h, w) mass per coarse cell; 0 where it is not known."""
+        return np.nan_to_num(self._read(self.name, ...), nan=0.0)
+
+    def known(self) -> NDArray[np.bool_]:
+        """(sectors, time, h, w) True = the total is known."""
+        return np.isfinite(self._read(self.name, ...))
+
+    def valid(self, row: int, col: int, rows: int, cols: int) -> NDArray[np.bool_]:
+        """(rows, cols) True = the fine cell may receive mass."""
+        return self._read("valid", (slice(row, row + rows), slice(col, col + cols))).astype(bool)
+
+    def covariates(self, row: int, col: int, rows: int, cols: int) -> NDArray[np.float32]:
+        """(layers, time, rows, cols); 0 where a layer has no value, `valid` tells where. Static layers repeat."""
+        window = (slice(row, row + rows), slice(col, col + cols))
+        out = np.empty((len(self.layers), len(self.years), rows, cols), np.float32)
+        for index, layer in enumerate(self.layers):
+            stored = self._group[layer.name]
+            region = window if stored.ndim == 2 else (slice(None), *window)
+            out[index] = arrays.read_region(stored, region, "ingest")
+        return np.nan_to_num(out, copy=False, nan=0.0)
+
+    def _read(self, name: str, region: Any) -> NDArray:
+        return arrays.read_region(self._group[name], region, "ingest")
+
+
+def lay_out(path: Path, coarse: Grid, factor: int, facts: Mapping[str, Any], sectors: tuple[str, ...], years: tuple[int, ...]) -> zarr.Group:
+    """Declares a cube from metadata: coordinates, totals, validity and one array per layer.
+
+    Args:
+      facts: variable, long_name, unit, quantity, cell_methods, attribution, layers and totals as Cube reads them.
+    """
+    fine = coarse.refine(factor)
+    group = arrays.create_group(path, {"factor": factor, **facts})
+    arrays.put_names(group, "sector", sectors)
+    arrays.put_years(group, years)
+    arrays.put_grid(group, fine)
+    arrays.put_grid(group, coarse, suffix="_coarse")
+    arrays.layout(
+        group, facts["variable"], (len(sectors), len(years), *coarse.shape), ("sector", "time", "y_coarse", "x_coarse"), "float64",
+        {
+            "long_name": facts["long_name"], "units": facts["unit"], "grid_mapping": arrays.MAPPING,
+            "cell_methods": facts["cell_methods"] + " time: sum",
+        },
+        fill=np.nan,
+    )  # fmt: skip
+    square = (min(arrays.CHUNK, fine.rows), min(arrays.CHUNK, fine.cols))
+    arrays.layout(
+        group, "valid", fine.shape, ("y", "x"), "uint8",
+        {"long_name": "fine cell may receive mass", "flag_values": [0, 1], "flag_meanings": "no yes", "grid_mapping": arrays.MAPPING},
+        chunks=square,
+    )  # fmt: skip
+    for layer in facts["layers"]:
+        _lay_out_layer(group, layer, fine, len(years), square)
+    return group
+
+
+def _lay_out_layer(
+    group: zarr.Group, layer: Mapping[str, Any], fine: Grid, years: int, square: tuple[int, int]
+) -> None:
+    static = layer["static"]
+    attributes = {
+        "long_name": layer["long_name"], "units": layer["unit"], "grid_mapping": arrays.MAPPING,
+        "cell_methods": "area: sum" if layer["kind"] == "total" else "area: mean",
+    }  # fmt: skip
+    arrays.layout(
+        group,
+        layer["name"],
+        fine.shape if static else (years, *fine.shape),
+        ("y", "x") if static else ("time", "y", "x"),
+        "float32",
+        attributes,
+        chunks=square if static else (years, *square),
+        fill=np.nan,
+    )

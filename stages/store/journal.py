@@ -1,0 +1,37 @@
+"""What a partial artifact already holds, written down line by line so that a killed stage can go on."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+FOLDER = ".progress"
+
+
+class Journal:
+    """Finished pieces of work by key, in the order they were finished; a torn last line is not believed."""
+
+    def __init__(self, out: Path, name: str) -> None:
+        folder = out / FOLDER
+        folder.mkdir(parents=True, exist_ok=True)
+        self._path = folder / f"{name}.jsonl"
+        self.done: dict[str, Any] = {}
+        kept = 0
+        if self._path.exists():
+            for line in self._path.read_bytes().splitlines(keepends=True):
+                if not line.endswith(b"\n"):
+                    break
+                entry = json.loads(line)
+                self.done[entry["key"]] = entry["value"]
+                kept += len(line)
+            os.truncate(self._path, kept)
+        self._stream = self._path.open("ab", buffering=0)
+
+    def add(self, key: str, value: Any = None) -> None:
+        """Notes a finished piece; once this returns it survives a kill."""
+        self._stream.write(json.dumps({"key": key, "value": value}).encode() + b"\n")
+        os.fsync(self._stream.fileno())
+        self.done[key] = value
+
+    def close(self) -> None:
+        self._stream.close()

@@ -1,0 +1,222 @@
+"""What would spoil a total is refused, with where, found, wanted and fix."""
+
+import numpy as np
+import pytest
+from affine import Affine
+
+from model.fault import Fault, Faults
+from stages.ingest import check, run
+
+COARSE = Affine(1000, 0, 4_780_000, 0, -1000, 2_822_000)
+FINE = Affine(100, 0, 4_780_000, 0, -100, 2_822_000)
+
+
+def told(config, tmp_path=None):
+    """All faults of a pass, as one text; every one carries four parts and exit code 3."""
+    with pytest.raises((Fault, Faults)) as caught:
+        check(config) if tmp_path is None else run(config, out=tmp_path)
+    faults = getattr(caught.value, "faults", [caught.value])
+    assert all(fault.code == 3 and fault.where and fault.found and fault.wanted and fault.fix for fault in faults)
+    return "\n".join(f"{fault.where} | {fault.found} | {fault.wanted} | {fault.fix}" for fault in faults)
+
+
+def test_geo_01_a_file_without_a_reference_system_is_named(land):
+    text = told(land.with_layer(crs=None))
+    assert "layer.tif" in text and "no coordinate system" in text and "crs:" in text
+
+
+def test_geo_01_the_setting_it_names_helps(land, cube):
+    land.with_layer(crs=None)
+    assert cube(land.config(covariates=[land.covariate(path="layer.tif", crs="EPSG:3035")])).fine.shape == (30, 40)
+
+
+def test_geo_02_pixel_numbers_are_never_metres(land):
+    text = told(land.with_layer(transform=None))
+    assert "layer.tif" in text and "no transform" in text
+
+
+@pytest.mark.parametrize("shift", [50.0, 500.0, 30.0])
+def test_geo_09_totals_shifted_by_part_of_a_cell_are_refused(land, shift):
+    moved = Affine(1000, 0, 4_780_000 + shift, 0, -1000, 2_822_000)
+    land.file("census.tif", np.ones((3, 4), np.float32), COARSE)
+    config = land.with_total(transform=moved)
+    census = land.covariate(name="census", path="census.tif", kind="total", unit="persons")
+    text = told(config.model_copy(update={"covariates": (*config.covariates, land.config(covariates=[census]).covariates[0])}))
+    assert f"{shift:g}" in text.replace("-", "") and "cells" in text and "registration" in text
+
+
+def test_geo_09_a_registration_puts_the_file_back(land, cube):
+    moved = Affine(100, 0, 4_780_050, 0, -100, 2_822_000)
+    land.file("layer.tif", land.layer, moved)
+    made = cube(land.config(covariates=[land.covariate(path="layer.tif", registration=[-50, 0])]))
+    assert made.covariates(0, 0, 30, 40)[0, 0] == pytest.approx(land.layer)
+
+
+def test_geo_09_totals_of_two_sectors_need_one_grid(land):
+    land.file("b.tif", land.totals, Affine(1000, 0, 4_780_500, 0, -1000, 2_822_000))
+    text = told(land.config(totals=[land.total(sector="a"), land.total(sector="b", path="b.tif")]))
+    assert "500" in text and "0.5" in text and "totals.tif" in text
+
+
+def test_geo_11_a_cell_that_is_no_whole_number_of_fine_cells_names_the_sizes_that_work(land):
+    text = told(land.config(fine_pixel=90))
+    assert "1000" in text and "90" in text and "90.9091" in text and "83.3333" in text
+
+
+def test_geo_13_a_gap_is_told_with_its_share_and_its_box(land, tmp_path):
+    clipped = land.layer.copy()
+    clipped[:, 28:] = np.nan  # 12 of 40 columns
+    text = told(land.with_layer(clipped), tmp_path)
+    assert "30.0%" in text and "4.7828e+06" in text and "allow_partial" in text
+
+
+def test_geo_13_an_allowed_gap_is_masked_and_counted(land, cube):
+    clipped = land.layer[:, :28]
+    made = cube(land.with_layer(clipped, allow_partial=True))
+    assert not made.valid(0, 28, 30, 12).any() and made.valid(0, 0, 30, 28).all()
+    assert made.facts[0]["masked_cells"] == 360 and made.facts[0]["coverage"] == pytest.approx(0.7)
+
+
+def test_geo_13_ground_without_totals_needs_no_cover(land, cube):
+    totals = land.totals.copy()
+    totals[:, 3] = np.nan
+    land.file("other.tif", totals, COARSE)
+    land.file("layer.tif", land.layer[:, :30])
+    config = land.config(
+        totals=[land.total(path="other.tif", missing="unknown")], covariates=[land.covariate(path="layer.tif")]
+    )
+    assert cube(config).known()[0, 0, :, 3].sum() == 0
+
+
+def test_geo_14_layers_far_apart_show_both_boxes(land):
+    text = told(land.with_layer(transform=Affine(100, 0, 5_280_000, 0, -100, 2_822_000)))
+    assert "5.28e+06" in text and "4.78e+06" in text and "axis order" in text
+
+
+def test_val_01_an_undeclared_sentinel_is_counted(land):
+    spoiled = land.layer.copy()
+    spoiled[0, :6] = -9999
+    text = told(land.with_layer(spoiled))
+    assert "layer.tif, band 1" in text and "6 cells (0.5%)" in text and "nodata: -9999" in text
+
+
+def test_val_01_the_setting_it_names_helps(land, cube):
+    spoiled = land.layer.copy()
+    spoiled[0, :6] = -9999
+    made = cube(land.with_layer(spoiled, nodata=-9999, allow_partial=True))
+    assert made.facts[0]["masked_cells"] == 6 and made.covariates(0, 0, 1, 6).sum() == 0
+
+
+def test_val_03_totals_without_a_value_stop_unless_declared(land, cube):
+    holed = land.totals.copy()
+    holed[0, 0] = np.nan
+    assert "1 of 12" in told(land.with_total(holed)) and "missing: zero" in told(land.with_total(holed))
+    zero, unknown = cube(land.with_total(holed, missing="zero")), cube(land.with_total(holed, missing="unknown"))
+    assert zero.known().all() and zero.totals()[0, 0, 0, 0] == 0
+    assert not unknown.known()[0, 0, 0, 0] and unknown.totals().sum() == pytest.approx(np.nansum(holed))
+
+
+def test_val_03_zeros_tagged_as_nodata_are_not_believed_blindly(land, cube):
+    zeroed = land.totals.copy()
+    zeroed[1, 1] = 0
+    assert "nodata: none" in told(land.with_total(zeroed, nodata_tag=0.0))
+    land.file("other.tif", zeroed, COARSE, nodata=0.0)
+    assert cube(land.config(totals=[land.total(path="other.tif", nodata="none")])).totals()[0, 0, 1, 1] == 0
+
+
+def test_val_04_infinite_values_are_placed(land):
+    endless = land.layer.copy()
+    endless[2, 5], endless[9, 9] = np.inf, -np.inf
+    text = told(land.with_layer(endless))
+    assert "2 infinite" in text and "row 2, column 5" in text
+
+
+def test_val_05_negative_totals_stop_unless_they_are_sinks(land, cube):
+    negative = land.totals.copy()
+    negative[0, :3] = -5.0
+    assert "3 negative" in told(land.with_total(negative)) and "allow_negative" in told(land.with_total(negative))
+    made = cube(land.config(totals=[land.total(path="other.tif")], allow_negative=True))
+    assert made.totals()[0, 0, 0, 0] == -5.0
+
+
+@pytest.mark.parametrize("unit", [None, "tons?"])
+def test_val_08_a_missing_or_unknown_unit_lists_what_is_accepted(land, unit):
+    text = told(land.with_total(unit=unit))
+    assert "other.tif" in text and "MWh" in text and "persons" in text and "unit:" in text
+    assert unit is None or "tons?" in text
+
+
+def test_val_12_a_band_of_nothing_but_nodata_is_named(land):
+    bands = np.stack([land.layer, land.layer, np.full_like(land.layer, -1)])
+    text = told(land.with_layer(bands, profile={"nodata": -1.0}, band=3))
+    assert "layer.tif, band 3" in text and "every cell is nodata" in text
+
+
+@pytest.mark.parametrize(
+    ("content", "looks"),
+    [(b"", "an empty file"), (b"hello", "a text file"), (b"<!DOCTYPE html><html></html>", "a saved web page")],
+)
+def test_dmg_04_a_name_ending_in_tif_proves_nothing(land, content, looks):
+    (land.folder / "roads.tif").write_bytes(content)
+    text = told(land.config())
+    assert "roads.tif" in text and looks in text
+
+
+def test_dmg_05_all_bad_paths_are_told_at_once(land):
+    (land.folder / "folder.tif").mkdir()
+    (land.folder / "link.tif").symlink_to("nowhere.tif")
+    paths = ["absent.tif", "folder.tif", "link.tif"]
+    layers = [land.covariate(name=f"l{number}", path=path) for number, path in enumerate(paths)]
+    text = told(land.config(covariates=layers))
+    assert all(path in text for path in paths)
+    assert "no such file" in text and "a folder" in text and "nowhere.tif" in text
+
+
+@pytest.mark.parametrize("share", [0.9, 0.5, 0.1])
+def test_dmg_01_a_truncated_file_is_told_as_such(land, share):
+    noise = np.random.default_rng(3).random((30, 40)).astype(np.float32)
+    config = land.with_layer(noise, profile={"compress": "deflate", "tiled": False, "blockysize": 4})
+    file = land.folder / "layer.tif"
+    file.write_bytes(file.read_bytes()[: int(file.stat().st_size * share)])
+    assert "layer.tif" in told(config) and "truncated or damaged" in told(config)
+
+
+CANARY = "the canary sings"
+
+
+def test_sec_01_a_virtual_dataset_in_disguise_is_refused(land, tmp_path):
+    (land.folder / "secret.bin").write_bytes((CANARY * 400).encode())
+    (land.folder / "layer.tif").write_text(
+        '<VRTDataset rasterXSize="40" rasterYSize="30"><GeoTransform>4780000,100,0,2822000,0,-100</GeoTransform>'
+        '<SRS>EPSG:3035</SRS><VRTRasterBand dataType="Byte" band="1" subClass="VRTRawRasterBand">'
+        '<SourceFilename relativetoVRT="1">secret.bin</SourceFilename></VRTRasterBand></VRTDataset>'
+    )
+    out = tmp_path / "out"
+    out.mkdir()
+    text = told(land.config(covariates=[land.covariate(path="layer.tif")]), out)
+    assert "virtual dataset" in text and CANARY not in text
+    assert not any(CANARY.encode() in file.read_bytes() for file in out.rglob("*") if file.is_file())
+
+
+def test_sec_05_a_giant_declared_size_is_refused_before_it_is_read(land):
+    import rasterio
+
+    with rasterio.open(
+        land.folder / "giant.tif", "w", driver="GTiff", width=1_000_000, height=1_000_000, count=1, dtype="uint8",
+        sparse_ok=True, tiled=True, blockxsize=16384, blockysize=16384, bigtiff="yes", crs="EPSG:3035", transform=FINE,
+    ):  # fmt: skip
+        pass
+    text = told(land.config(covariates=[land.covariate(path="giant.tif")]))
+    assert "1000000 x 1000000" in text and "at most" in text
+
+
+def test_tim_01_a_layer_without_a_year_of_the_totals_stops_unless_the_nearest_may_serve(land, cube):
+    layers = [land.covariate(year=2018)]
+    assert "year_policy: nearest" in told(land.config(covariates=layers))
+    assert cube(land.config(covariates=layers, year_policy="nearest")).layers[0].name == "roads"
+
+
+def test_several_faults_of_one_pass_are_told_together(land):
+    land.file("layer.tif", np.full((30, 40), np.inf, np.float32))
+    text = told(land.config(totals=[land.total(unit="tons?")], covariates=[land.covariate(path="layer.tif")]))
+    assert "tons?" in text and "infinite" in text

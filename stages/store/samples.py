@@ -1,0 +1,144 @@
+"""The plan of tiles: written once by tile, cut out of the cube tile by tile for training."""
+
+import json
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rasterio
+from affine import Affine
+from numpy.typing import NDArray
+from pyproj import CRS
+
+from model.fault import ArtifactFault
+from model.grid import Grid
+from model.sample import Tile
+from model.windows import Split, Window
+from stages.store.cube import Cube
+
+PLAN = "tiles.json"
+WINDOWS = "windows.geojson"
+SPLIT = "split.tif"
+CACHE_BYTES = 1_000_000_000  # tiles kept in memory once read
+
+
+class Samples:
+    """The tiles of one split, in the order of the plan."""
+
+    def __init__(self, cube: Path, tiles: Path, split: str, years: int) -> None:
+        """Args: cube, tiles: artifact folders; split: train, valid or test; years: length of the time window."""
+        self._cube = Cube.open(cube)
+        plan = read_plan(tiles)
+        code = Split[split.upper()]
+        self.side = int(plan["side"])  # coarse cells
+        self.years = min(years, len(self._cube.years))
+        self.statistics = {key: np.asarray(values, np.float64) for key, values in plan["statistics"]["layers"].items()}
+        with rasterio.open(tiles / SPLIT, driver="GTiff") as data:
+            self.target_map: NDArray[np.bool_] = data.read(1) == code
+        self._totals, self._known = self._cube.totals(), self._cube.known()
+        entries = [entry for entry in plan["windows"] if entry["split"] == split]
+        spans = range(len(self._cube.years) - self.years + 1)
+        self._entries = [(entry, first) for entry in entries for first in spans]
+        self.mass = np.array([entry["mass"] for entry, _ in self._entries], np.float64)
+        self._cache: OrderedDict[int, Tile] = OrderedDict()
+        self._cached = 0
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def name(self, index: int) -> str:
+        """The tile's id in the plan."""
+        return str(self._entries[index][0]["id"])
+
+    def __getitem__(self, index: int) -> Tile:
+        if index in self._cache:
+            self._cache.move_to_end(index)
+            return self._cache[index]
+        entry, first = self._entries[index]
+        target = np.zeros((self.side, self.side), bool)
+        target.flat[entry["target"]] = True
+        tile = cut(self._cube, self._totals, self._known, Window(entry["row"], entry["col"]), self.side, target, first, self.years)
+        self._cache[index] = tile
+        self._cached += tile.covariates.nbytes
+        while self._cached > CACHE_BYTES and len(self._cache) > 1:
+            _, dropped = self._cache.popitem(last=False)
+            self._cached -= dropped.covariates.nbytes
+        return tile
+
+
+def cut(
+    cube: Cube, totals: NDArray[np.float64], known: NDArray[np.bool_], window: Window, side: int,
+    target: NDArray[np.bool_], first: int, years: int,
+) -> Tile:  # fmt: skip
+    """One tile of the cube; what reaches beyond the map is invalid and unknown."""
+    factor = cube.factor
+    rows, cols = min(side, cube.coarse.rows - window.row), min(side, cube.coarse.cols - window.col)
+    span, ground = slice(first, first + years), (slice(window.row, window.row + rows), slice(window.col, window.col + cols))
+    fine = (window.row * factor, window.col * factor, rows * factor, cols * factor)
+    return Tile(
+        _pad(cube.covariates(*fine)[:, span], side * factor),
+        _pad(cube.valid(*fine), side * factor),
+        _pad(totals[:, span, *ground], side),
+        _pad(known[:, span, *ground], side),
+        target,
+        factor,
+        cube.layers,
+    )
+
+
+def _pad(values: NDArray, side: int) -> NDArray:
+    rows, cols = values.shape[-2:]
+    if (rows, cols) == (side, side):
+        return values
+    return np.pad(values, [(0, 0)] * (values.ndim - 2) + [(0, side - rows), (0, side - cols)])
+
+
+def read_plan(tiles: Path) -> dict[str, Any]:
+    """The plan and its statistics.
+
+    Raises: ArtifactFault (exit 4).
+    """
+    try:
+        return dict(json.loads((tiles / PLAN).read_text("utf-8")))
+    except (OSError, ValueError) as error:
+        raise ArtifactFault(f"tiles/{PLAN}", f"not readable ({error})", "the plan of tiles", "pipeline run tile --force") from error
+
+
+def write_plan(out: Path, plan: Mapping[str, Any]) -> None:
+    """Writes tiles.json, one window a line."""
+    windows = ",\n".join("  " + json.dumps(entry) for entry in plan["windows"])
+    head = {key: value for key, value in plan.items() if key != "windows"}
+    text = json.dumps(head, indent=1)[:-2] + ',\n "windows": [\n' + windows + "\n ]\n}\n"
+    (out / PLAN).write_text(text, "utf-8")
+
+
+def write_split(path: Path, split: NDArray[np.uint8], coarse: Grid) -> None:
+    """Writes which coarse cell serves which split, for QGIS and for training."""
+    profile = {
+        "driver": "GTiff", "dtype": "uint8", "count": 1, "height": coarse.rows, "width": coarse.cols,
+        "crs": coarse.crs, "transform": Affine(*coarse.transform), "nodata": 255, "compress": "deflate",
+    }  # fmt: skip
+    with rasterio.open(path, "w", **profile) as data:
+        data.write(split, 1)
+        data.set_band_description(1, "split: 0 train, 1 valid, 2 test, 3 buffer")
+
+
+def write_windows(path: Path, entries: Iterable[Mapping[str, Any]], side: int, coarse: Grid) -> None:
+    """Writes the outlines of tiles as GeoJSON in the map's own CRS.
+
+    Why the `crs` member: RFC 7946 knows only longitude and latitude, but GDAL and QGIS still read it, and
+    outlines in the map's CRS stay exact rectangles. A CRS without an authority code is written as WKT text.
+    """
+    crs = CRS.from_wkt(coarse.crs)
+    code = crs.to_authority()
+    name = f"urn:ogc:def:crs:{code[0]}::{code[1]}" if code else crs.to_wkt()
+    lines = []
+    for entry in entries:
+        left, bottom, right, top = coarse.window(entry["row"], entry["col"], side, side).bounds
+        ring = [[left, bottom], [right, bottom], [right, top], [left, top], [left, bottom]]
+        facts = {key: entry[key] for key in ("id", "split", "row", "col", "mass")} | {"target_cells": len(entry["target"])}
+        lines.append(json.dumps({"type": "Feature", "properties": facts, "geometry": {"type": "Polygon", "coordinates": [ring]}}))
+    head = json.dumps({"type": "FeatureCollection", "name": "windows", "crs": {"type": "name", "properties": {"name": name}}})
+    path.write_text(head[:-1] + ', "features": [\n' + ",\n".join(lines) + "\n]}\n", "utf-8")

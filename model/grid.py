@@ -7,7 +7,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-
 @dataclass(frozen=True)
 class Grid:
     """Cells in rows from north to south, columns from west to east.
@@ -63,12 +62,12 @@ class Grid:
         return self.dx, 0.0, self.left, 0.0, -self.dy, self.top
 
     @property
-    def x(self) -> NDArray[np.float64]:
+    def x(self) -> NDArray[np.floating]:
         """Column centres, west to east."""
         return self.left + (np.arange(self.cols) + 0.5) * self.dx
 
     @property
-    def y(self) -> NDArray[np.float64]:
+    def y(self) -> NDArray[np.floating]:
         """Row centres, north to south."""
         return self.top - (np.arange(self.rows) + 0.5) * self.dy
 

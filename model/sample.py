@@ -1,4 +1,4 @@
-"""What a method is given to look at: a tile as the cube holds it, and a scene with nothing finer than the totals shown."""
+"""What a method looks at: a tile as the cube holds it, and a scene with nothing finer than the totals shown."""
 
 from dataclasses import dataclass
 

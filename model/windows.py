@@ -33,7 +33,7 @@ def feather(side: int, overlap: int) -> NDArray[np.float64]:
 
     Two neighbours that share `overlap` cells sum to 1 there.
     """
-    ramp = (np.arange(side) + 0.5) / max(overlap, 1)
+    ramp = (np.arange(side) + 0.5) / overlap if overlap else np.ones(side)
     edge = np.minimum(1.0, np.minimum(ramp, ramp[::-1]))
     return edge[:, None] * edge[None, :]
 
@@ -49,9 +49,14 @@ class Split(IntEnum):
 
 
 def split_map(
-    mass: NDArray[np.float64], usable: NDArray[np.bool_], block: int, buffer: int, valid_share: float, test_share: float,
+    mass: NDArray[np.float64],
+    usable: NDArray[np.bool_],
+    block: int,
+    buffer: int,
+    valid_share: float,
+    test_share: float,
     rng: np.random.Generator,
-) -> NDArray[np.uint8]:  # fmt: skip
+) -> NDArray[np.uint8]:
     """Gives spatial blocks of coarse cells to splits so that shares of mass come near the wanted ones.
 
     Args:
@@ -65,7 +70,7 @@ def split_map(
     rows, cols = mass.shape
     down, across = np.arange(rows) // block, np.arange(cols) // block
     label = down[:, None] * (across[-1] + 1) + across[None, :]
-    weight = np.bincount(label.ravel(), np.where(usable, np.abs(mass), 0.0).ravel())
+    weight = np.bincount(label.ravel(), np.where(usable, np.abs(mass), 0.0).ravel()).astype(np.float64)
     of_block = _deal(weight, valid_share, test_share, rng)
     out = of_block[label]
     near_test = _near(out == Split.TEST, buffer)
@@ -75,7 +80,9 @@ def split_map(
     return np.where(usable, out, Split.NOTHING).astype(np.uint8)
 
 
-def _deal(weight: NDArray[np.float64], valid_share: float, test_share: float, rng: np.random.Generator) -> NDArray[np.uint8]:
+def _deal(
+    weight: NDArray[np.float64], valid_share: float, test_share: float, rng: np.random.Generator
+) -> NDArray[np.uint8]:
     """Deals blocks out in random order to the split that lacks most of its share of mass.
 
     Why by mass and not by count: half of a map may be empty, and one block may hold the city.
@@ -85,7 +92,9 @@ def _deal(weight: NDArray[np.float64], valid_share: float, test_share: float, rn
     order = rng.permutation(weight.size)
     for index in order[np.argsort(-weight[order], kind="stable")]:
         with np.errstate(divide="ignore", invalid="ignore"):
-            filled = np.where(wanted > 0, (got + weight[index] / 2) / np.where(wanted > 0, wanted, 1.0), np.inf)
+            filled = np.where(
+                wanted > 0, (got + weight[index] / 2) / np.where(wanted > 0, wanted, 1.0), np.inf
+            )
         split = int(np.argmin(filled)) if weight[index] > 0 else int(rng.choice(3, p=wanted))
         out[index] = split
         got[split] += weight[index]

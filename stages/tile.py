@@ -27,8 +27,12 @@ Share = Annotated[float, Field(ge=0, lt=0.5)]
 class Config(Section):
     """How the map is cut and split."""
 
-    size: PositiveInt | None = None  # fine cells along a tile; default: the multiple of two blocks nearest to 120
-    stride: PositiveInt | None = None  # fine cells from one training tile to the next; default: an odd number of blocks
+    size: PositiveInt | None = (
+        None  # fine cells along a tile; default: the multiple of two blocks nearest to 120
+    )
+    stride: PositiveInt | None = (
+        None  # fine cells from one training tile to the next; default: an odd number of blocks
+    )
     block: PositiveInt = 10  # coarse cells along a spatial block: ground that stays in one split
     buffer: NonNegativeInt = 1  # coarse cells between splits that serve none
     valid_share: Share = 0.15  # of mass, by spatial blocks
@@ -38,7 +42,9 @@ class Config(Section):
     @model_validator(mode="after")
     def _agree(self) -> "Config":
         if self.size is not None and self.stride is not None and self.stride > self.size:
-            raise ValueError(f"stride {self.stride} is larger than the tile ({self.size}): ground between tiles would be lost")
+            raise ValueError(
+                f"stride {self.stride} is larger than the tile ({self.size}): ground between tiles would be lost"
+            )
         return self
 
 
@@ -47,11 +53,16 @@ def clashes(config: Config, factor: int) -> list[str]:
     out = []
     if config.size is not None and config.size % (2 * factor):
         nearest = tile_side(Config(), factor) * factor
-        out.append(f"tile.size {config.size} is no multiple of two blocks of {factor} fine cells; the nearest to {NEAR} is {nearest}")
+        out.append(
+            f"tile.size {config.size} is no multiple of two blocks of {factor} fine cells; "
+            f"the nearest to {NEAR} is {nearest}"
+        )
     if config.stride is not None and config.stride % factor:
         out.append(f"tile.stride {config.stride} is no multiple of the factor {factor}")
     if config.stride is not None and config.stride > tile_side(config, factor) * factor:
-        out.append(f"tile.stride {config.stride} is larger than the tile ({tile_side(config, factor) * factor})")
+        out.append(
+            f"tile.stride {config.stride} is larger than the tile ({tile_side(config, factor) * factor})"
+        )
     return out
 
 
@@ -73,25 +84,40 @@ def run(config: Config, *, cube: Path, out: Path) -> None:
     """Lays windows, splits the ground and counts what the training split holds."""
     opened = Cube.open(cube)
     if wrong := clashes(config, opened.factor):
-        raise InputFault("tile", "; ".join(wrong), "sizes that fit the cube", "leave `size` and `stride` out, or correct them")
+        raise InputFault(
+            "tile",
+            "; ".join(wrong),
+            "sizes that fit the cube",
+            "leave `size` and `stride` out, or correct them",
+        )
     totals, known = opened.totals(), opened.known()
     cells = _valid_cells(opened)
     usable = known.all(axis=(0, 1)) & (cells > 0)
     mass = np.maximum(totals, 0.0).sum(axis=(0, 1))
     split = split_map(
-        mass, usable, config.block, config.buffer, config.valid_share, config.test_share, np.random.default_rng(config.seed)
+        mass,
+        usable,
+        config.block,
+        config.buffer,
+        config.valid_share,
+        config.test_share,
+        np.random.default_rng(config.seed),
     )
     side, stride = tile_side(config, opened.factor), tile_stride(config, opened.factor)
     windows, dropped = _windows(split, mass, side, stride)
     statistics = _statistics(opened, split == Split.TRAIN, totals, mass)
     plan = {
-        "size": side * opened.factor, "side": side, "stride": stride * opened.factor, "block": config.block, "buffer": config.buffer,
+        "size": side * opened.factor,
+        "side": side,
+        "stride": stride * opened.factor,
+        "block": config.block,
+        "buffer": config.buffer,
         "cells": {item.name.lower(): int((split == item).sum()) for item in Split},
         "mass": {item.name.lower(): float(mass[split == item].sum()) for item in Split},
         "dropped": dropped,
         "statistics": statistics,
         "windows": windows,
-    }  # fmt: skip
+    }
     write_plan(out, plan)
     write_windows(out / WINDOWS, windows, side, opened.coarse)
     write_split(out / SPLIT, split, opened.coarse)
@@ -108,7 +134,9 @@ def _valid_cells(cube: Cube) -> NDArray[np.int64]:
     return out
 
 
-def _windows(split: NDArray[np.uint8], mass: NDArray[np.float64], side: int, stride: int) -> tuple[list[dict[str, Any]], dict[str, int]]:
+def _windows(
+    split: NDArray[np.uint8], mass: NDArray[np.float64], side: int, stride: int
+) -> tuple[list[dict[str, Any]], dict[str, int]]:
     """Every window with something to learn or to score, once per split it serves.
 
     Training tiles overlap; those of other splits do not count a cell twice.
@@ -116,7 +144,11 @@ def _windows(split: NDArray[np.uint8], mass: NDArray[np.float64], side: int, str
     rows, cols = split.shape
     kept: list[dict[str, Any]] = []
     dropped: Counter[str] = Counter()
-    for name, code, step in (("train", Split.TRAIN, stride), ("valid", Split.VALID, side), ("test", Split.TEST, side)):
+    for name, code, step in (
+        ("train", Split.TRAIN, stride),
+        ("valid", Split.VALID, side),
+        ("test", Split.TEST, side),
+    ):
         counted = np.zeros(split.shape, bool)
         for window in lay_windows(rows, cols, side, step):
             target = _target(split == code, window, side)
@@ -131,10 +163,14 @@ def _windows(split: NDArray[np.uint8], mass: NDArray[np.float64], side: int, str
             else:
                 kept.append(
                     {
-                        "id": f"{name}-{window.row:04d}-{window.col:04d}", "split": name, "row": window.row, "col": window.col,
-                        "mass": float(inside.sum()), "target": np.flatnonzero(target).tolist(),
+                        "id": f"{name}-{window.row:04d}-{window.col:04d}",
+                        "split": name,
+                        "row": window.row,
+                        "col": window.col,
+                        "mass": float(inside.sum()),
+                        "target": np.flatnonzero(target).tolist(),
                     }
-                )  # fmt: skip
+                )
     return kept, dict(sorted(dropped.items()))
 
 
@@ -144,34 +180,51 @@ def _target(values: NDArray, window: Window, side: int) -> NDArray:
     return np.pad(part, [(0, side - part.shape[0]), (0, side - part.shape[1])])
 
 
-def _statistics(cube: Cube, train: NDArray[np.bool_], totals: NDArray[np.float64], mass: NDArray[np.float64]) -> dict[str, Any]:
+def _statistics(
+    cube: Cube, train: NDArray[np.bool_], totals: NDArray[np.float64], mass: NDArray[np.float64]
+) -> dict[str, Any]:
     """Zero ratio and spread of the totals by year, and the scale of each layer, over the training split alone."""
     years = {}
     for index, year in enumerate(cube.years):
         here = totals[:, index][:, train]
         logs = np.log1p(here[here > 0])
         years[str(year)] = {
-            "zeros": int((here == 0).sum()), "nonzeros": int((here > 0).sum()),
+            "zeros": int((here == 0).sum()),
+            "nonzeros": int((here > 0).sum()),
             "cv_log": float(logs.std() / logs.mean()) if logs.size and logs.mean() > 0 else None,
-        }  # fmt: skip
-    return {"years": years, "layers": _layer_statistics(cube, train), "nonzero_cells": int((mass[train] > 0).sum())}
+        }
+    return {
+        "years": years,
+        "layers": _layer_statistics(cube, train),
+        "nonzero_cells": int((mass[train] > 0).sum()),
+    }
 
 
 def _layer_statistics(cube: Cube, train: NDArray[np.bool_]) -> dict[str, list[float]]:
     count, sums, squares, zeros = 0, *(np.zeros(len(cube.layers)) for _ in range(3))
     thin = max(1, cube.fine.rows * cube.fine.cols * len(cube.years) // KEPT)
     positive: list[list[NDArray[np.float32]]] = [[] for _ in cube.layers]
-    for row in track(range(0, cube.coarse.rows, BAND), "training statistics", -(-cube.coarse.rows // BAND), "bands"):
+    for row in track(
+        range(0, cube.coarse.rows, BAND), "training statistics", -(-cube.coarse.rows // BAND), "bands"
+    ):
         rows = min(BAND, cube.coarse.rows - row)
         window = (row * cube.factor, 0, rows * cube.factor, cube.fine.cols)
-        target = np.repeat(np.repeat(train[row : row + rows], cube.factor, 0), cube.factor, 1) & cube.valid(*window)
+        target = np.repeat(np.repeat(train[row : row + rows], cube.factor, 0), cube.factor, 1) & cube.valid(
+            *window
+        )
         values = cube.covariates(*window)[:, :, target].astype(np.float64).reshape(len(cube.layers), -1)
         count += values.shape[1]
-        sums, squares, zeros = sums + values.sum(1), squares + (values**2).sum(1), zeros + (values == 0).sum(1)
+        sums, squares, zeros = (
+            sums + values.sum(1),
+            squares + (values**2).sum(1),
+            zeros + (values == 0).sum(1),
+        )
         for index, layer in enumerate(values):
             positive[index].append(layer[layer > 0][::thin].astype(np.float32))
     mean = sums / max(count, 1)
-    medians = [np.median(np.concatenate(parts)) if any(part.size for part in parts) else 1.0 for parts in positive]
+    medians = [
+        np.median(np.concatenate(parts)) if any(part.size for part in parts) else 1.0 for parts in positive
+    ]
     return {
         "zero_share": (zeros / max(count, 1)).tolist(),
         "mean": mean.tolist(),
@@ -186,4 +239,7 @@ def _say(plan: Mapping[str, Any]) -> None:
     for reason, number in plan["dropped"].items():
         tell(f"tile: {number} windows dropped, {reason}")
     if not counts["valid"]:
-        tell("tile: the map is too small to hold validation ground apart; train will use a baseline", warning=True)
+        tell(
+            "tile: the map is too small to hold validation ground apart; train will use a baseline",
+            warning=True,
+        )

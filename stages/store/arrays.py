@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import zarr
@@ -25,7 +25,7 @@ def create_group(path: Path, attributes: Mapping[str, Any]) -> zarr.Group:
     return zarr.create_group(store=str(path), zarr_format=3, attributes=facts, overwrite=False)
 
 
-def open_group(path: Path, stage: str, *, mode: str = "r") -> zarr.Group:
+def open_group(path: Path, stage: str, *, mode: Literal["r", "r+"] = "r") -> zarr.Group:
     """Opens a published or partial store.
 
     Raises: ArtifactFault (exit 4) when it is missing or not a store.
@@ -34,9 +34,25 @@ def open_group(path: Path, stage: str, *, mode: str = "r") -> zarr.Group:
         group = zarr.open_group(store=str(path), mode=mode, zarr_format=3, use_consolidated=False)
     except (FileNotFoundError, ValueError, KeyError) as error:
         raise ArtifactFault(
-            path.name, f"no readable Zarr store ({type(error).__name__})", "a whole store", f"pipeline run {stage} --force"
+            path.name,
+            f"no readable Zarr store ({type(error).__name__})",
+            "a whole store",
+            f"pipeline run {stage} --force",
         ) from error
     return group
+
+
+def array_of(group: zarr.Group, name: str) -> zarr.Array:
+    """One array of a store.
+
+    Raises: ArtifactFault (exit 4) when the store does not hold it.
+    """
+    found = group.get(name)
+    if not isinstance(found, zarr.Array):
+        raise ArtifactFault(
+            name, "not in the store", "a whole store", "run again with --force for the stage that makes it"
+        )
+    return found
 
 
 def layout(
@@ -70,10 +86,14 @@ def layout(
     )
 
 
-def put(group: zarr.Group, name: str, values: NDArray, dims: tuple[str, ...], attributes: Mapping[str, Any]) -> None:
+def put(
+    group: zarr.Group, name: str, values: NDArray, dims: tuple[str, ...], attributes: Mapping[str, Any]
+) -> None:
     """Writes a small whole array: a coordinate, totals, a mask."""
     dtype = values.dtype
-    array = layout(group, name, values.shape, dims, dtype, attributes, fill=np.nan if dtype.kind == "f" else None)
+    array = layout(
+        group, name, values.shape, dims, dtype, attributes, fill=np.nan if dtype.kind == "f" else None
+    )
     array[...] = values
 
 
@@ -108,8 +128,9 @@ def _axis_attributes(crs: CRS, axis: str) -> dict[str, str]:
 
 def read_grid(group: zarr.Group, *, suffix: str = "") -> Grid:
     """The grid that put_grid wrote."""
-    left, dx, _, top, _, minus_dy = map(float, group.attrs["geotransform" + suffix])
-    rows, cols = group["y" + suffix].shape[0], group["x" + suffix].shape[0]
+    place: Any = group.attrs["geotransform" + suffix]
+    left, dx, _, top, _, minus_dy = (float(number) for number in place)
+    rows, cols = array_of(group, "y" + suffix).shape[0], array_of(group, "x" + suffix).shape[0]
     return make_grid(rows, cols, left, top, dx, -minus_dy, CRS.from_wkt(str(group[MAPPING].attrs["crs_wkt"])))
 
 
@@ -129,16 +150,19 @@ def put_years(group: zarr.Group, years: Iterable[int]) -> None:
     starts = np.array([_days(year) for year in years], dtype=np.int64)
     ends = np.array([_days(year + 1) for year in years], dtype=np.int64)
     attributes = {
-        "standard_name": "time", "axis": "T", "bounds": "time_bounds",
-        "units": "days since 1970-01-01", "calendar": "proleptic_gregorian",
-    }  # fmt: skip
+        "standard_name": "time",
+        "axis": "T",
+        "bounds": "time_bounds",
+        "units": "days since 1970-01-01",
+        "calendar": "proleptic_gregorian",
+    }
     put(group, "time", starts, ("time",), attributes)
     put(group, "time_bounds", np.stack([starts, ends], axis=1), ("time", "bounds"), {})
 
 
 def read_years(group: zarr.Group) -> tuple[int, ...]:
     """The years that put_years wrote."""
-    days = np.asarray(group["time"][...]).astype("datetime64[D]")
+    days = np.asarray(array_of(group, "time")[...]).astype("datetime64[D]")
     return tuple(int(year) for year in days.astype("datetime64[Y]").astype(int) + 1970)
 
 
@@ -169,5 +193,8 @@ def read_region(array: zarr.Array, region: tuple[Any, ...], stage: str) -> NDArr
         return np.asarray(array[region])
     except (RuntimeError, ValueError, OSError) as error:
         raise ArtifactFault(
-            array.path, f"a chunk near {region} is damaged ({error})", "chunks as they were written", f"pipeline run {stage} --force"
+            array.path,
+            f"a chunk near {region} is damaged ({error})",
+            "chunks as they were written",
+            f"pipeline run {stage} --force",
         ) from error

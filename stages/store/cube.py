@@ -21,7 +21,7 @@ class Cube:
 
     def __init__(self, group: zarr.Group) -> None:
         self._group = group
-        attributes = dict(group.attrs)
+        attributes: dict[str, Any] = dict(group.attrs)
         self.name = str(attributes["variable"])
         self.long_name = str(attributes["long_name"])
         self.unit = str(attributes["unit"])
@@ -31,7 +31,7 @@ class Cube:
         self.facts: list[dict[str, Any]] = list(attributes["layers"])
         self.total_facts: list[dict[str, Any]] = list(attributes["totals"])
         self.layers = tuple(Layer(fact["name"], fact["kind"], fact["blocky"]) for fact in self.facts)
-        self.sectors = tuple(str(word) for word in np.asarray(group["sector"][...]))
+        self.sectors = tuple(str(word) for word in np.asarray(arrays.array_of(group, "sector")[...]))
         self.years = arrays.read_years(group)
 
     @classmethod
@@ -67,16 +67,23 @@ class Cube:
         window = (slice(row, row + rows), slice(col, col + cols))
         out = np.empty((len(self.layers), len(self.years), rows, cols), np.float32)
         for index, layer in enumerate(self.layers):
-            stored = self._group[layer.name]
+            stored = arrays.array_of(self._group, layer.name)
             region = window if stored.ndim == 2 else (slice(None), *window)
             out[index] = arrays.read_region(stored, region, "ingest")
         return np.nan_to_num(out, copy=False, nan=0.0)
 
     def _read(self, name: str, region: Any) -> NDArray:
-        return arrays.read_region(self._group[name], region, "ingest")
+        return arrays.read_region(arrays.array_of(self._group, name), region, "ingest")
 
 
-def lay_out(path: Path, coarse: Grid, factor: int, facts: Mapping[str, Any], sectors: tuple[str, ...], years: tuple[int, ...]) -> zarr.Group:
+def lay_out(
+    path: Path,
+    coarse: Grid,
+    factor: int,
+    facts: Mapping[str, Any],
+    sectors: tuple[str, ...],
+    years: tuple[int, ...],
+) -> zarr.Group:
     """Declares a cube from metadata: coordinates, totals, validity and one array per layer.
 
     Args:
@@ -89,19 +96,34 @@ def lay_out(path: Path, coarse: Grid, factor: int, facts: Mapping[str, Any], sec
     arrays.put_grid(group, fine)
     arrays.put_grid(group, coarse, suffix="_coarse")
     arrays.layout(
-        group, facts["variable"], (len(sectors), len(years), *coarse.shape), ("sector", "time", "y_coarse", "x_coarse"), "float64",
+        group,
+        facts["variable"],
+        (len(sectors), len(years), *coarse.shape),
+        ("sector", "time", "y_coarse", "x_coarse"),
+        "float64",
         {
-            "long_name": facts["long_name"], "units": facts["unit"], "grid_mapping": arrays.MAPPING,
+            "long_name": facts["long_name"],
+            "units": facts["unit"],
+            "grid_mapping": arrays.MAPPING,
             "cell_methods": facts["cell_methods"] + " time: sum",
         },
         fill=np.nan,
-    )  # fmt: skip
+    )
     square = (min(arrays.CHUNK, fine.rows), min(arrays.CHUNK, fine.cols))
     arrays.layout(
-        group, "valid", fine.shape, ("y", "x"), "uint8",
-        {"long_name": "fine cell may receive mass", "flag_values": [0, 1], "flag_meanings": "no yes", "grid_mapping": arrays.MAPPING},
+        group,
+        "valid",
+        fine.shape,
+        ("y", "x"),
+        "uint8",
+        {
+            "long_name": "fine cell may receive mass",
+            "flag_values": [0, 1],
+            "flag_meanings": "no yes",
+            "grid_mapping": arrays.MAPPING,
+        },
         chunks=square,
-    )  # fmt: skip
+    )
     for layer in facts["layers"]:
         _lay_out_layer(group, layer, fine, len(years), square)
     return group
@@ -112,9 +134,11 @@ def _lay_out_layer(
 ) -> None:
     static = layer["static"]
     attributes = {
-        "long_name": layer["long_name"], "units": layer["unit"], "grid_mapping": arrays.MAPPING,
+        "long_name": layer["long_name"],
+        "units": layer["unit"],
+        "grid_mapping": arrays.MAPPING,
         "cell_methods": "area: sum" if layer["kind"] == "total" else "area: mean",
-    }  # fmt: skip
+    }
     arrays.layout(
         group,
         layer["name"],

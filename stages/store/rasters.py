@@ -20,7 +20,15 @@ from stages.store.arrays import make_grid
 STRIP = 2048  # rows and columns read at a time when a file is scanned
 MAX_CELLS = 4_000_000_000  # declared cells of one band; more is refused before anything is allocated
 # Written by tools that forgot to declare nodata; none is a plausible share, density or total.
-SENTINELS = (-9999.0, -99999.0, -32768.0, -3.4028234663852886e38, -3.3999999521443642e38, 1e20, 9.969209968386869e36)
+SENTINELS = (
+    -9999.0,
+    -99999.0,
+    -32768.0,
+    -3.4028234663852886e38,
+    -3.3999999521443642e38,
+    1e20,
+    9.969209968386869e36,
+)
 
 
 @dataclass(frozen=True)
@@ -57,14 +65,24 @@ class Raster:
     """
 
     def __init__(
-        self, path: str, band: int = 1, nodata: float | str = "auto", crs: str | None = None,
+        self,
+        path: str,
+        band: int = 1,
+        nodata: float | str = "auto",
+        crs: str | None = None,
         registration: tuple[float, float] = (0.0, 0.0),
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.path, self.band, self.name = path, band, Path(path).name
         self._registration = registration
         self._given_crs = crs
         self._data = rasterio.open(path, driver="GTiff")
-        self.nodata = self._data.nodatavals[band - 1] if nodata == "auto" else None if nodata == "none" else float(nodata)
+        self.nodata = (
+            self._data.nodatavals[band - 1]
+            if nodata == "auto"
+            else None
+            if nodata == "none"
+            else float(nodata)
+        )
 
     def close(self) -> None:
         self._data.close()
@@ -182,11 +200,28 @@ def scan(raster: Raster, *, check_sentinels: bool) -> Scan:
             codes |= set(np.unique(good).tolist())
             if len(codes) > 256 or any(code != int(code) for code in codes):
                 codes = None
-    nans = _count_nans(raster) if missing and raster.nodata is not None and not np.isnan(raster.nodata) else missing
+    nans = (
+        _count_nans(raster)
+        if missing and raster.nodata is not None and not np.isnan(raster.nodata)
+        else missing
+    )
     found = None if codes is None else tuple(sorted(int(code) for code in codes))
     mean = total / usable if usable else np.nan
     edges = (low, high) if usable else (np.nan, np.nan)
-    return Scan(cells, missing - nans, nans, infinite, first, negative, sentinels, edges[0], mean, edges[1], total, found)
+    return Scan(
+        cells,
+        missing - nans,
+        nans,
+        infinite,
+        first,
+        negative,
+        sentinels,
+        edges[0],
+        mean,
+        edges[1],
+        total,
+        found,
+    )
 
 
 def _count_nans(raster: Raster) -> int:
@@ -214,7 +249,12 @@ def _equal(raw: NDArray, nodata: float | None) -> NDArray[np.bool_]:
 
 def damaged(name: str, band: int, detail: str) -> InputFault:
     """A file that opens but cannot be read to its end."""
-    return InputFault(f"{name}, band {band}", f"truncated or damaged ({detail})", "a whole GeoTIFF", "fetch or export the file again")
+    return InputFault(
+        f"{name}, band {band}",
+        f"truncated or damaged ({detail})",
+        "a whole GeoTIFF",
+        "fetch or export the file again",
+    )
 
 
 def inspect(path: str, band: int) -> list[Fault]:
@@ -235,21 +275,29 @@ def _inspect_open(name: str, data: rasterio.DatasetReader, band: int) -> list[Fa
     if not 1 <= band <= data.count:
         return [InputFault(name, f"{data.count} band(s)", f"band {band}", "set `band:` to one that exists")]
     if np.dtype(data.dtypes[band - 1]).kind == "c":
-        return [InputFault(f"{name}, band {band}", "complex numbers", "real numbers", "export the amplitude alone")]
+        return [
+            InputFault(
+                f"{name}, band {band}", "complex numbers", "real numbers", "export the amplitude alone"
+            )
+        ]
     if data.width * data.height > MAX_CELLS:
         return [
             InputFault(
-                name, f"{data.width} x {data.height} cells declared", f"at most {MAX_CELLS:,} cells a band",
+                name,
+                f"{data.width} x {data.height} cells declared",
+                f"at most {MAX_CELLS:,} cells a band",
                 "cut the file to the area of the totals",
             )
-        ]  # fmt: skip
+        ]
     return []
 
 
 def _not_a_readable_file(file: Path) -> Fault | None:
     fix = "correct `path:` (it is relative to the configuration file)"
     if file.is_symlink() and not file.exists():
-        return InputFault(file.name, f"a link to {file.readlink()}, which is not there", "a GeoTIFF file", fix)
+        return InputFault(
+            file.name, f"a link to {file.readlink()}, which is not there", "a GeoTIFF file", fix
+        )
     if not file.exists():
         return InputFault(str(file), "no such file", "a GeoTIFF file", fix)
     if file.is_dir():
@@ -258,7 +306,12 @@ def _not_a_readable_file(file: Path) -> Fault | None:
         with file.open("rb"):
             return None
     except OSError as error:
-        return InputFault(str(file), f"cannot be opened ({error.strerror})", "a readable file", "give yourself permission to read it")
+        return InputFault(
+            str(file),
+            f"cannot be opened ({error.strerror})",
+            "a readable file",
+            "give yourself permission to read it",
+        )
 
 
 def _looks_like(file: Path) -> Fault | None:

@@ -30,7 +30,11 @@ def nesting(source: Grid | None, target: Grid) -> tuple[str, int] | None:
         return None
     for word, ratio in (("coarser", source.dx / target.dx), ("finer", target.dx / source.dx)):
         k = round(ratio)
-        if k < 1 or abs(ratio / k - 1.0) > 1e-9 or abs(source.dy / target.dy / (source.dx / target.dx) - 1.0) > 1e-9:
+        if (
+            k < 1
+            or abs(ratio / k - 1.0) > 1e-9
+            or abs(source.dy / target.dy / (source.dx / target.dx) - 1.0) > 1e-9
+        ):
             continue
         small = target if word == "coarser" else source
         large = source if word == "coarser" else target
@@ -46,7 +50,9 @@ def method_name(kind: str, nest: tuple[str, int] | None, finer: bool) -> str:
     if nest is not None:
         way, k = nest
         if way == "coarser":
-            return f"each cell split evenly in {k} x {k}" if kind == "total" else f"each cell repeated {k} x {k}"
+            return (
+                f"each cell split evenly in {k} x {k}" if kind == "total" else f"each cell repeated {k} x {k}"
+            )
         return f"exact {'sum' if kind == 'total' else 'share per class' if kind == 'class' else 'mean'} of {k} x {k}"
     if kind == "total":
         return "mass of each source cell placed by overlap"
@@ -86,7 +92,9 @@ def _as_share(values: Floats, code: int | None) -> Floats:
     return values if code is None else np.where(np.isnan(values), np.nan, (values == code).astype(np.float64))
 
 
-def _nested(raster: Raster, source: Grid, target: Grid, kind: str, code: int | None, way: str, k: int) -> Floats:
+def _nested(
+    raster: Raster, source: Grid, target: Grid, kind: str, code: int | None, way: str, k: int
+) -> Floats:
     across = (target.left - source.left) / source.dx
     down = (source.top - target.top) / source.dy
     if way == "finer":
@@ -133,7 +141,10 @@ def _source_windows(raster: Raster, target: Grid) -> Iterator[tuple[int, int, in
 def is_finer(raster: Raster, target: Grid) -> bool:
     """True when about two or more source cells lie in a target cell."""
     middle = target.window(target.rows // 2, target.cols // 2, 1, 1)
-    return any((rows - 2 * MARGIN) * (cols - 2 * MARGIN) >= 4 for _, _, rows, cols, _ in _source_windows(raster, middle))
+    return any(
+        (rows - 2 * MARGIN) * (cols - 2 * MARGIN) >= 4
+        for _, _, rows, cols, _ in _source_windows(raster, middle)
+    )
 
 
 def _quarters(target: Grid) -> list[tuple[slice, slice, Grid]]:
@@ -142,7 +153,9 @@ def _quarters(target: Grid) -> list[tuple[slice, slice, Grid]]:
     for row in range(0, target.rows, rows):
         for col in range(0, target.cols, cols):
             height, width = min(rows, target.rows - row), min(cols, target.cols - col)
-            parts.append((slice(row, row + height), slice(col, col + width), target.window(row, col, height, width)))
+            parts.append(
+                (slice(row, row + height), slice(col, col + width), target.window(row, col, height, width))
+            )
     return parts
 
 
@@ -155,17 +168,25 @@ def _warped(raster: Raster, target: Grid, kind: str, code: int | None) -> Floats
             out[down, across] = _warped(raster, part, kind, code)
         return out
     averaged = kind == "share" or is_finer(raster, target)
-    resampling = Resampling.average if averaged else Resampling.nearest if kind == "class" else Resampling.bilinear
+    resampling = (
+        Resampling.average if averaged else Resampling.nearest if kind == "class" else Resampling.bilinear
+    )
     out = np.full(target.shape, np.nan)
     for row, col, rows, cols, shift in windows:
         piece = np.full(target.shape, np.nan)
         place = Affine.translation(shift, 0) @ raster.transform @ Affine.translation(col, row)
         reproject(
-            _as_share(raster.read(row, col, rows, cols), code), piece,
-            src_transform=place, src_crs=raster.crs.to_wkt() if raster.crs else None, src_nodata=np.nan,
-            dst_transform=Affine(*target.transform), dst_crs=target.crs, dst_nodata=np.nan,
-            resampling=resampling, tolerance=0,
-        )  # fmt: skip
+            _as_share(raster.read(row, col, rows, cols), code),
+            piece,
+            src_transform=place,
+            src_crs=raster.crs.to_wkt() if raster.crs else None,
+            src_nodata=np.nan,
+            dst_transform=Affine(*target.transform),
+            dst_crs=target.crs,
+            dst_nodata=np.nan,
+            resampling=resampling,
+            tolerance=0,
+        )
         out = np.where(np.isnan(out), piece, out)
     return out
 
@@ -189,19 +210,30 @@ def _splat(raster: Raster, target: Grid) -> Floats:
             return out
         place = Affine.translation(shift, 0) @ raster.transform @ Affine.translation(col, row)
         edge_cols, edge_rows = np.meshgrid(np.arange(cols + 1.0), np.arange(rows + 1.0))
-        x, y = place @ (edge_cols, edge_rows)
+        x, y = _corner(place, edge_cols, edge_rows)
         across, down = to_target.transform(x, y)
         across, down = (across - target.left) / target.dx, (target.top - down) / target.dy
         _scatter(raster.read(row, col, rows, cols), across, down, parts, mass, touched)
     return np.where(touched, mass, np.nan)
 
 
+def _corner(place: Affine, cols: Floats, rows: Floats) -> tuple[Floats, Floats]:
+    """CRS coordinates of many cell corners at once."""
+    return place.a * cols + place.b * rows + place.c, place.d * cols + place.e * rows + place.f
+
+
 def _parts(raster: Raster, target: Grid, to_target: Transformer) -> int:
     """Into how many parts a source cell is cut along a side; the same for every window of one raster."""
     height, width = raster.shape
-    rows, cols = np.unique(np.linspace(0, height - 1, 9).round()), np.unique(np.linspace(0, width - 1, 9).round())
+    rows, cols = (
+        np.unique(np.linspace(0, height - 1, 9).round()),
+        np.unique(np.linspace(0, width - 1, 9).round()),
+    )
     edge_cols, edge_rows = np.meshgrid(cols, rows)
-    ends = [to_target.transform(*(raster.transform @ (edge_cols + step, edge_rows + step))) for step in (0.0, 1.0)]
+    ends = [
+        to_target.transform(*_corner(raster.transform, edge_cols + step, edge_rows + step))
+        for step in (0.0, 1.0)
+    ]
     spans = np.abs([(ends[1][0] - ends[0][0]) / target.dx, (ends[1][1] - ends[0][1]) / target.dy])
     spans = spans[np.isfinite(spans)]
     return int(np.clip(np.ceil(SPLAT * spans.max()), SPLAT, 256)) if spans.size else SPLAT
@@ -227,6 +259,8 @@ def _scatter(
 def _inside(corner: Floats, v: float, u: float) -> Floats:
     """Bilinear place of the point (v, u) of each cell between its four corners."""
     return (
-        (1 - v) * (1 - u) * corner[:-1, :-1] + (1 - v) * u * corner[:-1, 1:]
-        + v * (1 - u) * corner[1:, :-1] + v * u * corner[1:, 1:]
-    )  # fmt: skip
+        (1 - v) * (1 - u) * corner[:-1, :-1]
+        + (1 - v) * u * corner[:-1, 1:]
+        + v * (1 - u) * corner[1:, :-1]
+        + v * u * corner[1:, 1:]
+    )

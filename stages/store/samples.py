@@ -34,7 +34,9 @@ class Samples:
         code = Split[split.upper()]
         self.side = int(plan["side"])  # coarse cells
         self.years = min(years, len(self._cube.years))
-        self.statistics = {key: np.asarray(values, np.float64) for key, values in plan["statistics"]["layers"].items()}
+        self.statistics = {
+            key: np.asarray(values, np.float64) for key, values in plan["statistics"]["layers"].items()
+        }
         with rasterio.open(tiles / SPLIT, driver="GTiff") as data:
             self.target_map: NDArray[np.bool_] = data.read(1) == code
         self._totals, self._known = self._cube.totals(), self._cube.known()
@@ -59,7 +61,16 @@ class Samples:
         entry, first = self._entries[index]
         target = np.zeros((self.side, self.side), bool)
         target.flat[entry["target"]] = True
-        tile = cut(self._cube, self._totals, self._known, Window(entry["row"], entry["col"]), self.side, target, first, self.years)
+        tile = cut(
+            self._cube,
+            self._totals,
+            self._known,
+            Window(entry["row"], entry["col"]),
+            self.side,
+            target,
+            first,
+            self.years,
+        )
         self._cache[index] = tile
         self._cached += tile.covariates.nbytes
         while self._cached > CACHE_BYTES and len(self._cache) > 1:
@@ -69,13 +80,22 @@ class Samples:
 
 
 def cut(
-    cube: Cube, totals: NDArray[np.float64], known: NDArray[np.bool_], window: Window, side: int,
-    target: NDArray[np.bool_], first: int, years: int,
-) -> Tile:  # fmt: skip
+    cube: Cube,
+    totals: NDArray[np.float64],
+    known: NDArray[np.bool_],
+    window: Window,
+    side: int,
+    target: NDArray[np.bool_],
+    first: int,
+    years: int,
+) -> Tile:
     """One tile of the cube; what reaches beyond the map is invalid and unknown."""
     factor = cube.factor
     rows, cols = min(side, cube.coarse.rows - window.row), min(side, cube.coarse.cols - window.col)
-    span, ground = slice(first, first + years), (slice(window.row, window.row + rows), slice(window.col, window.col + cols))
+    span, ground = (
+        slice(first, first + years),
+        (slice(window.row, window.row + rows), slice(window.col, window.col + cols)),
+    )
     fine = (window.row * factor, window.col * factor, rows * factor, cols * factor)
     return Tile(
         _pad(cube.covariates(*fine)[:, span], side * factor),
@@ -103,7 +123,9 @@ def read_plan(tiles: Path) -> dict[str, Any]:
     try:
         return dict(json.loads((tiles / PLAN).read_text("utf-8")))
     except (OSError, ValueError) as error:
-        raise ArtifactFault(f"tiles/{PLAN}", f"not readable ({error})", "the plan of tiles", "pipeline run tile --force") from error
+        raise ArtifactFault(
+            f"tiles/{PLAN}", f"not readable ({error})", "the plan of tiles", "pipeline run tile --force"
+        ) from error
 
 
 def write_plan(out: Path, plan: Mapping[str, Any]) -> None:
@@ -117,9 +139,16 @@ def write_plan(out: Path, plan: Mapping[str, Any]) -> None:
 def write_split(path: Path, split: NDArray[np.uint8], coarse: Grid) -> None:
     """Writes which coarse cell serves which split, for QGIS and for training."""
     profile = {
-        "driver": "GTiff", "dtype": "uint8", "count": 1, "height": coarse.rows, "width": coarse.cols,
-        "crs": coarse.crs, "transform": Affine(*coarse.transform), "nodata": 255, "compress": "deflate",
-    }  # fmt: skip
+        "driver": "GTiff",
+        "dtype": "uint8",
+        "count": 1,
+        "height": coarse.rows,
+        "width": coarse.cols,
+        "crs": coarse.crs,
+        "transform": Affine(*coarse.transform),
+        "nodata": 255,
+        "compress": "deflate",
+    }
     with rasterio.open(path, "w", **profile) as data:
         data.write(split, 1)
         data.set_band_description(1, "split: 0 train, 1 valid, 2 test, 3 buffer")
@@ -138,7 +167,23 @@ def write_windows(path: Path, entries: Iterable[Mapping[str, Any]], side: int, c
     for entry in entries:
         left, bottom, right, top = coarse.window(entry["row"], entry["col"], side, side).bounds
         ring = [[left, bottom], [right, bottom], [right, top], [left, top], [left, bottom]]
-        facts = {key: entry[key] for key in ("id", "split", "row", "col", "mass")} | {"target_cells": len(entry["target"])}
-        lines.append(json.dumps({"type": "Feature", "properties": facts, "geometry": {"type": "Polygon", "coordinates": [ring]}}))
-    head = json.dumps({"type": "FeatureCollection", "name": "windows", "crs": {"type": "name", "properties": {"name": name}}})
+        facts = {key: entry[key] for key in ("id", "split", "row", "col", "mass")} | {
+            "target_cells": len(entry["target"])
+        }
+        lines.append(
+            json.dumps(
+                {
+                    "type": "Feature",
+                    "properties": facts,
+                    "geometry": {"type": "Polygon", "coordinates": [ring]},
+                }
+            )
+        )
+    head = json.dumps(
+        {
+            "type": "FeatureCollection",
+            "name": "windows",
+            "crs": {"type": "name", "properties": {"name": name}},
+        }
+    )
     path.write_text(head[:-1] + ', "features": [\n' + ",\n".join(lines) + "\n]}\n", "utf-8")

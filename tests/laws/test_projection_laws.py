@@ -67,7 +67,9 @@ def test_a_tiny_total_survives_a_huge_estimate():
 
 def test_the_power_law_lies_between_water_filling_and_scaling():
     raw, total, support = np.array([[8.0, 2.0]]), np.array([6.0]), np.ones((1, 2), bool)
-    water, half, scaled = (LAWS[name](0.5)(raw, total, support)[0, 0] for name in ("water_fill", "power", "proportional"))
+    water, half, scaled = (
+        LAWS[name](0.5)(raw, total, support)[0, 0] for name in ("water_fill", "power", "proportional")
+    )
     assert scaled < half < water
 
 
@@ -85,10 +87,14 @@ def test_a_quadratic_programme_finds_nothing_closer(raw, weights, total):
 
     start = np.full(5, total / 5)
     oracle = minimize(
-        distance, start, jac=lambda q: (q - raw[0]) / weights[0], bounds=[(0, None)] * 5, method="SLSQP",
+        distance,
+        start,
+        jac=lambda q: (q - raw[0]) / weights[0],
+        bounds=[(0, None)] * 5,
+        method="SLSQP",
         constraints={"type": "eq", "fun": lambda q: q.sum() - total, "jac": lambda q: np.ones(5)},
         options={"ftol": 1e-12, "maxiter": 500},
-    )  # fmt: skip
+    )
     assert distance(placed) <= oracle.fun + 1e-5 * (1 + oracle.fun)
 
 
@@ -101,7 +107,12 @@ def test_the_ladder_loses_no_mass_for_any_mask(raw, total, valid, proxy):
 
 def _one(raw, total, valid, proxy=(0.0, 0.0), known=True):
     return place(
-        np.array([raw], float), np.array([total]), np.array([known]), np.array([valid]), np.array([proxy], float), water_fill
+        np.array([raw], float),
+        np.array([total]),
+        np.array([known]),
+        np.array([valid]),
+        np.array([proxy], float),
+        water_fill,
     )
 
 

@@ -15,11 +15,20 @@ COARSE = Affine(1000, 0, 4_780_000, 0, -1000, 2_822_000)
 FINE = Affine(100, 0, 4_780_000, 0, -100, 2_822_000)
 
 
-def write_raster(path: Path, values: np.ndarray, transform: Affine | None, crs: Any = "EPSG:3035", **profile: Any) -> Path:
+def write_raster(
+    path: Path, values: np.ndarray, transform: Affine | None, crs: Any = "EPSG:3035", **profile: Any
+) -> Path:
     """One band (or the bands of a 3-D array) as a plain GeoTIFF."""
     bands = values if values.ndim == 3 else values[None]
     place = {} if transform is None else {"transform": transform}
-    facts = {"driver": "GTiff", "height": bands.shape[1], "width": bands.shape[2], "count": len(bands), "dtype": values.dtype, "crs": crs}
+    facts = {
+        "driver": "GTiff",
+        "height": bands.shape[1],
+        "width": bands.shape[2],
+        "count": len(bands),
+        "dtype": values.dtype,
+        "crs": crs,
+    }
     with rasterio.open(path, "w", **facts, **place, **profile) as data:
         data.write(bands)
     return path
@@ -48,17 +57,33 @@ class Land:
     def covariate(self, **changes: Any) -> dict[str, Any]:
         return {"name": "roads", "path": "roads.tif", "kind": "continuous", "unit": "m", **changes}
 
-    def with_total(self, values: np.ndarray | None = None, transform: Affine = COARSE, **changes: Any) -> Config:
+    def with_total(
+        self, values: np.ndarray | None = None, transform: Affine = COARSE, **changes: Any
+    ) -> Config:
         """A configuration whose totals are in a file of their own."""
         raster = {key: changes.pop(key) for key in ("crs", "nodata_tag") if key in changes}
         profile = {"nodata": raster["nodata_tag"]} if "nodata_tag" in raster else {}
-        self.file("other.tif", self.totals if values is None else values, transform, **{"crs": raster.get("crs", "EPSG:3035")}, **profile)
+        self.file(
+            "other.tif",
+            self.totals if values is None else values,
+            transform,
+            **{"crs": raster.get("crs", "EPSG:3035")},
+            **profile,
+        )
         return self.config(totals=[self.total(path="other.tif", **changes)])
 
-    def with_layer(self, values: np.ndarray | None = None, transform: Affine | None = FINE, crs: Any = "EPSG:3035",
-                   profile: dict[str, Any] | None = None, **changes: Any) -> Config:  # fmt: skip
+    def with_layer(
+        self,
+        values: np.ndarray | None = None,
+        transform: Affine | None = FINE,
+        crs: Any = "EPSG:3035",
+        profile: dict[str, Any] | None = None,
+        **changes: Any,
+    ) -> Config:
         """A configuration whose one layer is in a file of its own."""
-        self.file("layer.tif", self.layer if values is None else values, transform, crs=crs, **(profile or {}))
+        self.file(
+            "layer.tif", self.layer if values is None else values, transform, crs=crs, **(profile or {})
+        )
         return self.config(covariates=[self.covariate(path="layer.tif", **changes)])
 
 

@@ -65,11 +65,15 @@ def test_geo_10_coordinate_noise_is_the_same_grid(land, cube):
 
 def test_geo_12_layers_in_other_reference_systems_land_where_they_belong(land, cube):
     # A bright spot of 300 m at the middle of the map, on a 25 m grid of another projection.
-    left, bottom, right, top = transform_bounds("EPSG:3035", "EPSG:32633", 4_780_000, 2_819_000, 4_784_000, 2_822_000)
+    left, bottom, right, top = transform_bounds(
+        "EPSG:3035", "EPSG:32633", 4_780_000, 2_819_000, 4_784_000, 2_822_000
+    )
     there = Affine(25, 0, left - 500, 0, -25, top + 500)
     rows, cols = int((top - bottom + 1000) / 25), int((right - left + 1000) / 25)
     x, y = np.meshgrid(there.c + (np.arange(cols) + 0.5) * 25, there.f - (np.arange(rows) + 0.5) * 25)
-    spot_left, spot_bottom, spot_right, spot_top = transform_bounds("EPSG:3035", "EPSG:32633", 4_781_500, 2_820_500, 4_781_800, 2_820_800)
+    spot_left, spot_bottom, spot_right, spot_top = transform_bounds(
+        "EPSG:3035", "EPSG:32633", 4_781_500, 2_820_500, 4_781_800, 2_820_800
+    )
     spot = ((x > spot_left) & (x < spot_right) & (y > spot_bottom) & (y < spot_top)).astype(np.float32)
     made = layer_of(cube(land.with_layer(spot, there, "EPSG:32633", kind="share")))
     assert made[13, 16] == pytest.approx(1.0, abs=0.02)  # its middle cell: x 4,781,600, y 2,820,700
@@ -77,7 +81,9 @@ def test_geo_12_layers_in_other_reference_systems_land_where_they_belong(land, c
     assert (rows_lit.min(), rows_lit.max(), cols_lit.min(), cols_lit.max()) == (12, 14, 15, 17)
 
 
-@pytest.mark.parametrize(("crs", "pixel"), [("EPSG:32633", 130.0), ("EPSG:4326", 0.0021), ("EPSG:3035", 270.0)])
+@pytest.mark.parametrize(
+    ("crs", "pixel"), [("EPSG:32633", 130.0), ("EPSG:4326", 0.0021), ("EPSG:3035", 270.0)]
+)
 def test_counts_of_a_covariate_are_conserved_across_reference_systems(land, cube, crs, pixel):
     left, bottom, right, top = transform_bounds("EPSG:3035", crs, 4_780_000, 2_819_000, 4_784_000, 2_822_000)
     rows, cols = int((top - bottom) / pixel) + 12, int((right - left) / pixel) + 12
@@ -130,7 +136,11 @@ def test_val_02_nodata_and_nan_are_both_masked_and_counted_apart(land, cube):
     made = cube(land.with_layer(holed, profile={"nodata": -1.0}, allow_partial=True))
     assert not made.valid(0, 0, 2, 3)[0].any() and not made.valid(1, 0, 1, 1).any()
     facts = made.facts[0]
-    assert (facts["files"][0]["nodata_cells"], facts["files"][0]["nan_cells"], facts["masked_cells"]) == (3, 1, 4)
+    assert (facts["files"][0]["nodata_cells"], facts["files"][0]["nan_cells"], facts["masked_cells"]) == (
+        3,
+        1,
+        4,
+    )
 
 
 def test_geo_08_longitudes_from_0_to_360_are_the_same_ground(land, cube):
@@ -152,11 +162,13 @@ def test_sectors_and_years_are_axes(land, cube):
     made = cube(
         land.config(
             totals=[
-                land.total(path="a.tif", sector="homes", year=2020), land.total(path="b.tif", sector="homes", year=2021),
-                land.total(path="c.tif", sector="roads", year=2020), land.total(path="d.tif", sector="roads", year=2021),
+                land.total(path="a.tif", sector="homes", year=2020),
+                land.total(path="b.tif", sector="homes", year=2021),
+                land.total(path="c.tif", sector="roads", year=2020),
+                land.total(path="d.tif", sector="roads", year=2021),
             ],
         )
-    )  # fmt: skip
+    )
     assert (made.sectors, made.years) == (("homes", "roads"), (2020, 2021))
     assert made.totals()[:, :, 0, 0].tolist() == [[97.0, 98.0], [99.0, 100.0]]
     assert made.covariates(0, 0, 30, 40).shape == (1, 2, 30, 40)
@@ -198,10 +210,14 @@ def test_a_killed_ingest_goes_on_and_ends_with_the_same_bytes(land, tmp_path, mo
     listen(lambda step: resumed.append(step))
     ingest.run(land.config(), out=broken)
     listen(None)
-    assert [step.done for step in resumed if getattr(step, "label", "") == "filling the cube"][0] == 6
+    assert next(step.done for step in resumed if getattr(step, "label", "") == "filling the cube") == 6
 
     def content(folder):
-        return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file() and ".progress" not in str(file)}
+        return {
+            str(file.relative_to(folder)): file.read_bytes()
+            for file in folder.rglob("*")
+            if file.is_file() and ".progress" not in str(file)
+        }
 
     assert content(whole) == content(broken)
 

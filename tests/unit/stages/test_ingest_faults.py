@@ -16,7 +16,9 @@ def told(config, tmp_path=None):
     with pytest.raises((Fault, Faults)) as caught:
         check(config) if tmp_path is None else run(config, out=tmp_path)
     faults = getattr(caught.value, "faults", [caught.value])
-    assert all(fault.code == 3 and fault.where and fault.found and fault.wanted and fault.fix for fault in faults)
+    assert all(
+        fault.code == 3 and fault.where and fault.found and fault.wanted and fault.fix for fault in faults
+    )
     return "\n".join(f"{fault.where} | {fault.found} | {fault.wanted} | {fault.fix}" for fault in faults)
 
 
@@ -27,7 +29,10 @@ def test_geo_01_a_file_without_a_reference_system_is_named(land):
 
 def test_geo_01_the_setting_it_names_helps(land, cube):
     land.with_layer(crs=None)
-    assert cube(land.config(covariates=[land.covariate(path="layer.tif", crs="EPSG:3035")])).fine.shape == (30, 40)
+    assert cube(land.config(covariates=[land.covariate(path="layer.tif", crs="EPSG:3035")])).fine.shape == (
+        30,
+        40,
+    )
 
 
 def test_geo_02_pixel_numbers_are_never_metres(land):
@@ -41,7 +46,11 @@ def test_geo_09_totals_shifted_by_part_of_a_cell_are_refused(land, shift):
     land.file("census.tif", np.ones((3, 4), np.float32), COARSE)
     config = land.with_total(transform=moved)
     census = land.covariate(name="census", path="census.tif", kind="total", unit="persons")
-    text = told(config.model_copy(update={"covariates": (*config.covariates, land.config(covariates=[census]).covariates[0])}))
+    text = told(
+        config.model_copy(
+            update={"covariates": (*config.covariates, land.config(covariates=[census]).covariates[0])}
+        )
+    )
     assert f"{shift:g}" in text.replace("-", "") and "cells" in text and "registration" in text
 
 
@@ -83,7 +92,8 @@ def test_geo_13_ground_without_totals_needs_no_cover(land, cube):
     land.file("other.tif", totals, COARSE)
     land.file("layer.tif", land.layer[:, :30])
     config = land.config(
-        totals=[land.total(path="other.tif", missing="unknown")], covariates=[land.covariate(path="layer.tif")]
+        totals=[land.total(path="other.tif", missing="unknown")],
+        covariates=[land.covariate(path="layer.tif")],
     )
     assert cube(config).known()[0, 0, :, 3].sum() == 0
 
@@ -111,7 +121,10 @@ def test_val_03_totals_without_a_value_stop_unless_declared(land, cube):
     holed = land.totals.copy()
     holed[0, 0] = np.nan
     assert "1 of 12" in told(land.with_total(holed)) and "missing: zero" in told(land.with_total(holed))
-    zero, unknown = cube(land.with_total(holed, missing="zero")), cube(land.with_total(holed, missing="unknown"))
+    zero, unknown = (
+        cube(land.with_total(holed, missing="zero")),
+        cube(land.with_total(holed, missing="unknown")),
+    )
     assert zero.known().all() and zero.totals()[0, 0, 0, 0] == 0
     assert not unknown.known()[0, 0, 0, 0] and unknown.totals().sum() == pytest.approx(np.nansum(holed))
 
@@ -134,7 +147,9 @@ def test_val_04_infinite_values_are_placed(land):
 def test_val_05_negative_totals_stop_unless_they_are_sinks(land, cube):
     negative = land.totals.copy()
     negative[0, :3] = -5.0
-    assert "3 negative" in told(land.with_total(negative)) and "allow_negative" in told(land.with_total(negative))
+    assert "3 negative" in told(land.with_total(negative)) and "allow_negative" in told(
+        land.with_total(negative)
+    )
     made = cube(land.config(totals=[land.total(path="other.tif")], allow_negative=True))
     assert made.totals()[0, 0, 0, 0] == -5.0
 
@@ -154,7 +169,11 @@ def test_val_12_a_band_of_nothing_but_nodata_is_named(land):
 
 @pytest.mark.parametrize(
     ("content", "looks"),
-    [(b"", "an empty file"), (b"hello", "a text file"), (b"<!DOCTYPE html><html></html>", "a saved web page")],
+    [
+        (b"", "an empty file"),
+        (b"hello", "a text file"),
+        (b"<!DOCTYPE html><html></html>", "a saved web page"),
+    ],
 )
 def test_dmg_04_a_name_ending_in_tif_proves_nothing(land, content, looks):
     (land.folder / "roads.tif").write_bytes(content)
@@ -202,9 +221,21 @@ def test_sec_05_a_giant_declared_size_is_refused_before_it_is_read(land):
     import rasterio
 
     with rasterio.open(
-        land.folder / "giant.tif", "w", driver="GTiff", width=1_000_000, height=1_000_000, count=1, dtype="uint8",
-        sparse_ok=True, tiled=True, blockxsize=16384, blockysize=16384, bigtiff="yes", crs="EPSG:3035", transform=FINE,
-    ):  # fmt: skip
+        land.folder / "giant.tif",
+        "w",
+        driver="GTiff",
+        width=1_000_000,
+        height=1_000_000,
+        count=1,
+        dtype="uint8",
+        sparse_ok=True,
+        tiled=True,
+        blockxsize=16384,
+        blockysize=16384,
+        bigtiff="yes",
+        crs="EPSG:3035",
+        transform=FINE,
+    ):
         pass
     text = told(land.config(covariates=[land.covariate(path="giant.tif")]))
     assert "1000000 x 1000000" in text and "at most" in text

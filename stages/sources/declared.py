@@ -1,0 +1,107 @@
+"""How totals and layers are declared in the configuration."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+
+from stages.section import SafeName, Section, SourcePath
+from stages.store.rasters import Raster
+
+Nodata = float | Literal["auto", "none"]
+Pair = Annotated[tuple[float, float], Field(strict=False)]
+
+
+class File(Section):
+    """One band of one GeoTIFF, and how to read it."""
+
+    path: SourcePath
+    band: PositiveInt = 1
+    nodata: Nodata = (
+        "auto"  # auto: believe the file's tag; none: ignore it, the value is real; a number: this value
+    )
+    crs: str | None = None  # only for a file that names none, e.g. EPSG:3035
+    registration: Pair = (0.0, 0.0)  # CRS units added to the file's origin (x, y)
+    licence: str = ""
+    attribution: str = ""
+
+    def open(self) -> Raster:
+        return Raster(self.path, self.band, self.nodata, self.crs, self.registration)
+
+
+class Total(File):
+    """The inventory: one sector and year of it."""
+
+    sector: SafeName = "all"
+    year: int
+    unit: str | None = None  # per cell; without it the file's own unit tag is read
+    missing: Literal["error", "zero", "unknown"] = "error"  # what a cell without a value means
+
+
+class Covariate(File):
+    """A fine predictor layer; several entries may share a name when their years differ."""
+
+    name: SafeName
+    kind: Literal["continuous", "share", "class", "total"]
+    unit: str
+    year: int | Literal["static"] = "static"
+    classes: Annotated[
+        tuple[int, ...], Field(strict=False)
+    ] = ()  # kind class: the codes wanted; none = all found
+    allow_partial: bool = False  # True: cells without a value are masked and counted, not an error
+    resample: bool = False  # True: a file whose cells lie off the grid's lines is meant to be resampled
+    long_name: str | None = None
+
+
+class Derived(Section):
+    """A layer made of others, cell by cell."""
+
+    name: SafeName
+    sum: Annotated[tuple[SafeName, ...], Field(strict=False, min_length=1)]
+    clip: Pair | None = None
+    unit: str = "1"
+    long_name: str | None = None
+
+
+class Config(Section):
+    """Which files make the cube."""
+
+    variable: SafeName
+    long_name: str = ""
+    quantity: Literal["extensive", "flux"] = "extensive"
+    factor: Annotated[int, Field(ge=2, le=100)] | None = (
+        None  # fine cells along a coarse cell; 10 when nothing is said
+    )
+    fine_pixel: PositiveFloat | None = None  # instead of factor, in CRS units
+    totals: Annotated[tuple[Total, ...], Field(strict=False, min_length=1)]
+    covariates: Annotated[tuple[Covariate, ...], Field(strict=False)] = ()
+    derived: Annotated[tuple[Derived, ...], Field(strict=False)] = ()
+    allow_negative: bool = False  # True: negative totals are sinks, kept apart and spread evenly
+    year_policy: Literal["exact", "nearest"] = "exact"  # for layers that have no file of a year of the totals
+
+    @model_validator(mode="after")
+    def _agree(self) -> "Config":
+        if self.factor is not None and self.fine_pixel is not None:
+            raise ValueError("give `factor` or `fine_pixel`, not both")
+        pairs = [(total.sector, total.year) for total in self.totals]
+        if twice := sorted({pair for pair in pairs if pairs.count(pair) > 1}):
+            raise ValueError(f"sector and year given twice: {twice}")
+        if holes := sorted({(sector, year) for sector in self.sectors for year in self.years} - set(pairs)):
+            raise ValueError(f"every sector needs a total for every year; none for {holes}")
+        entries = [f"{layer.name} {layer.year}" for layer in self.covariates]
+        if again := sorted({entry for entry in entries if entries.count(entry) > 1}):
+            raise ValueError(f"layer and year given twice: {again}")
+        for name in {layer.name for layer in self.covariates}:
+            same = [layer for layer in self.covariates if layer.name == name]
+            if len({(layer.kind, layer.unit, layer.allow_partial) for layer in same}) > 1:
+                raise ValueError(f"all years of layer {name!r} need the same kind, unit and allow_partial")
+            if len(same) > 1 and any(layer.year == "static" for layer in same):
+                raise ValueError(f"layer {name!r} is given as static and for a year")
+        return self
+
+    @property
+    def sectors(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(total.sector for total in self.totals))
+
+    @property
+    def years(self) -> tuple[int, ...]:
+        return tuple(sorted({total.year for total in self.totals}))

@@ -1,0 +1,184 @@
+"""Which layers a cube will hold, how each is made, and what is known of it."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from model.fault import InputFault
+from stages.sources.declared import Config, Covariate, Derived, Total
+from stages.sources.opened import Source
+from stages.sources.placed import Sources
+
+
+class LayerPlan:
+    """How one layer of the cube is made: from files by year, from one class of them, or from other layers."""
+
+    def __init__(
+        self,
+        name: str,
+        facts: dict[str, Any],
+        *,
+        by_year: Sequence[Source] = (),
+        code: int | None = None,
+        derived: Derived | None = None,
+    ) -> None:
+        self.name, self.facts, self.by_year, self.code, self.derived = name, facts, by_year, code, derived
+
+
+def plan_layers(config: Config, found: Sources) -> list[LayerPlan]:
+    plan: list[LayerPlan] = []
+    by_name: dict[str, list[Source]] = {}
+    for source in found.covariates:
+        assert isinstance(source.declared, Covariate)
+        by_name.setdefault(source.declared.name, []).append(source)
+    for name, files in by_name.items():
+        by_year = _pick_years(config, files)
+        for code in _codes(files):
+            made = name if code is None else f"{name}_{code}"
+            plan.append(LayerPlan(made, _layer_facts(made, files, found, code), by_year=by_year, code=code))
+    known = {layer.name for layer in plan}
+    for derived in config.derived:
+        if missing := [part for part in derived.sum if part not in known]:
+            raise InputFault(
+                f"derived layer {derived.name}",
+                f"made of {missing}",
+                f"layers of the cube: {sorted(known)}",
+                "correct `sum:`",
+            )
+        plan.append(LayerPlan(derived.name, _derived_facts(derived, plan), derived=derived))
+        known.add(derived.name)
+    names = [layer.name for layer in plan] + [config.variable, "valid"]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise InputFault("ingest", f"two things named {twice}", "one name each", "rename a layer")
+    return plan
+
+
+def _pick_years(config: Config, files: list[Source]) -> list[Source]:
+    """The file of each year of the totals, or the one static file."""
+    years = {source.declared.year: source for source in files}
+    if "static" in years:
+        return [files[0]]
+    numbers = [year for year in years if isinstance(year, int)]
+    nearest = [min((abs(year - wanted), year) for year in numbers)[1] for wanted in config.years]
+    return [years[year] for year in nearest]
+
+
+def _codes(files: list[Source]) -> Sequence[int | None]:
+    declared = files[0].declared
+    assert isinstance(declared, Covariate)
+    if declared.kind != "class":
+        return [None]
+    if declared.classes:
+        return declared.classes
+    found: set[int] = set()
+    for source in files:
+        if source.scan.codes is None:
+            raise InputFault(
+                source.where,
+                "over 256 distinct values, or values that are no integers",
+                "class codes",
+                "set `kind: continuous`, or name the codes wanted in `classes:`",
+            )
+        found |= set(source.scan.codes)
+    return sorted(found)
+
+
+def _layer_facts(name: str, files: list[Source], found: Sources, code: int | None) -> dict[str, Any]:
+    first = files[0].declared
+    assert isinstance(first, Covariate)
+    kind = "share" if first.kind == "class" else first.kind
+    return {
+        "name": name,
+        "long_name": (first.long_name or first.name) + ("" if code is None else f", class {code}"),
+        "kind": kind,
+        "declared_kind": first.kind,
+        "unit": "1" if first.kind == "class" else first.unit,
+        "static": first.year == "static",
+        "blocky": any(found.blocky[id(source)] for source in files),
+        "resampling": found.resampling[id(files[0])],
+        "allow_partial": first.allow_partial,
+        "files": [
+            {
+                "source": source.raster.name,
+                "sha256": source.sha256,
+                "year": source.declared.year,
+                "crs": source.raster.crs.name if source.raster.crs else "",
+                "nodata_cells": source.scan.nodata,
+                "nan_cells": source.scan.nans,
+                "low": _number(source.scan.low),
+                "mean": _number(source.scan.mean),
+                "high": _number(source.scan.high),
+                "sum": source.scan.total,
+            }
+            for source in files
+        ],
+        "licence": first.licence,
+        "attribution": first.attribution,
+    }
+
+
+def _derived_facts(derived: Derived, plan: list[LayerPlan]) -> dict[str, Any]:
+    parts = [layer.facts for layer in plan if layer.name in derived.sum]
+    clip = f", clipped to {derived.clip[0]:g}..{derived.clip[1]:g}" if derived.clip else ""
+    return {
+        "name": derived.name,
+        "long_name": derived.long_name or derived.name,
+        "kind": parts[0]["kind"] if len({part["kind"] for part in parts}) == 1 else "continuous",
+        "declared_kind": "derived",
+        "unit": derived.unit,
+        "static": all(part["static"] for part in parts),
+        "blocky": all(part["blocky"] for part in parts),
+        "resampling": "sum of " + ", ".join(derived.sum) + clip,
+        "allow_partial": all(part["allow_partial"] for part in parts),
+        "files": [],
+        "licence": "",
+        "attribution": "",
+    }
+
+
+def cube_facts(config: Config, found: Sources, plan: list[LayerPlan]) -> dict[str, Any]:
+    unit = found.totals[0].unit
+    named = [*(source.declared for source in found.totals), *config.covariates]
+    credits = [
+        " ".join(filter(None, (item.attribution, f"({item.licence})" if item.licence else "")))
+        for item in named
+    ]
+    return {
+        "variable": config.variable,
+        "long_name": config.long_name or config.variable,
+        "unit": unit.canonical if unit else "",
+        "quantity": config.quantity,
+        "cell_methods": "area: sum",
+        "attribution": "; ".join(dict.fromkeys(filter(None, credits))),
+        "layers": [layer.facts for layer in plan],
+        "totals": [_total_facts(source) for source in found.totals],
+    }
+
+
+def _total_facts(source: Source) -> dict[str, Any]:
+    item, unit = source.declared, source.unit
+    assert isinstance(item, Total) and unit is not None
+    gone = source.scan.nodata + source.scan.nans
+    return {
+        "sector": item.sector,
+        "year": item.year,
+        "source": source.raster.name,
+        "sha256": source.sha256,
+        "unit": unit.text,
+        "crs": source.raster.crs.name if source.raster.crs else "",
+        "cells": source.scan.cells,
+        "missing": item.missing,
+        "missing_cells": gone,
+        "negative_cells": source.scan.negative,
+        "sum": source.scan.total,
+        "low": _number(source.scan.low),
+        "high": _number(source.scan.high),
+        "licence": item.licence,
+        "attribution": item.attribution,
+    }
+
+
+def _number(value: float) -> float | None:
+    """JSON has no NaN."""
+    return None if np.isnan(value) else value

@@ -1,0 +1,135 @@
+"""Opens every declared file and tells all that is wrong with its values and its unit."""
+
+import hashlib
+from dataclasses import dataclass
+
+from model.fault import Fault, InputFault
+from model.variable import ACCEPTED_UNITS, Unit, parse_unit
+from stages.sources.declared import Config, Covariate, Total
+from stages.store.rasters import Raster, Scan
+
+FLUX_SUFFIX = "m-2 s-1"
+
+
+@dataclass
+class Source:
+    """One declared file, opened and looked at."""
+
+    declared: Total | Covariate
+    raster: Raster
+    scan: Scan
+    sha256: str
+    unit: Unit | None = None  # totals only
+
+    @property
+    def where(self) -> str:
+        return f"{self.raster.name}, band {self.raster.band}"
+
+
+def sha256(path: str) -> str:
+    """Content hash of a file, read in pieces."""
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def open_file(item: Total | Covariate, config: Config) -> tuple[Source | None, list[Fault]]:
+    raster = item.open()
+    where = f"{raster.name}, band {item.band}"
+    faults: list[Fault] = []
+    if raster.crs is None:
+        faults.append(
+            InputFault(
+                where,
+                "no coordinate system",
+                "a CRS in the file",
+                "set `crs:` for this file, e.g. crs: EPSG:3035",
+            )
+        )
+    if not raster.has_transform:
+        faults.append(
+            InputFault(
+                where,
+                "no transform: pixels have no place on the ground",
+                "an origin and a pixel size",
+                "export it with its georeferencing (gdal_translate -a_ullr ... sets it)",
+            )
+        )
+    unit = None
+    if isinstance(item, Total):
+        unit, fault = _unit(item, raster, config.quantity)
+        faults += [fault] if fault else []
+    try:
+        counted = raster.scan(check_sentinels=item.nodata == "auto")
+    except InputFault as fault:
+        return None, [*faults, fault]
+    faults += _values(item, where, counted, config)
+    return Source(item, raster, counted, sha256(item.path), unit), faults
+
+
+def _unit(item: Total, raster: Raster, quantity: str) -> tuple[Unit | None, Fault | None]:
+    text = item.unit if item.unit is not None else raster.unit
+    wanted = ACCEPTED_UNITS + (f", then {FLUX_SUFFIX}" if quantity == "flux" else "")
+    found = "no unit" if not text else f"the unit {text!r}"
+    if text:
+        stem = text.strip()
+        if quantity == "extensive" or stem.endswith(FLUX_SUFFIX):
+            try:
+                return parse_unit(
+                    stem.removesuffix(FLUX_SUFFIX).strip() if quantity == "flux" else stem
+                ), None
+            except ValueError:
+                pass  # told below, with the list of what is accepted
+    return None, InputFault(
+        f"{raster.name}, sector {item.sector}, {item.year}", found, wanted, "set `unit:` for this total"
+    )
+
+
+def _values(item: Total | Covariate, where: str, counted: Scan, config: Config) -> list[Fault]:
+    faults: list[Fault] = []
+    gone = counted.nodata + counted.nans
+    if gone == counted.cells:
+        return [
+            InputFault(
+                where, "every cell is nodata", "values", "check `band:` and `nodata:`, or leave the layer out"
+            )
+        ]
+    if counted.infinite and counted.first_infinite is not None:
+        row, col = counted.first_infinite
+        faults.append(
+            InputFault(
+                where,
+                f"{counted.infinite} infinite value(s), the first at row {row}, column {col}",
+                "finite numbers",
+                "correct the file",
+            )
+        )
+    for value, count in counted.sentinels.items():
+        faults.append(
+            InputFault(
+                where,
+                f"{count} cells ({count / counted.cells:.1%}) hold {value:g}, which is not declared as nodata",
+                "physical values",
+                f"set `nodata: {value:g}` (or `nodata: none` if the value is real)",
+            )
+        )
+    if not isinstance(item, Total):
+        return faults
+    if gone and item.missing == "error":
+        faults.append(
+            InputFault(
+                where,
+                f"{gone} of {counted.cells} cells have no value ({counted.nodata} nodata, {counted.nans} NaN)",
+                "a total in every cell",
+                "set `nodata: none` if the nodata value is a true number, `missing: zero`, or `missing: unknown`",
+            )
+        )
+    if counted.negative and not counted.sentinels and not config.allow_negative:
+        faults.append(
+            InputFault(
+                where,
+                f"{counted.negative} negative total(s), the lowest {counted.low:g}",
+                "totals of at least 0",
+                "correct the file, or set `ingest.allow_negative: true` to keep sinks apart",
+            )
+        )
+    return faults

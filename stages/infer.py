@@ -1,0 +1,308 @@
+"""Cube + checkpoint -> the fine field that meets every block total."""
+
+import json
+import shutil
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+from pydantic import Field as Setting
+from pydantic import NonNegativeInt, PositiveInt
+
+from model.fault import InputFault
+from model.method import Method
+from model.projection import LAWS, Rung, from_blocks, place, to_blocks
+from model.sample import Tile
+from model.windows import feather, starts
+from stages.progress import step, tell
+from stages.section import Section
+from stages.store import arrays, checkpoint, field
+from stages.store.cube import Cube
+from stages.store.journal import Journal
+
+VERSION = 1
+NEAR = 120  # fine cells along the core of a window
+CORE_CHUNK = 240  # fine cells along a region that is projected and written at once
+
+
+class Config(Section):
+    """How the checkpoint is applied."""
+
+    law: Literal["water_fill", "proportional", "power"] = "water_fill"
+    gamma: Annotated[float, Setting(ge=0, le=2)] = 0.5  # for power: 0 is water_fill, 1 is proportional
+    core: PositiveInt | None = None  # fine cells along the kept part of a window; default: near 120
+    halo: NonNegativeInt = 20  # fine cells read around it and feathered with the neighbours
+    proxy: str | None = None  # layer that places a block's total where the estimate is 0 everywhere
+
+
+def clashes(config: Config, factor: int) -> list[str]:
+    """Settings that cannot work with the factor of the cube, each as a sentence."""
+    out = []
+    if config.core is not None and config.core % factor:
+        out.append(f"infer.core {config.core} is no multiple of the factor {factor}")
+    core = config.core or max(1, round(NEAR / factor)) * factor
+    if -(-config.halo // factor) * factor * 2 > core:
+        out.append(f"infer.halo {config.halo}: twice the halo may not exceed the core of {core} fine cells")
+    return out
+
+
+def run(config: Config, *, cube: Path, checkpoint: Path, out: Path) -> None:
+    """Estimates every fine cell and makes each block meet its total; goes on where an earlier attempt stopped."""
+    opened = Cube.open(cube)
+    method, facts = _load(checkpoint, opened)
+    _check(config, opened)
+    chunk = max(1, round(CORE_CHUNK / opened.factor)) * opened.factor
+    journal, store = Journal(out, "infer"), out / field.STORE
+    if "laid out" not in journal.done:
+        shutil.rmtree(store, ignore_errors=True)
+        field.lay_out(store, opened, chunk)
+        journal.add("laid out")
+    arrays.sweep(store)
+    group = arrays.open_group(store, "infer", mode="r+")
+    estimates = Estimates(opened, method, int(facts.get("years", 1)), config)
+    _fill(group, opened, estimates, config, chunk // opened.factor, journal)
+    arrays.seal(store)
+    regions = [value for key, value in journal.done.items() if key != "laid out"]
+    told = _summary(config, opened, facts, regions)
+    (out / field.FACTS).write_text(json.dumps(told, indent=1, sort_keys=True) + "\n", "utf-8")
+    journal.close()
+    _say(told)
+
+
+def _load(folder: Path, cube: Cube) -> tuple[Method, dict[str, Any]]:
+    return checkpoint.load(folder, cube)
+
+
+def _check(config: Config, cube: Cube) -> None:
+    if wrong := clashes(config, cube.factor):
+        raise InputFault(
+            "infer",
+            "; ".join(wrong),
+            "sizes that fit the cube",
+            "leave `core` and `halo` out, or correct them",
+        )
+    names = [layer.name for layer in cube.layers]
+    if config.proxy is not None and config.proxy not in names:
+        raise InputFault(
+            "infer.proxy",
+            f"no layer {config.proxy!r}",
+            f"one of {names}",
+            "correct `infer.proxy`, or leave it out",
+        )
+
+
+class Estimates:
+    """Raw estimates of the windows of a map, feathered; a window is estimated once while it is needed."""
+
+    def __init__(self, cube: Cube, method: Method, years: int, config: Config) -> None:
+        self._cube, self._method = cube, method
+        factor = cube.factor
+        self._core = (config.core or max(1, round(NEAR / factor)) * factor) // factor  # coarse cells
+        self._halo = -(-config.halo // factor)
+        self._side = self._core + 2 * self._halo
+        self._years = min(years, len(cube.years))
+        self._spans = starts(len(cube.years), self._years, self._years)
+        # Why: neighbouring windows share two halos; over them their weights add up to 1.
+        self._weights = feather(self._side * factor, 2 * self._halo * factor)
+        self._totals, self._known = np.maximum(cube.totals(), 0.0), cube.known()
+        self._made: dict[tuple[int, int], NDArray[np.float32]] = {}
+
+    def region(self, row: int, col: int, rows: int, cols: int) -> NDArray[np.float64]:
+        """(sectors, years, fine rows, fine cols) blended raw estimate of a region given in coarse cells.
+
+        NaN where no window gave a finite estimate. Regions are asked for row by row: windows that lie
+        wholly above are forgotten.
+        """
+        factor = self._cube.factor
+        summed = np.zeros((*self._totals.shape[:2], rows * factor, cols * factor))
+        weight = np.zeros_like(summed)
+        self._made = {
+            key: value for key, value in self._made.items() if key[0] + self._core + self._halo > row
+        }
+        for window_row in self._meeting(row, rows, self._cube.coarse.rows):
+            for window_col in self._meeting(col, cols, self._cube.coarse.cols):
+                raw = self._window(window_row, window_col)
+                here, there = _overlap(window_row - self._halo, row, self._side, rows, factor)
+                across, beyond = _overlap(window_col - self._halo, col, self._side, cols, factor)
+                values, part = raw[..., there, beyond].astype(np.float64), self._weights[there, beyond]
+                finite = np.isfinite(values)
+                summed[..., here, across] += np.where(finite, values, 0.0) * part
+                weight[..., here, across] += finite * part
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.where(weight > 0, summed / weight, np.nan)
+
+    def _meeting(self, start: int, length: int, size: int) -> Iterable[int]:
+        """First core cells of the windows along an axis whose halo reaches into [start, start + length)."""
+        return [
+            first
+            for first in range(0, size, self._core)
+            if first - self._halo < start + length and first + self._core + self._halo > start
+        ]
+
+    def _window(self, row: int, col: int) -> NDArray[np.float32]:
+        if (row, col) not in self._made:
+            self._made[row, col] = self._estimate(row - self._halo, col - self._halo)
+        return self._made[row, col]
+
+    def _estimate(self, row: int, col: int) -> NDArray[np.float32]:
+        """(sectors, years, side, side); what reaches beyond the map is mirrored, never zero."""
+        covariates, valid, totals, known = self._mirrored(row, col)
+        out = np.zeros((*totals.shape[:2], *valid.shape), np.float32)
+        count = np.zeros(totals.shape[1])
+        for first in self._spans:
+            span = slice(first, first + self._years)
+            target = np.zeros(totals.shape[-2:], bool)
+            tile = Tile(
+                covariates[:, span],
+                valid,
+                totals[:, span],
+                known[:, span],
+                target,
+                self._cube.factor,
+                self._cube.layers,
+            )
+            out[:, span] += self._method.estimate(tile.scene(1))
+            count[span] += 1
+        return (out / count[:, None, None]).astype(np.float32)
+
+    def _mirrored(self, row: int, col: int) -> tuple[NDArray, NDArray, NDArray, NDArray]:
+        coarse, factor = self._cube.coarse, self._cube.factor
+        down, across = _mirror(row, self._side, coarse.rows), _mirror(col, self._side, coarse.cols)
+        fine_down = _mirror(row * factor, self._side * factor, coarse.rows * factor)
+        fine_across = _mirror(col * factor, self._side * factor, coarse.cols * factor)
+        top, left = int(fine_down.min()), int(fine_across.min())
+        read = (top, left, int(fine_down.max()) - top + 1, int(fine_across.max()) - left + 1)
+        take = np.ix_(fine_down - top, fine_across - left)
+        return (
+            self._cube.covariates(*read)[..., take[0], take[1]],
+            self._cube.valid(*read)[take],
+            self._totals[..., down[:, None], across[None, :]],
+            self._known[..., down[:, None], across[None, :]],
+        )
+
+
+def _mirror(start: int, length: int, size: int) -> NDArray[np.int64]:
+    """Indices start .. start + length, those beyond [0, size) reflected at the edge, as often as needed."""
+    turn = np.mod(np.arange(start, start + length), 2 * size)
+    return np.where(turn < size, turn, 2 * size - 1 - turn)
+
+
+def _overlap(window: int, region: int, side: int, length: int, factor: int) -> tuple[slice, slice]:
+    """The fine cells two spans share: (within the region, within the window)."""
+    first, last = max(window, region), min(window + side, region + length)
+    return (
+        slice((first - region) * factor, (last - region) * factor),
+        slice((first - window) * factor, (last - window) * factor),
+    )
+
+
+def _fill(
+    group: zarr.Group, cube: Cube, estimates: Estimates, config: Config, side: int, journal: Journal
+) -> None:
+    totals, known = cube.totals(), cube.known()
+    regions = [
+        (row, col) for row in range(0, cube.coarse.rows, side) for col in range(0, cube.coarse.cols, side)
+    ]
+    before = sum(f"{row},{col}" in journal.done for row, col in regions)
+    todo = [place for place in regions if f"{place[0]},{place[1]}" not in journal.done]
+    step("estimating", before, len(regions), "regions", before=before)
+    for done, (row, col) in enumerate(todo, start=before + 1):
+        rows, cols = min(side, cube.coarse.rows - row), min(side, cube.coarse.cols - col)
+        blocks = (slice(None), slice(None), slice(row, row + rows), slice(col, col + cols))
+        raw = estimates.region(row, col, rows, cols)
+        mass, rungs, broken = _place_region(raw, totals[blocks], known[blocks], cube, config, row, col)
+        factor = cube.factor
+        fine = (
+            slice(None),
+            slice(None),
+            slice(row * factor, (row + rows) * factor),
+            slice(col * factor, (col + cols) * factor),
+        )
+        arrays.array_of(group, "mass")[fine] = mass
+        arrays.array_of(group, "rung")[blocks] = rungs
+        journal.add(f"{row},{col}", {"rungs": _count(rungs), "not_finite": broken})
+        step("estimating", done, len(regions), "regions", before=before)
+
+
+def _place_region(
+    raw: NDArray[np.float64],
+    totals: NDArray[np.float64],
+    known: NDArray[np.bool_],
+    cube: Cube,
+    config: Config,
+    row: int,
+    col: int,
+) -> tuple[NDArray[np.float64], NDArray[np.uint8], int]:
+    """Projects every sector and year of a region alone."""
+    factor, (rows, cols) = cube.factor, totals.shape[-2:]
+    window = (row * factor, col * factor, rows * factor, cols * factor)
+    valid = to_blocks(cube.valid(*window), factor)
+    law = LAWS[config.law](config.gamma)
+    mass, rungs = np.empty_like(raw), np.empty(totals.shape, np.uint8)
+    proxies = _proxies(cube, config, window)
+    broken = 0
+    for sector in range(totals.shape[0]):
+        for year in range(totals.shape[1]):
+            here = (sector, year)
+            proxy = to_blocks(proxies[year], factor) if proxies is not None else np.zeros(valid.shape)
+            placed = place(
+                to_blocks(raw[here], factor), totals[here].ravel(), known[here].ravel(), valid, proxy, law
+            )
+            mass[here] = from_blocks(placed.mass, rows, cols, factor)
+            rungs[here] = placed.rungs.reshape(rows, cols)
+            broken += placed.not_finite
+    return mass, rungs, broken
+
+
+def _proxies(cube: Cube, config: Config, window: tuple[int, int, int, int]) -> NDArray[np.float64] | None:
+    if config.proxy is None:
+        return None
+    index = [layer.name for layer in cube.layers].index(config.proxy)
+    return cube.covariates(*window)[index].astype(np.float64)
+
+
+def _count(rungs: NDArray[np.uint8]) -> list[list[dict[str, int]]]:
+    """Per sector and year, how many blocks each rung placed."""
+    return [
+        [{Rung(code).name.lower(): int((year == code).sum()) for code in np.unique(year)} for year in sector]
+        for sector in rungs
+    ]
+
+
+def _summary(
+    config: Config, cube: Cube, facts: dict[str, Any], regions: list[dict[str, Any]]
+) -> dict[str, Any]:
+    counts = []
+    for index, sector in enumerate(cube.sectors):
+        for when, year in enumerate(cube.years):
+            summed: Counter[str] = Counter()
+            for region in regions:
+                summed.update(region["rungs"][index][when])
+            counts.append({"sector": sector, "year": year, "rungs": dict(sorted(summed.items()))})
+    return {
+        "method": facts["method"],
+        "describe": facts.get("describe", {}),
+        "law": config.law if config.law != "power" else f"power({config.gamma:g})",
+        "proxy": config.proxy,
+        "counts": counts,
+        "not_finite": sum(region["not_finite"] for region in regions),
+    }
+
+
+def _say(told: dict[str, Any]) -> None:
+    for entry in told["counts"]:
+        fell = {name: count for name, count in entry["rungs"].items() if name not in ("model", "nothing")}
+        if fell:
+            words = ", ".join(f"{count} by {name}" for name, count in fell.items())
+            tell(
+                f"infer: {entry['sector']} {entry['year']}: blocks not placed by the estimate: {words}",
+                warning=True,
+            )
+    if told["not_finite"]:
+        tell(
+            f"infer: {told['not_finite']} estimates were not finite; the ladder took over there", warning=True
+        )

@@ -1,0 +1,76 @@
+"""Context from far away: a bidirectional selective scan over the pooled field of all years."""
+
+from math import log
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from model.layers.scan import selective_scan
+
+STATE = 16
+KERNEL = 4  # reach of the causal convolution, in places along the sequence
+
+
+class Direction(nn.Module):
+    """One reading of the sequence: causal depthwise convolution, then the scan with its own step, B and C."""
+
+    def __init__(self, width: int, state: int = STATE) -> None:
+        super().__init__()
+        self.rank = max(1, width // 16)
+        self.state = state
+        self.convolution = nn.Conv1d(width, width, KERNEL, groups=width)
+        self.select = nn.Linear(width, self.rank + 2 * state, bias=False)
+        self.step = nn.Linear(self.rank, width)
+        # S4D-real start: each channel holds memories that fade at rates 1 to N.
+        rates = torch.arange(1, state + 1, dtype=torch.float32).repeat(width, 1)
+        self.log_decay = nn.Parameter(rates.log())
+        self.skip = nn.Parameter(torch.ones(width))
+
+    def start_steps(self, generator: torch.Generator) -> None:
+        """Draws the first steps log-uniformly from 0.001 to 0.1, as the published block does."""
+        draw = torch.rand(self.step.bias.shape, generator=generator)
+        first = torch.exp(draw * (log(0.1) - log(0.001)) + log(0.001))
+        with torch.no_grad():
+            self.step.bias.copy_(first + torch.log(-torch.expm1(-first)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, L, D) -> (B, L, D); a place sees itself and what came before it."""
+        padded = functional.pad(x.transpose(1, 2), (KERNEL - 1, 0))
+        x = functional.silu(self.convolution(padded)).transpose(1, 2)
+        rank, into, out = self.select(x).split([self.rank, self.state, self.state], dim=-1)
+        step = functional.softplus(self.step(rank))
+        return selective_scan(x, step, -self.log_decay.exp(), into, out, self.skip)
+
+
+class Context(nn.Module):
+    """Pools space, reads (time, rows, columns) as one sequence both ways, and adds what it found."""
+
+    def __init__(self, channels: int, pool: int) -> None:
+        super().__init__()
+        self.pool = pool
+        self.norm = nn.LayerNorm(channels)
+        self.enter = nn.Linear(channels, 4 * channels)
+        self.forwards = Direction(2 * channels)
+        self.backwards = Direction(2 * channels)
+        self.leave = nn.Linear(2 * channels, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, T, H, W) -> same shape; H and W need not be multiples of the pooling."""
+        batch, channels, years, rows, cols = x.shape
+        flat = x.transpose(1, 2).reshape(batch * years, channels, rows, cols)
+        right, below = -cols % self.pool, -rows % self.pool
+        pooled = functional.avg_pool2d(
+            functional.pad(flat, (0, right, 0, below), mode="replicate"), self.pool
+        )
+        small = pooled.shape[-2:]
+        tokens = pooled.reshape(batch, years, channels, -1).transpose(2, 3).reshape(batch, -1, channels)
+        main, gate = self.enter(self.norm(tokens)).chunk(2, dim=-1)
+        read = self.forwards(main) + self.backwards(main.flip(1)).flip(1)
+        found = self.leave(read * functional.silu(gate))
+        found = found.reshape(batch, years, -1, channels).transpose(2, 3).reshape(-1, channels, *small)
+        size = (small[0] * self.pool, small[1] * self.pool)
+        wide = functional.interpolate(found, size=size, mode="bilinear", align_corners=False)[
+            ..., :rows, :cols
+        ]
+        return x + wide.reshape(batch, years, channels, rows, cols).transpose(1, 2)

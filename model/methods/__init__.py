@@ -1,0 +1,22 @@
+"""The table of methods: a short name and where the method lives."""
+
+from importlib import import_module
+from typing import Any
+
+# Why written by hand: a checkpoint or a config names a method by its short name,
+# so neither can ever make the program import something else.
+METHODS: dict[str, str] = {
+    "dst_carbon_former": "model.methods.dst_carbon_former:DSTCarbonFormer",
+    "smooth_mask": "model.methods.smooth_mask:SmoothMask",
+    "single_proxy": "model.methods.single_proxy:SingleProxy",
+    "uniform": "model.methods.uniform:Uniform",
+}
+
+
+def method_class(name: str) -> Any:
+    """The class behind a short name; heavy libraries load only now.
+
+    Raises: KeyError when the table has no such name.
+    """
+    place, _, attribute = METHODS[name].partition(":")
+    return getattr(import_module(place), attribute)

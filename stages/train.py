@@ -1,0 +1,191 @@
+"""Cube and tile plan in, checkpoint out: the method of choice, trained on totals alone or merely prepared."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+
+from model.fault import InputFault, UsageFault
+from model.losses import groups_of
+from model.method import Method, Survey
+from model.methods import method_class
+from model.sample import merge
+from stages.progress import step, tell
+from stages.section import Section
+from stages.store import checkpoint
+from stages.store.cube import Cube
+from stages.store.samples import Samples
+
+VERSION = 1
+FALLBACK = "smooth_mask"
+READ = 512  # fine cells along a window of the survey: bounds memory, about a chunk of the cube
+
+
+class Config(Section):
+    """What learns, from what, for how long."""
+
+    method: Literal["dst_carbon_former", "smooth_mask", "single_proxy", "uniform"] = "dst_carbon_former"
+    seed: NonNegativeInt = 0  # the same seed gives the same weights, byte for byte, on the same kind of CPU
+    years: PositiveInt = 3  # years in a window; fewer when the cube has fewer
+    # Totals shown along a window of 12 coarse cells, one drawn for each tile: 6 merges 2 x 2 cells, 1 all.
+    scales: Annotated[tuple[Literal[1, 2, 3, 4, 6], ...], Field(min_length=1)] = (6,)
+    epochs: PositiveInt = 10  # each ends with a validation
+    steps_per_epoch: PositiveInt = 30  # fewer on a map with under 600 coarse cells that hold mass
+    batch_tiles: PositiveInt = 3  # tiles a step; memory grows with it
+    learning_rate: PositiveFloat = 3e-3  # the highest of the cycle
+    patience: PositiveInt = 5  # epochs without a better validation score before it stops
+    weight_decay: NonNegativeFloat = 1e-3  # of AdamW
+    clip: PositiveFloat = 1.0  # largest norm of the gradient
+    average: Annotated[float, Field(ge=0, lt=1)] = (
+        0.9  # memory of the averaged weights, which are the ones used
+    )
+    noise: NonNegativeFloat = 0.1  # added to inputs in training, in standard deviations
+    width: Annotated[int, Field(ge=4, le=512)] = 24  # channels of the network
+    pool: Annotated[int, Field(ge=1, le=64)] = 8  # fine cells along a place of the scan
+    blocky_layers: Literal["drop", "average"] = (
+        "drop"  # covariates as coarse as a block: leave out, or show averaged
+    )
+    save_every: PositiveInt = 50  # steps between two saves of the state from which training resumes
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+
+
+def run(config: Config, *, cube: Path, tiles: Path, out: Path) -> None:
+    """Prepares the method, trains it if it learns, and writes the checkpoint.
+
+    Raises: UsageFault when cuda is asked for and absent; InputFault when no tile may be trained on;
+      NumberFault when the loss is not finite.
+    """
+    data = Cube.open(cube)
+    years = min(config.years, len(data.years))
+    if years < config.years:
+        tell(f"train: {len(data.years)} year(s) in the cube, so windows hold {years}, not {config.years}")
+    samples = Samples(cube, tiles, "train", years)
+    survey = survey_of(data, samples)
+    method: Any = method_class(config.method)(config)
+    method.prepare(survey)
+    facts = {**checkpoint.cube_facts(data), "asked": config.method, "years": years, "seed": config.seed}
+    history: list[dict[str, Any]] = []
+    name: str = config.method
+    if method.phases():
+        validation = Samples(cube, tiles, "valid", years)
+        reason = _why_not(method, survey, samples, validation)
+        if reason is None:
+            learned, history = _learn(config, method, samples, validation, out)
+            reason = learned.pop("reason", None)
+            facts |= learned
+        if reason is not None:
+            name, method = FALLBACK, _prepared(FALLBACK, survey)
+            facts |= {"fell_back": FALLBACK, "reason": reason}
+            tell(f"train: {reason}; uses {FALLBACK}, which learns nothing", warning=True)
+    facts["describe"] = method.describe()
+    checkpoint.write_history(history, out)
+    checkpoint.save(name, method, facts, out)
+
+
+def _prepared(name: str, survey: Survey) -> Method:
+    method: Method = method_class(name)(None)
+    method.prepare(survey)
+    return method
+
+
+def _why_not(method: Any, survey: Survey, samples: Samples, validation: Samples) -> str | None:
+    """A reason to learn nothing; None when there is none."""
+    if (reason := method.refusal(survey)) is not None:
+        return str(reason)
+    if len(samples) == 0:
+        raise InputFault(
+            "tile plan", "no tile with a target cell of the training split that holds mass", "at least one",
+            "lower tile.test_share and tile.valid_share, or give more coarse cells",
+        )  # fmt: skip
+    if not groups_of((6,), *samples[0].totals.shape[-2:]):
+        return "a window is a single coarse cell, so no totals can be merged"
+    if len(validation) == 0:
+        return "the tile plan has no validation tile, so nothing could tell when to stop"
+    return None
+
+
+def _learn(
+    config: Config, method: Any, samples: Samples, validation: Samples, out: Path
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Trains in place; returns facts for the checkpoint and the history."""
+    from model.training import CALIBRATION_TILES, Trainer, evenly  # torch loads only when something learns
+
+    device = device_of(config.device)
+    method.calibrate([samples[index] for index in evenly(len(samples), CALIBRATION_TILES)])
+    method.place(device)
+    groups = groups_of(config.scales, *samples[0].totals.shape[-2:])
+    trainer = Trainer(
+        method,
+        samples,
+        validation,
+        groups,
+        config.seed,
+        checkpoint.Unfinished(out),
+        config.save_every,
+        lambda done, total, detail: step("train", done, total, "steps", detail=detail),
+    )
+    progress = trainer.run()
+    if progress is None:
+        return {"reason": "no group of validation cells holds mass, so nothing could tell when to stop"}, []
+    best = progress.kept[0]
+    tell(f"train: uses step {best.step} of {progress.total}, validation score {best.score:.4f}")
+    facts = {
+        "step": best.step,
+        "steps": progress.total,
+        "score": best.score,
+        "start_score": progress.first_score,
+    }
+    return facts | {
+        "groups": list(groups),
+        "tiles": len(samples),
+        "validation_tiles": len(validation),
+    }, progress.history
+
+
+def device_of(asked: str) -> str:
+    """cpu or cuda.
+
+    Raises: UsageFault when cuda is asked for and there is none.
+    """
+    import torch
+
+    if asked == "cpu" or (asked == "auto" and not torch.cuda.is_available()):
+        return "cpu"
+    if not torch.cuda.is_available():
+        raise UsageFault(
+            "train.device",
+            "cuda, but this machine offers no CUDA device",
+            "cpu or auto",
+            "set train.device: auto",
+        )
+    return "cuda"
+
+
+def survey_of(data: Cube, samples: Samples) -> Survey:
+    """The map at the inventory's own scale, read window by window."""
+    factor, (rows, cols) = data.factor, data.coarse.shape
+    sums = np.zeros((len(data.layers), len(data.years), rows, cols))
+    cells = np.zeros((rows, cols), dtype=np.int64)
+    stride = max(1, READ // factor)
+    for row in range(0, rows, stride):
+        for col in range(0, cols, stride):
+            part = slice(row, min(row + stride, rows)), slice(col, min(col + stride, cols))
+            size = (part[0].stop - row) * factor, (part[1].stop - col) * factor
+            valid = data.valid(row * factor, col * factor, *size)
+            layers = data.covariates(row * factor, col * factor, *size).astype(np.float64)
+            sums[(..., *part)] = merge(np.where(valid, layers, 0.0), factor)
+            cells[part] = merge(valid, factor)
+    names = ("zero_share", "mean", "std", "positive_median")
+    statistics = {name: np.asarray(samples.statistics[name], dtype=np.float64) for name in names}
+    return Survey(
+        data.layers,
+        data.sectors,
+        factor,
+        data.totals(),
+        data.known(),
+        sums,
+        cells,
+        samples.target_map,
+        **statistics,
+    )

@@ -1,0 +1,160 @@
+"""The train stage: a whole checkpoint, the same after a crash, and an honest word when it cannot learn."""
+
+import json
+import subprocess
+import sys
+from dataclasses import fields
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from pydantic import ValidationError
+
+from model.fault import UsageFault
+from model.methods.dst_carbon_former import Options
+from stages import progress, tile, train
+from stages.store import checkpoint
+from stages.store.cube import Cube
+from stages.store.samples import Samples
+from tests.small_world import World, build_world
+
+QUICK = {"epochs": 2, "steps_per_epoch": 3, "batch_tiles": 1, "width": 4, "save_every": 2, "device": "cpu"}
+
+
+def make_world(folder: Path, side: int) -> World:
+    rng = np.random.default_rng(3)
+    world = build_world(folder, totals=rng.lognormal(3.0, 1.0, (2, 1, side, side)))
+    (folder / "tiles").mkdir()
+    tile.run(tile.Config(block=6), cube=world.cube, out=folder / "tiles")
+    return world
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory) -> World:
+    return make_world(tmp_path_factory.mktemp("world"), 26)
+
+
+def trained(world: World, out: Path, **settings) -> Path:
+    out.mkdir(exist_ok=True)
+    train.run(train.Config(**(QUICK | settings)), cube=world.cube, tiles=world.folder / "tiles", out=out)
+    return out
+
+
+def published(out: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in out.iterdir() if not path.name.startswith(".")}
+
+
+@pytest.fixture
+def notes():
+    heard = []
+    progress.listen(lambda news: heard.append(news) if isinstance(news, progress.Note) else None)
+    yield heard
+    progress.listen(None)
+
+
+def test_training_leaves_a_whole_checkpoint_and_a_history_without_times(world, tmp_path):
+    out = trained(world, tmp_path / "out")
+    assert set(published(out)) == {checkpoint.WEIGHTS, checkpoint.FACTS, checkpoint.HISTORY}
+    lines = [json.loads(line) for line in (out / checkpoint.HISTORY).read_text().splitlines()]
+    assert [line["step"] for line in lines] == [0, 3, 6]
+    assert set(lines[0]) == {"phase", "step", "scores"}
+    _, facts = checkpoint.load(out, Cube.open(world.cube))
+    assert facts["asked"] == "dst_carbon_former"
+    assert "fell_back" not in facts
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_does_not(world, tmp_path):
+    seeds = {"a": 1, "b": 1, "c": 2}
+    runs = [published(trained(world, tmp_path / name, seed=seed)) for name, seed in seeds.items()]
+    assert runs[0] == runs[1]
+    assert runs[0][checkpoint.HISTORY] != runs[2][checkpoint.HISTORY]
+
+
+@pytest.mark.parametrize("kill_at_save", [1, 3])
+def test_a_killed_run_continues_to_the_same_bytes(world, tmp_path, kill_at_save):
+    undisturbed = published(trained(world, tmp_path / "whole"))
+    script = f"""
+import os
+from pathlib import Path
+from stages import train
+from stages.store import checkpoint
+save, count = checkpoint.Unfinished.save, 0
+def die(self, state):
+    global count
+    save(self, state)
+    count += 1
+    if count == {kill_at_save}:
+        os.kill(os.getpid(), 9)
+checkpoint.Unfinished.save = die
+out = Path({str(tmp_path / "killed")!r})
+out.mkdir()
+cube, tiles = Path({str(world.cube)!r}), Path({str(world.folder / "tiles")!r})
+train.run(train.Config(**{QUICK!r}), cube=cube, tiles=tiles, out=out)
+"""
+    root = Path(train.__file__).parents[1]
+    killed = subprocess.run([sys.executable, "-c", script], cwd=root, check=False)
+    assert killed.returncode == -9
+    assert not published(tmp_path / "killed")
+    assert published(trained(world, tmp_path / "killed")) == undisturbed
+
+
+def test_a_small_map_falls_back_and_says_so(tmp_path, notes):
+    world = make_world(tmp_path, 8)
+    out = trained(world, tmp_path / "out")
+    method, facts = checkpoint.load(out)
+    assert type(method).__name__ == "SmoothMask"
+    assert (facts["asked"], facts["fell_back"]) == ("dst_carbon_former", "smooth_mask")
+    assert "64 coarse cells" in facts["reason"]
+    assert any(note.warning and facts["reason"] in note.text for note in notes)
+    assert (out / checkpoint.HISTORY).read_text() == ""
+
+
+def test_a_window_longer_than_the_cube_has_years_is_said_once(world, tmp_path, notes):
+    trained(world, tmp_path / "out", method="uniform", years=3)
+    assert [note.text for note in notes] == ["train: 1 year(s) in the cube, so windows hold 1, not 3"]
+
+
+@pytest.mark.parametrize("method", ["uniform", "single_proxy", "smooth_mask"])
+def test_a_baseline_passes_through_the_same_stage_without_torch(world, tmp_path, method):
+    script = (
+        "import sys; from pathlib import Path; from stages import train; "
+        f"cube, tiles = Path({str(world.cube)!r}), Path({str(world.folder / 'tiles')!r}); "
+        f"train.run(train.Config(method={method!r}), cube=cube, tiles=tiles, out=Path({str(tmp_path)!r})); "
+        "assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", script], cwd=Path(train.__file__).parents[1], check=True)
+    assert checkpoint.load(tmp_path)[1]["asked"] == method
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA device")
+def test_cuda_where_there_is_none_is_a_usage_fault(world, tmp_path):
+    with pytest.raises(UsageFault, match="no CUDA device") as caught:
+        trained(world, tmp_path / "out", device="cuda")
+    assert caught.value.code == 2
+    assert train.device_of("auto") == "cpu"
+
+
+def test_the_survey_read_in_parts_equals_the_map_read_at_once(world, monkeypatch):
+    samples = Samples(world.cube, world.folder / "tiles", "train", 1)
+    cube = Cube.open(world.cube)
+    whole = train.survey_of(cube, samples)
+    monkeypatch.setattr(train, "READ", 70)
+    parts = train.survey_of(cube, samples)
+    np.testing.assert_array_equal(parts.sums, whole.sums)
+    np.testing.assert_array_equal(parts.cells, whole.cells)
+    everything = cube.covariates(0, 0, *cube.fine.shape).astype(np.float64)
+    assert whole.sums.sum() == pytest.approx(everything.sum())
+
+
+def test_the_section_offers_what_the_method_may_be_given_with_the_same_defaults():
+    config = train.Config()
+    assert Options(**{field.name: getattr(config, field.name) for field in fields(Options)}) == Options()
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"scales": (5,)}, {"scales": ()}, {"epochs": 0}, {"method": "gan"}, {"average": 1.0}]
+)
+def test_settings_that_make_no_sense_are_refused(wrong):
+    with pytest.raises(ValidationError):
+        train.Config(**wrong)

@@ -1,0 +1,234 @@
+"""Field to 100 m GeoTIFFs, with the certificate and the report that go with them."""
+
+import json
+import shutil
+from collections.abc import Iterable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import PositiveFloat, PositiveInt
+
+from model.fault import ArtifactFault, NumberFault, ResourceFault
+from model.projection import Rung
+from model.storage import store_float32
+from stages import progress
+from stages.section import Section
+from stages.store import maps as store
+from stages.store.certificate import CERTIFICATE, LIMIT, book_of, certify, read_map
+from stages.store.cube import Cube
+from stages.store.field import Field
+from stages.store.maps import Sheet
+from stages.store.report import FACTS, PAGE, RUNGS, gather, render
+from stages.store.style import Legend, block_style, legend, map_style
+
+__all__ = ["VERSION", "Config", "certify", "render", "run"]
+
+VERSION = 1
+
+_DRAFT_BYTES = 4 << 30  # drafts on the disk at once; more maps take another pass over the field
+
+
+class Config(Section):
+    """How maps are written and judged."""
+
+    limit: PositiveFloat = LIMIT  # relative residual no block may exceed, on the files as written
+    overviews: bool = True  # averaged, so that colours stay true when zoomed out
+    page_width: PositiveInt = 2000  # pixels of a picture in the report; larger maps are averaged down
+
+
+def run(config: Config, *, cube: Path, field: Path, out: Path) -> None:
+    """Writes every map, measures what was written, and tells it.
+
+    Raises: NumberFault (exit 7) naming the worst block when a map does not hold its totals; the map is
+      removed, so that the next run makes it anew. ArtifactFault (exit 4) when the field has holes.
+    """
+    opened, estimate = Cube.open(cube), Field.open(field)
+    working = out / ".progress"
+    shutil.rmtree(working, ignore_errors=True)
+    working.mkdir(parents=True)
+    with store.frugal():
+        write_maps(config, opened, estimate, out, working)
+        legends = write_companions(config, opened, estimate, out, working)
+    certificate = certify(cube, out, config.limit)
+    _insist(certificate, out)
+    _write_json(out / CERTIFICATE, certificate)
+    _write_json(out / FACTS, gather(opened, estimate, legends, config.page_width))
+    _write(out / PAGE, render(out))
+    shutil.rmtree(working)
+
+
+def write_maps(config: Config, cube: Cube, field: Field, out: Path, working: Path) -> None:
+    """Writes the maps that are not there yet; a finished one from an earlier attempt is kept."""
+    every = store.sheets(cube)
+    pending = [sheet for sheet in every if not (out / sheet.map_file).exists()]
+    size = cube.fine.rows * cube.fine.cols * 4
+    _ensure_room(out, min(len(pending) * size, _DRAFT_BYTES) + size)
+    group = max(1, _DRAFT_BYTES // size)
+    done = len(every) - len(pending)
+    for start in range(0, len(pending), group):
+        chosen = pending[start : start + group]
+        with store.writing(working / "drafts"):
+            _fill_drafts(cube, field, chosen, working)
+        for sheet in progress.track(chosen, "writing maps", len(every), "maps", before=done):
+            with store.writing(out / sheet.map_file):
+                draft = working / sheet.map_file
+                store.publish(draft, out / sheet.map_file, overviews=config.overviews, resampling="AVERAGE")
+        done += len(chosen)
+
+
+def _fill_drafts(cube: Cube, field: Field, chosen: list[Sheet], working: Path) -> None:
+    """One pass over the field fills a draft for each map, band by band of whole blocks."""
+    totals, known, rungs = cube.totals(), cube.known(), field.rungs()
+    books = [book_of(sheet, totals, known, rungs) for sheet in chosen]
+    factor, cols = cube.factor, cube.fine.cols
+    with ExitStack() as stack:
+        drafts = []
+        for sheet in chosen:
+            words = _tags(cube, field, sheet), _title(cube, sheet), cube.unit
+            draft = store.start_draft(working / sheet.map_file, cube.fine, *words)
+            drafts.append(stack.enter_context(draft))
+        windows = store.bands(cube.coarse, factor)
+        for row, count in progress.track(windows, "filling maps", len(windows), "bands"):
+            mass = field.mass(row * factor, 0, count * factor, cols)
+            valid = cube.valid(row * factor, 0, count * factor, cols)
+            for sheet, book, draft in zip(chosen, books, drafts, strict=True):
+                rows = slice(row, row + count)
+                outside = rungs[list(sheet.members), sheet.time, rows] == Rung.OUTSIDE
+                cells = _add_up(mass[list(sheet.members), sheet.time], outside, factor)
+                stored = _store(cells, book.due[rows], book.placed[rows], valid, sheet, row)
+                store.write_band(draft, row * factor, stored)
+
+
+def _add_up(mass: NDArray[np.float64], outside: NDArray[np.bool_], factor: int) -> NDArray[np.float64]:
+    """Sum of the members that placed something; NaN where none did: an unknown total is not a zero.
+
+    Args:
+      mass: (members, rows, cols).
+      outside: (members, h, w) True = the member's total is unknown or was not placed.
+    """
+    kept = np.where(np.repeat(np.repeat(outside, factor, axis=1), factor, axis=2), np.nan, mass)
+    missing = np.isnan(kept)
+    return np.where(missing.all(axis=0), np.nan, np.where(missing, 0.0, kept).sum(axis=0))
+
+
+def _store(
+    cells: NDArray[np.float64],
+    due: NDArray[np.float64],
+    placed: NDArray[np.bool_],
+    valid: NDArray[np.bool_],
+    sheet: Sheet,
+    first_block: int,
+) -> NDArray[np.float32]:
+    """Casts a band to float32 with its block sums kept.
+
+    Raises: ArtifactFault (exit 4) when the field has a hole or misses a total: neither may be papered over.
+    """
+    factor = cells.shape[0] // due.shape[0]
+    where, fix = f"field, sector {sheet.sector}, {sheet.year}", "pipeline run infer --force"
+    expected = valid & np.repeat(np.repeat(placed, factor, axis=0), factor, axis=1)
+    if (holes := expected & np.isnan(cells)).any():
+        row, col = (int(index) for index in np.argwhere(holes)[0])
+        first = f"first at row {first_block * factor + row}, column {col}"
+        found = f"{int(holes.sum())} cells without a value, {first}"
+        raise ArtifactFault(where, found, "a value in every cell that may receive mass", fix)
+    try:
+        return store_float32(cells, due)
+    except ValueError as error:
+        found = f"{error} (block rows counted from {first_block})"
+        raise ArtifactFault(where, found, "blocks that meet their totals", fix) from error
+    except OverflowError as error:
+        wanted = f"cells below {np.finfo(np.float32).max:.3g}"
+        raise NumberFault(where, str(error), wanted, "declare the totals in a larger unit") from error
+
+
+def write_companions(config: Config, cube: Cube, field: Field, out: Path, working: Path) -> dict[str, Legend]:
+    """Writes the block file and the styles beside each map, from what the map holds; returns the legends."""
+    legends = {}
+    meaning = ", ".join(f"{int(rung)} {words}" for rung, (words, _) in RUNGS.items())
+    totals, known, rungs = cube.totals(), cube.known(), field.rungs()
+    every = store.sheets(cube)
+    for sheet in progress.track(every, "measuring maps", len(every), "maps"):
+        book = book_of(sheet, totals, known, rungs)
+        reading = read_map(out / sheet.map_file, cube)
+        relative = np.where(book.placed, book.relative_residual(reading.sums), np.nan)
+        columns = [
+            ("total given", cube.unit, np.where(book.known, book.given, np.nan)),
+            ("mass placed", cube.unit, np.where(book.known, reading.sums, np.nan)),
+            ("relative residual", "1", relative),
+        ]
+        if not sheet.is_sum:
+            columns.append(("rung", "1", rungs[sheet.members[0], sheet.time].astype(np.float64)))
+        draft = working / sheet.blocks_file
+        with store.writing(out / sheet.blocks_file):
+            store.write_blocks(draft, cube.coarse, _tags(cube, field, sheet) | {"rungs": meaning}, columns)
+            store.publish(draft, out / sheet.blocks_file, overviews=config.overviews, resampling="NEAREST")
+        legends[sheet.stem] = legend(reading, cube.unit)
+        _write(out / f"{sheet.stem}.qml", map_style(legends[sheet.stem]))
+        _write(out / f"{sheet.stem}_blocks.qml", block_style(config.limit))
+    return legends
+
+
+def _title(cube: Cube, sheet: Sheet) -> str:
+    sector = "all sectors" if sheet.is_sum else sheet.sector
+    return f"{cube.long_name}, {sector}, {sheet.year} [{cube.unit}]"
+
+
+def _tags(cube: Cube, field: Field, sheet: Sheet) -> dict[str, str]:
+    """What a map says of itself, wherever it is carried."""
+    inputs = [*cube.total_facts, *cube.facts]
+    names = [fact.get("source", "") for fact in inputs]
+    names += [file["source"] for fact in inputs for file in fact.get("files", ())]
+    return {
+        "variable": cube.name, "long_name": cube.long_name, "sector": sheet.sector, "year": str(sheet.year),
+        "unit": cube.unit, "cell_methods": "area: sum", "method": str(field.facts.get("method", "")),
+        "law": str(field.facts.get("law", "")), "source": _joined(names),
+        "licence": _joined(fact.get("licence", "") for fact in inputs),
+        "attribution": cube.attribution,
+    }  # fmt: skip
+
+
+def _joined(texts: Iterable[str]) -> str:
+    return "; ".join(dict.fromkeys(filter(None, texts)))
+
+
+def _insist(certificate: dict[str, Any], out: Path) -> None:
+    """Raises what the certificate found, worst first, and removes the maps that failed.
+
+    Raises: NumberFault (exit 7).
+    """
+    failed = [fact for fact in certificate["maps"] if not fact["passed"]]
+    if not failed:
+        return
+    for fact in failed:
+        (out / fact["file"]).unlink()
+    fact = max(failed, key=lambda fact: abs(fact["worst"]["relative_residual"]))
+    worst = fact["worst"]
+    place = f"x {worst['x']:.10g}, y {worst['y']:.10g}"
+    raise NumberFault(
+        f"{fact['file']}, block row {worst['row']}, column {worst['col']} ({place})",
+        f"{worst['placed']!r} {certificate['unit']} stored of {worst['given']!r}, relative residual "
+        f"{worst['relative_residual']:.3g}; {fact['holes']} holes, "
+        f"{fact['negative_blocks']} blocks below zero",
+        f"at most {certificate['limit']:g} in every block, no hole, nothing below zero",
+        "run again: the map was removed and will be made anew; if it stays, pipeline run infer --force",
+    )
+
+
+def _ensure_room(out: Path, needed: int) -> None:
+    free = shutil.disk_usage(out).free
+    if free < needed:
+        raise ResourceFault(
+            str(out.name), f"{free} bytes free", f"about {needed} bytes for maps and their drafts",
+            "free some space, or move the workspace with --workspace DIR",
+        )  # fmt: skip
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text, "utf-8")
+
+
+def _write_json(path: Path, facts: dict[str, Any]) -> None:
+    _write(path, json.dumps(facts, indent=1, ensure_ascii=False, allow_nan=False) + "\n")

@@ -1,0 +1,213 @@
+"""The certificate: opens finished maps again and measures, block by block, whether each total is there."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.grid import Grid
+from model.projection import Rung
+from model.sample import merge
+from stages.store import maps as store
+from stages.store.cube import Cube
+from stages.store.maps import Sheet
+
+CERTIFICATE = "certificate.json"
+LIMIT = 1e-6  # relative residual a block may have
+_PER_DECADE = 200
+_DECADES = (-18, 18)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What one finished map holds, as read from the file.
+
+    Attributes:
+      sums: (h, w) float64 sum of the stored cells of each block.
+      lowest: (h, w) smallest stored cell; NaN where the block has none.
+      cells: (h, w) number of cells with a value.
+      holes: (h, w) number of cells that may receive mass and hold no value.
+      histogram: number of positive cells per 1/200 of a decade, from 1e-18 to 1e18.
+    """
+
+    sums: NDArray[np.float64]
+    lowest: NDArray[np.float64]
+    cells: NDArray[np.int64]
+    holes: NDArray[np.int64]
+    histogram: NDArray[np.int64]
+
+    def quantile(self, share: float) -> float:
+        """The value below which this share of the positive cells lies, to 1.2 %; 0 when none is positive."""
+        count = self.histogram.cumsum()
+        if count[-1] == 0:
+            return 0.0
+        bin_ = int(np.searchsorted(count, min(max(share * count[-1], 1), count[-1])))
+        return float(10.0 ** ((bin_ + 0.5) / _PER_DECADE + _DECADES[0]))
+
+
+def read_map(path: Path, cube: Cube) -> Reading:
+    """Streams a finished map by bands of blocks; float64 sums of the float32 cells as stored.
+
+    Raises: ArtifactFault (exit 4) when the file is missing, damaged or lies on another grid.
+    """
+    factor, coarse, fine = cube.factor, cube.coarse, cube.fine
+    sums, lowest = np.zeros(coarse.shape), np.full(coarse.shape, np.nan)
+    cells, holes = np.zeros(coarse.shape, np.int64), np.zeros(coarse.shape, np.int64)
+    histogram = np.zeros((_DECADES[1] - _DECADES[0]) * _PER_DECADE, np.int64)
+    for row, stored in store.read_bands(path, fine, factor, coarse):
+        rows = slice(row, row + stored.shape[0] // factor)
+        missing = np.isnan(stored)
+        mass = np.where(missing, 0.0, stored.astype(np.float64))
+        valid = cube.valid(row * factor, 0, *stored.shape)
+        sums[rows] = merge(mass, factor)
+        cells[rows] = merge((~missing).astype(np.int64), factor)
+        holes[rows] = merge((missing & valid).astype(np.int64), factor)
+        floor = np.where(missing, np.inf, mass).reshape(-1, factor, coarse.cols, factor).min(axis=(1, 3))
+        lowest[rows] = np.where(cells[rows] > 0, floor, np.nan)
+        positive = mass[(mass > 0) & np.isfinite(mass)]
+        bins = np.floor((np.log10(positive) - _DECADES[0]) * _PER_DECADE).astype(np.int64)
+        histogram += np.bincount(np.clip(bins, 0, histogram.size - 1), minlength=histogram.size)
+    return Reading(sums, lowest, cells, holes, histogram)
+
+
+@dataclass(frozen=True)
+class Account:
+    """What each block of one map was given and what of it was to be placed.
+
+    Attributes:
+      known: (h, w) True = some total of the block is known.
+      given: (h, w) sum of the known totals.
+      due: (h, w) the part of it that has a place on the map; the rest lies outside.
+      size: (h, w) sum of the absolute values of what is due: what a residual is measured against.
+      placed: (h, w) True = at least one sector placed its total here.
+    """
+
+    known: NDArray[np.bool_]
+    given: NDArray[np.float64]
+    due: NDArray[np.float64]
+    size: NDArray[np.float64]
+    placed: NDArray[np.bool_]
+
+    def relative_residual(self, sums: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(h, w) (placed - due) / size; infinite where mass stands in a block that was given none."""
+        residual = sums - self.due
+        with np.errstate(divide="ignore", invalid="ignore"):
+            relative = residual / self.size
+        return np.where(
+            (residual == 0) & (self.size == 0), 0.0, np.where(np.isnan(relative), np.inf, relative)
+        )
+
+
+def book_of(sheet: Sheet, totals: NDArray, known: NDArray, rungs: NDArray) -> Account:
+    """The account of one map, from arrays of all sectors and years: (sectors, years, h, w)."""
+    members = list(sheet.members)
+    return account(totals[members, sheet.time], known[members, sheet.time], rungs[members, sheet.time])
+
+
+def account(totals: NDArray[np.float64], known: NDArray[np.bool_], rungs: NDArray[np.uint8]) -> Account:
+    """Adds up the members of a map; all arguments are (members, h, w)."""
+    given = np.where(known, totals, 0.0)
+    due = np.where(rungs == Rung.OUTSIDE, 0.0, given)
+    placed = np.asarray(rungs != Rung.OUTSIDE)
+    return Account(
+        np.asarray(known.any(axis=0)),
+        given.sum(axis=0),
+        due.sum(axis=0),
+        np.abs(due).sum(axis=0),
+        np.asarray(placed.any(axis=0)),
+    )
+
+
+def certify(cube: Path, maps: Path, limit: float | None = None) -> dict[str, Any]:
+    """Measures every map of a folder against the totals in the cube.
+
+    Only the finished files are trusted: the sums are theirs, and so are the rungs that say which blocks lie
+    outside.
+
+    Args:
+      cube, maps: artifact folders.
+      limit: relative residual no block may exceed; without it, the one of the certificate that is there.
+    Returns: facts as JSON values, among them `passed`; a block that holds mass it was not given has an
+      infinite relative residual.
+    Raises: ArtifactFault (exit 4) when a map is missing, damaged or lies on another grid.
+    """
+    opened = Cube.open(cube)
+    limit = _stated_limit(maps) if limit is None else limit
+    with store.frugal():
+        facts = [measure(opened, sheet, maps, limit) for sheet in store.sheets(opened)]
+    return {
+        "variable": opened.name,
+        "unit": opened.unit,
+        "limit": limit,
+        "passed": all(fact["passed"] for fact in facts),
+        "blocks": sum(fact["blocks"] for fact in facts),
+        "worst": _heaviest(facts),
+        "maps": facts,
+    }
+
+
+def measure(cube: Cube, sheet: Sheet, maps: Path, limit: float) -> dict[str, Any]:
+    """The certificate of one map."""
+    rungs = np.stack([_rungs(cube, index, sheet, maps) for index in sheet.members])
+    members = list(sheet.members)
+    book = account(cube.totals()[members, sheet.time], cube.known()[members, sheet.time], rungs)
+    reading = read_map(maps / sheet.map_file, cube)
+    relative = book.relative_residual(reading.sums)
+    given, due, placed = (float(values.sum()) for values in (book.given, book.due, reading.sums))
+    size = float(book.size.sum())
+    # A hole is a cell that may receive mass, in a block that placed some, without a value.
+    holes = int(reading.holes[book.placed].sum())
+    negative = int((reading.lowest[book.size == book.due] < 0).sum())
+    worst = _worst(cube.coarse, relative, book, reading)
+    total = (placed - due) / size if size else (0.0 if placed == 0 else float("inf"))
+    kept = bool(abs(worst["relative_residual"]) <= limit and abs(total) <= limit)
+    told = store.read_blocks(maps / sheet.blocks_file, cube.coarse)[:2]
+    agrees = bool(np.array_equal(told[0][book.known], book.given[book.known]))
+    agrees &= bool(np.array_equal(told[1][book.known], reading.sums[book.known]))
+    return {
+        "file": sheet.map_file, "sector": sheet.sector, "year": sheet.year, "is_sum": sheet.is_sum,
+        "given": given, "placed": placed, "outside": given - due, "residual": placed - due,
+        "relative_residual": total, "blocks": int(book.known.sum()),
+        "blocks_outside": int((book.known & ~book.placed).sum()), "worst": worst,
+        "smallest_cell": float(np.nanmin(reading.lowest)) if reading.cells.any() else 0.0,
+        "cells": int(reading.cells.sum()), "holes": holes, "negative_blocks": negative,
+        "block_file_agrees": agrees, "passed": agrees and kept and not holes and not negative,
+        "sha256": _sha256(maps / sheet.map_file), "blocks_file": sheet.blocks_file,
+        "blocks_sha256": _sha256(maps / sheet.blocks_file),
+    }  # fmt: skip
+
+
+def _stated_limit(maps: Path) -> float:
+    try:
+        return float(json.loads((maps / CERTIFICATE).read_text("utf-8"))["limit"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return LIMIT
+
+
+def _rungs(cube: Cube, index: int, sheet: Sheet, maps: Path) -> NDArray[np.uint8]:
+    single = Sheet(cube.name, cube.sectors[index], sheet.year, (index,), sheet.time)
+    return store.read_blocks(maps / single.blocks_file, cube.coarse)[3].astype(np.uint8)
+
+
+def _worst(coarse: Grid, relative: NDArray[np.float64], book: Account, reading: Reading) -> dict[str, Any]:
+    row, col = (int(index) for index in np.unravel_index(np.argmax(np.abs(relative)), relative.shape))
+    return {
+        "relative_residual": float(relative[row, col]), "row": row, "col": col,
+        "x": float(coarse.x[col]), "y": float(coarse.y[row]),
+        "given": float(book.due[row, col]), "placed": float(reading.sums[row, col]),
+    }  # fmt: skip
+
+
+def _heaviest(facts: list[dict[str, Any]]) -> dict[str, Any]:
+    """The worst block of all maps, with the name of its map."""
+    fact = max(facts, key=lambda fact: abs(fact["worst"]["relative_residual"]))
+    return {"file": fact["file"]} | fact["worst"]
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()

@@ -1,0 +1,84 @@
+"""Pictures of maps for the page: arrays to indexed PNG inside the text, one array element a pixel."""
+
+import base64
+import struct
+import zlib
+from collections.abc import Iterable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stages.store.style import RAMP, RESIDUAL, SINK, Colour, Legend, colour_at
+
+_STEPS = 240  # colours of the ramp; the rest of a palette of 256 is for zero, nodata and sinks
+_ZERO, _NODATA, _SINK = 253, 254, 255
+ZERO_COLOUR: Colour = (250, 249, 246)
+NODATA_COLOUR: Colour = (205, 203, 198)
+FLOOR = 1e-9  # relative residuals below this share a colour
+
+
+def mass_picture(cells: NDArray, legend: Legend) -> str:
+    """Mass per cell in the colours of the legend, as a data address; zero pale, cells without value grey."""
+    values = cells.astype(np.float64)
+    index = np.full(values.shape, _ZERO, np.uint8)
+    positive = values > 0
+    index[positive] = np.round(legend.positions(values[positive]) * (_STEPS - 1))
+    index[values < 0] = _SINK
+    index[np.isnan(values)] = _NODATA
+    return _address(_png(index, RAMP))
+
+
+def residual_picture(relative: NDArray, limit: float) -> str:
+    """Size of the relative residual, log scale from FLOOR to the limit; grey where a block placed nothing."""
+    size = np.abs(relative.astype(np.float64))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        position = np.clip(np.log(size / FLOOR) / np.log(max(limit / FLOOR, 10.0)), 0.0, 1.0)
+        index = np.where(np.isnan(size), _NODATA, np.round(position * (_STEPS - 1))).astype(np.uint8)
+    index[size == 0] = _ZERO
+    return _address(_png(index, RESIDUAL))
+
+
+def average(cells: NDArray[np.float64], step: int) -> NDArray[np.float64]:
+    """Means over step x step cells with a value; edges hold fewer. Keeps a picture within bounds."""
+    if step == 1:
+        return cells
+    rows, cols = (-(-size // step) * step for size in cells.shape)
+    padded = np.full((rows, cols), np.nan)
+    padded[: cells.shape[0], : cells.shape[1]] = cells
+    stacked = padded.reshape(rows // step, step, cols // step, step)
+    count = np.isfinite(stacked).sum(axis=(1, 3))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(count > 0, np.nansum(stacked, axis=(1, 3)) / count, np.nan)
+
+
+def css_ramp(ramp: Iterable[Colour]) -> str:
+    """The colours of a ramp as stops of a CSS gradient."""
+    return ", ".join(css(colour) for colour in ramp)
+
+
+def css(colour: Colour) -> str:
+    return "#{:02x}{:02x}{:02x}".format(*colour)
+
+
+def _png(index: NDArray[np.uint8], ramp: tuple[Colour, ...]) -> bytes:
+    """An indexed PNG (ISO/IEC 15948): header, palette, one compressed stream of rows without filter."""
+    palette = [colour_at(step / (_STEPS - 1), ramp) for step in range(_STEPS)]
+    palette += [ZERO_COLOUR] * (_ZERO + 1 - _STEPS) + [NODATA_COLOUR, SINK]
+    rows, cols = index.shape
+    lines = np.concatenate([np.zeros((rows, 1), np.uint8), index], axis=1)
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        (
+            _chunk(b"IHDR", struct.pack(">IIBBBBB", cols, rows, 8, 3, 0, 0, 0)),
+            _chunk(b"PLTE", bytes(value for colour in palette for value in colour)),
+            _chunk(b"IDAT", zlib.compress(lines.tobytes(), 6)),
+            _chunk(b"IEND", b""),
+        )
+    )
+
+
+def _chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def _address(png: bytes) -> str:
+    return "data:image/png;base64," + base64.b64encode(png).decode("ascii")

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
-import zarr
 from numpy.typing import NDArray
 from pydantic import Field as Setting
 from pydantic import NonNegativeInt, PositiveInt
@@ -26,6 +25,8 @@ from stages.store.journal import Journal
 
 VERSION = 1
 NEAR = 120  # fine cells along the core of a window
+# What the report says of the training.
+TOLD = ("asked", "fell_back", "reason", "step", "steps", "score", "start_score", "tiles")
 CORE_CHUNK = 240  # fine cells along a region that is projected and written at once
 
 
@@ -201,7 +202,7 @@ def _overlap(window: int, region: int, side: int, length: int, factor: int) -> t
 
 
 def _fill(
-    group: zarr.Group, cube: Cube, estimates: Estimates, config: Config, side: int, journal: Journal
+    group: arrays.Group, cube: Cube, estimates: Estimates, config: Config, side: int, journal: Journal
 ) -> None:
     totals, known = cube.totals(), cube.known()
     regions = [
@@ -286,6 +287,7 @@ def _summary(
     return {
         "method": facts["method"],
         "describe": facts.get("describe", {}),
+        "training": {key: facts[key] for key in TOLD if key in facts},
         "law": config.law if config.law != "power" else f"power({config.gamma:g})",
         "proxy": config.proxy,
         "counts": counts,

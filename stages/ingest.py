@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import zarr
 from numpy.typing import NDArray
 
 from model.grid import Grid
@@ -115,7 +114,7 @@ def _key(region: Region) -> str:
 
 
 def _fill(
-    group: zarr.Group,
+    group: arrays.Group,
     plan: list[LayerPlan],
     fine: Grid,
     known: NDArray[np.bool_],
@@ -130,7 +129,7 @@ def _fill(
 
 
 def _fill_region(
-    group: zarr.Group,
+    group: arrays.Group,
     plan: list[LayerPlan],
     fine: Grid,
     known: NDArray[np.bool_],

@@ -3,7 +3,6 @@
 from dataclasses import dataclass, field
 
 import numpy as np
-from rasterio.warp import transform_bounds
 
 from model.fault import Fault, InputFault, raise_all
 from model.grid import Grid
@@ -11,7 +10,7 @@ from stages.progress import tell, track
 from stages.sources.declared import Config, Covariate, Total
 from stages.sources.opened import Source, open_file
 from stages.store.rasters import inspect
-from stages.store.resample import NEST_TOLERANCE, is_finer, method_name, nesting
+from stages.store.resample import NEST_TOLERANCE, bounds_on, is_finer, method_name, nesting
 
 BLOCKY = 0.5  # a layer whose own pixels span half a coarse cell tells nothing inside a block
 
@@ -135,12 +134,7 @@ def _place_covariate(source: Source, sources: Sources, faults: list[Fault]) -> N
         faults += _off_the_lines(source, raster.grid, fine, coarse)
     if raster.crs is None:
         return
-    height, width = raster.shape
-    corners = [raster.transform @ (x, y) for x in (0, width) for y in (0, height)]
-    xs, ys = zip(*corners, strict=True)
-    bounds = transform_bounds(
-        raster.crs.to_wkt(), coarse.crs, min(xs), min(ys), max(xs), max(ys), densify_pts=21
-    )
+    bounds = bounds_on(coarse.crs, raster, 0, 0, *raster.shape)
     geographic = coarse.ellipsoid is not None
     shares = [_covered(coarse, bounds, shift) for shift in ((0.0, 360.0, -360.0) if geographic else (0.0,))]
     if max(shares) <= 0 and not any(not np.isfinite(edge) for edge in bounds):
@@ -155,24 +149,10 @@ def _place_covariate(source: Source, sources: Sources, faults: list[Fault]) -> N
         return
     finer = nest is None and is_finer(raster, fine)
     sources.resampling[id(source)] = method_name(declared.kind, nest, finer)
-    span = transform_bounds(
-        raster.crs.to_wkt(),
-        coarse.crs,
-        *_middle_pixel(source),
-    )
+    row, col = raster.shape[0] // 2, raster.shape[1] // 2
+    span = bounds_on(coarse.crs, raster, row, col, 1, 1)
     sources.blocky[id(source)] = (
         max(abs(span[2] - span[0]) / coarse.dx, abs(span[3] - span[1]) / coarse.dy) >= BLOCKY
-    )
-
-
-def _middle_pixel(source: Source) -> tuple[float, float, float, float]:
-    height, width = source.raster.shape
-    ends = [source.raster.transform @ (width // 2 + step, height // 2 + step) for step in (0, 1)]
-    return (
-        min(ends[0][0], ends[1][0]),
-        min(ends[0][1], ends[1][1]),
-        max(ends[0][0], ends[1][0]),
-        max(ends[0][1], ends[1][1]),
     )
 
 

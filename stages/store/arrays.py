@@ -14,6 +14,7 @@ from zarr.codecs import ZstdCodec
 from model.fault import ArtifactFault
 from model.grid import Grid
 
+Group = zarr.Group
 MAPPING = "spatial_ref"
 CHUNK = 240  # fine cells; two tiles of 120 a side, so that random windows touch few chunks
 

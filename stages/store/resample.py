@@ -138,6 +138,14 @@ def _source_windows(raster: Raster, target: Grid) -> Iterator[tuple[int, int, in
             yield top, left, bottom - top, right - left, shift
 
 
+def bounds_on(crs: str, raster: Raster, row: int, col: int, rows: int, cols: int) -> tuple[float, ...]:
+    """(left, bottom, right, top) of a window of the raster in another CRS; not finite where it has no image there."""
+    corners = [raster.transform @ (x, y) for x in (col, col + cols) for y in (row, row + rows)]
+    xs, ys = zip(*corners, strict=True)
+    given = raster.crs.to_wkt() if raster.crs else crs
+    return tuple(transform_bounds(given, crs, min(xs), min(ys), max(xs), max(ys), densify_pts=21))
+
+
 def is_finer(raster: Raster, target: Grid) -> bool:
     """True when about two or more source cells lie in a target cell."""
     middle = target.window(target.rows // 2, target.cols // 2, 1, 1)

@@ -1,0 +1,185 @@
+"""Finished maps + truth -> one honest table; nobody else may open the truth."""
+
+import csv
+import io
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+from pydantic import Field, PositiveInt
+
+from model.fault import Fault, InputFault, raise_all
+from model.scores import Scores
+from model.variable import parse_unit
+from stages.progress import track
+from stages.section import SafeName, Section, SourcePath
+from stages.store.cube import Cube
+from stages.store.maps import Sheet, read_bands, sheets
+from stages.store.rasters import Raster, inspect
+from stages.store.resample import nesting
+
+VERSION = 1
+COLUMNS = {
+    "misallocated_share": "misallocated share",
+    "nonzero_mae": "Nonzero-MAE",
+    "top_1_percent_mae": "Top-1 % MAE",
+    "r2": "R2",
+    "zeros_with_mass": "true zeros with mass",
+}
+
+
+class Truth(Section):
+    """The fine truth of a sector and year, on the fine grid; read by evaluate alone."""
+
+    path: SourcePath
+    sector: SafeName = "all"
+    year: int
+    unit: str
+    band: PositiveInt = 1
+    nodata: float | Annotated[str, Field(pattern="^(auto|none)$")] = "auto"
+
+
+class Config(Section):
+    """What is compared, and with which truth."""
+
+    methods: Annotated[tuple[SafeName, ...], Field(strict=False)] = ("uniform", "single_proxy", "smooth_mask")
+    truth: Annotated[tuple[Truth, ...], Field(strict=False)] = ()
+
+
+def sources(config: Config) -> list[str]:
+    """Files whose content enters the fingerprint."""
+    return list(dict.fromkeys(item.path for item in config.truth))
+
+
+def run(config: Config, *, cube: Path, maps: Mapping[str, Path], out: Path) -> None:
+    """Scores the finished maps of every method, all rescaled to the same totals by their own certificates.
+
+    Args:
+      maps: folder of finished maps by method; the first is the one judged against the others.
+    """
+    opened = Cube.open(cube)
+    truths = _open(config, opened)
+    rows: list[dict[str, Any]] = []
+    for method, folder in maps.items():
+        for sheet, raster, scale in track(truths, f"scoring {method}", len(truths), "maps"):
+            scores = _score(opened, sheet, raster, scale, folder)
+            rows.append({"method": method, "sector": sheet.sector, "year": sheet.year, **scores.finish()})
+    words = _words(rows, list(maps))
+    facts = {
+        "unit": opened.unit,
+        "protocol": "truth: methods learn from all totals and are scored on the whole truth map",
+    }
+    (out / "scores.json").write_text(
+        json.dumps({**facts, "rows": rows, "words": words}, indent=1) + "\n", "utf-8"
+    )
+    (out / "scores.csv").write_text(_csv(rows), "utf-8", newline="")
+    (out / "scores.md").write_text(_markdown(rows, words, facts), "utf-8")
+
+
+def _open(config: Config, cube: Cube) -> list[tuple[Sheet, Raster, float]]:
+    """The truth of each map; files are judged in one go."""
+    faults: list[Fault] = []
+    if not config.truth:
+        raise InputFault(
+            "evaluate",
+            "no truth",
+            "a fine truth of at least one sector and year",
+            "set `evaluate.truth`, with path, sector, year and unit",
+        )
+    by_place = {(sheet.sector, sheet.year): sheet for sheet in sheets(cube) if not sheet.is_sum}
+    found = []
+    for item in config.truth:
+        name = Path(item.path).name
+        if broken := inspect(item.path, item.band):
+            faults += broken
+            continue
+        sheet = by_place.get((item.sector, item.year))
+        if sheet is None:
+            faults.append(
+                InputFault(
+                    name,
+                    f"sector {item.sector}, {item.year}",
+                    f"one of {sorted(by_place)}",
+                    "correct `sector:` or `year:`",
+                )
+            )
+            continue
+        raster = Raster(item.path, item.band, item.nodata)
+        if nesting(raster.grid, cube.fine) != ("coarser", 1):
+            faults.append(
+                InputFault(
+                    name,
+                    "other cells than the fine grid's",
+                    "truth on the fine grid",
+                    "resample it conservatively first",
+                )
+            )
+            continue
+        try:
+            found.append((sheet, raster, parse_unit(item.unit).scale))
+        except ValueError as error:
+            faults.append(InputFault(name, str(error), "a known unit", "correct `unit:`"))
+    raise_all(faults)
+    return found
+
+
+def _score(cube: Cube, sheet: Sheet, truth: Raster, scale: float, folder: Path) -> Scores:
+    """Pools over row bands; counts only cells where the map is valid and the truth is known."""
+    grid = truth.grid
+    assert grid is not None
+    shift_row, shift_col = (
+        round((grid.top - cube.fine.top) / cube.fine.dy),
+        round((cube.fine.left - grid.left) / cube.fine.dx),
+    )
+    scores = Scores()
+    for row, cells in read_bands(folder / sheet.map_file, cube.fine, cube.factor, cube.coarse):
+        real = truth.read(row * cube.factor + shift_row, shift_col, *cells.shape) * scale
+        scores = scores + Scores.of(cells, real, np.isfinite(cells) & np.isfinite(real))
+    return scores
+
+
+def _words(rows: list[dict[str, Any]], methods: list[str]) -> list[str]:
+    """Says of the first method whether it beats the best of the others on misallocated share."""
+    told = []
+    for sector, year in dict.fromkeys((row["sector"], row["year"]) for row in rows):
+        share = {
+            row["method"]: row["misallocated_share"]
+            for row in rows
+            if (row["sector"], row["year"]) == (sector, year)
+        }
+        own, others = share[methods[0]], {name: value for name, value in share.items() if name != methods[0]}
+        if not others:
+            continue
+        best = min(others, key=lambda name: others[name])
+        gain = others[best] - own
+        verb = (
+            f"beats {best} by {gain:.3f} ({gain / others[best]:.1%})"
+            if gain > 0
+            else f"does not beat {best} ({own:.3f} against {others[best]:.3f})"
+        )
+        told.append(f"{sector} {year}: {methods[0]} {verb} on misallocated share.")
+    return told
+
+
+def _csv(rows: list[dict[str, Any]]) -> str:
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def _markdown(rows: list[dict[str, Any]], words: list[str], facts: Mapping[str, str]) -> str:
+    head = [
+        "method",
+        "sector",
+        "year",
+        *(title + (f" [{facts['unit']}]" if "MAE" in title else "") for title in COLUMNS.values()),
+    ]
+    lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
+    for row in rows:
+        numbers = [f"{row[key]:.2f}" if "mae" in key else f"{row[key]:.3f}" for key in COLUMNS]
+        lines.append("| " + " | ".join([row["method"], row["sector"], str(row["year"]), *numbers]) + " |")
+    return "\n".join([*lines, "", f"Protocol: {facts['protocol']}.", *words]) + "\n"

@@ -1,0 +1,76 @@
+"""One picture per map for people in a hurry: what was given beside what was found."""
+
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.grid import Grid
+from stages.store import maps as store
+from stages.store.cube import Cube
+from stages.store.maps import Sheet
+from stages.store.style import RAMP, Legend, number
+
+PANEL = 5.6  # inches along a panel's width
+DOTS = 150  # per inch
+WIDEST = 1600  # cells of a panel; larger maps are read as averages
+
+
+def write_preview(path: Path, title: str, cube: Cube, sheet: Sheet, folder: Path, legend: Legend) -> None:
+    """Draws the coarse totals, as the mean per fine cell, beside the finished map, in the same colours.
+
+    Args:
+      folder: of the finished maps.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    given = store.read_blocks(folder / sheet.blocks_file, cube.coarse)[0] / cube.factor**2
+    step = ceil(max(cube.fine.shape) / WIDEST)
+    found = store.read_overview(folder / sheet.map_file, cube.fine, step)
+    aspect = cube.fine.rows * cube.fine.dy / (cube.fine.cols * cube.fine.dx)
+    figure = Figure(figsize=(2 * PANEL, PANEL * aspect + 1.1), dpi=DOTS, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(1, 2)
+    pixel, block = _size(cube.fine), _size(cube.coarse)
+    for axis, values, words in (
+        (axes[0], given, f"given: totals of {block} cells (mean per {pixel} cell)"),
+        (axes[1], found, f"found: {pixel} cells; every {block} total is kept"),
+    ):
+        picture = _show(axis, values, legend, cube)
+        axis.set_title(words, fontsize=9)
+    bar = figure.colorbar(picture, ax=axes, orientation="horizontal", shrink=0.5, aspect=50, pad=0.02)
+    bar.set_ticks(np.linspace(0, 1, len(legend.stops)).tolist() if len(legend.stops) > 1 else [1.0])
+    bar.set_ticklabels([number(stop) for stop in legend.stops] or [""])
+    bar.set_label(f"{cube.unit} per {pixel} cell; white is zero", fontsize=8)
+    bar.ax.tick_params(labelsize=7)
+    figure.suptitle(title, fontsize=11)
+    # Why no metadata: the same map must give the same bytes, whichever release drew it.
+    figure.savefig(path, metadata={"Software": None})
+
+
+def _show(axis: Any, values: NDArray, legend: Legend, cube: Cube) -> Any:
+    """One panel; zero and no value stay white, both told apart in the map itself."""
+    from matplotlib.colors import LinearSegmentedColormap
+
+    colours = LinearSegmentedColormap.from_list(
+        "magma", [tuple(band / 255 for band in colour) for colour in RAMP]
+    )
+    positive = np.isfinite(values) & (values > 0)
+    place = np.full(values.shape, np.nan)
+    place[positive] = legend.positions(values[positive].astype(np.float64))
+    left, bottom, right, top = cube.fine.bounds
+    axis.set_xticks([]), axis.set_yticks([])
+    return axis.imshow(
+        place, cmap=colours, vmin=0, vmax=1, extent=(left, right, bottom, top), interpolation="nearest"
+    )
+
+
+def _size(grid: Grid) -> str:
+    """The width of a cell in words."""
+    if grid.ellipsoid is not None:
+        return f"{grid.dx:.6g}°"
+    metres = grid.dx * grid.metre
+    return f"{metres / 1000:g} km" if metres >= 1000 else f"{metres:g} m"

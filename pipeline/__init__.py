@@ -1,0 +1,1 @@
+"""Decides what runs; opens no raster."""

@@ -1,0 +1,308 @@
+"""Translates words into one call, and what comes back into words on the screen and an exit code."""
+
+import functools
+import sys
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+# Why imports inside functions: `pipeline --help` answers in 0.3 s.
+if TYPE_CHECKING:
+    from pipeline.config import RunConfig
+    from pipeline.run import Runner
+    from pipeline.workspace import Workspace
+
+EVERY = "*"
+
+
+@dataclass
+class Request:
+    """What the words common to all commands ask for."""
+
+    file: Path
+    overrides: tuple[str, ...]
+    root: Path | None
+    workspace: "Workspace | None" = None
+
+    def config(self) -> "RunConfig":
+        """The checked configuration; the workspace is known from then on."""
+        from pipeline.config import load
+        from pipeline.workspace import Workspace
+
+        config = load(self.file, self.overrides)
+        self.workspace = Workspace((self.root or default_root(config.file)).absolute(), config.name)
+        return config
+
+    @property
+    def words(self) -> str:
+        """The same request on a command line, for messages."""
+        import shlex
+
+        words = ["-c", str(self.file)]
+        for override in self.overrides:
+            words += ["--set", override]
+        if self.root is not None:
+            words += ["--workspace", str(self.root)]
+        return shlex.join(words)
+
+    def runner(self) -> "Runner":
+        """Everything the loop needs beside the chain."""
+        from pipeline.run import Runner
+        from pipeline.screen import Screen
+        from pipeline.stopping import Stopper
+
+        return Runner(self.place(), Screen(), Stopper(), self.words)
+
+    def place(self) -> "Workspace":
+        """The workspace; only after config()."""
+        if self.workspace is None:
+            raise RuntimeError("the configuration was not read yet")
+        return self.workspace
+
+
+def default_config() -> Path:
+    """configs/default.yaml of the current folder, else the one beside the installed source tree."""
+    here = Path("configs") / "default.yaml"
+    shipped = Path(__file__).absolute().parent.parent / here
+    return shipped if not here.is_file() and shipped.is_file() else here
+
+
+def default_root(file: Path) -> Path:
+    """`workspace` beside the configs folder, else in the current folder."""
+    return file.parent.parent / "workspace" if file.parent.name == "configs" else Path("workspace")
+
+
+def common(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options every command has; hands them over as one Request."""
+    options = (
+        click.option("-c", "--config", "file", type=click.Path(path_type=Path), help="Configuration file."),
+        click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override one setting."),
+        click.option("--workspace", "root", type=click.Path(path_type=Path), help="Folder that holds runs/."),
+        click.option("--debug", is_flag=True, help="Show tracebacks."),
+    )
+
+    @click.pass_context
+    @functools.wraps(command)
+    def wrapped(context: click.Context, /, **words: Any) -> Any:
+        file = words.pop("file") or default_config()
+        request = Request(file, words.pop("overrides"), words.pop("root"))
+        state = context.find_root().ensure_object(dict)
+        state.update(request=request, debug=words.pop("debug"))
+        return context.invoke(command, request, **words)
+
+    for option in reversed(options):
+        wrapped = option(wrapped)
+    return wrapped
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def pipeline() -> None:
+    """Downscales coarse gridded totals to a fine grid and proves that nothing was lost."""
+
+
+@pipeline.command()
+@click.argument("names", nargs=-1, metavar="[STAGES]...")
+@click.option(
+    "--force", multiple=True, is_flag=False, flag_value=EVERY, metavar="[STAGE]", help="Run although fresh."
+)
+@click.option("--dry-run", is_flag=True, help="List what would run and why; change nothing.")
+@common
+def run(request: Request, names: tuple[str, ...], force: tuple[str, ...], dry_run: bool) -> None:
+    """Runs stages of the chain: ingest tile train infer mosaic. Without names, whatever is needed."""
+    from pipeline import run as loop
+
+    config = request.config()
+    runner = request.runner()
+    chain = loop.tasks(config, runner.workspace.shelf)
+    named = names or [task.stage.name for task in chain]
+    forced = {*force, *named} - {EVERY} if EVERY in force else set(force)
+    if dry_run:
+        loop.check_names(chain, names, forced)
+        _tell_plans(loop.plan(chain, runner.hashes, forced), names)
+        return
+    with runner.stopper.armed():
+        loop.run(runner, chain, names, forced)
+    _tell_results(runner.workspace)
+
+
+@pipeline.command()
+@common
+def status(request: Request) -> None:
+    """Tells which artifacts are fresh, which are stale and why."""
+    from pipeline import run as loop
+
+    config = request.config()
+    runner = request.runner()
+    click.echo(f"run {config.name} in {runner.workspace.folder}")
+    _tell_plans(loop.plan(loop.tasks(config, runner.workspace.shelf), runner.hashes), ())
+
+
+@pipeline.command()
+@common
+def check(request: Request) -> None:
+    """Looks at the inputs, the disk and the memory before hours are spent."""
+    from pipeline import resources
+    from pipeline.screen import size
+    from stages import ingest
+
+    config = request.config()
+    section: Any = config["ingest"]
+    for key, value in ingest.check(section).items():
+        click.echo(f"{key}: {value}")
+    click.echo(f"free disk: {size(resources.free_space(request.place().folder))}")
+    click.echo(f"free memory: {size(resources.available_memory())}")
+
+
+@pipeline.command()
+@common
+def evaluate(request: Request) -> None:
+    """Makes maps by every method of evaluate.methods and scores them against the truth."""
+    from pipeline.scoring import evaluate_all
+
+    config = request.config()
+    runner = request.runner()
+    with runner.stopper.armed():
+        scoring = evaluate_all(runner, config)
+    table = scoring.link / "scores.md"
+    if table.is_file():
+        click.echo(table.read_text(encoding="utf-8"))
+    click.echo(f"scores: {scoring.link}")
+
+
+@pipeline.command()
+@common
+def verify(request: Request) -> None:
+    """Replays the hashes of every artifact and the certificate of the maps."""
+    from pipeline.proof import replay
+
+    request.config()
+    for line in replay(request.runner()):
+        click.echo(line)
+
+
+@pipeline.command()
+@common
+def report(request: Request) -> None:
+    """Renders the page of the maps again."""
+    from model.fault import ArtifactFault
+    from pipeline.manifest import write_whole
+    from stages import mosaic
+
+    request.config()
+    workspace = request.place()
+    maps = workspace.shelf.link("maps")
+    if not maps.exists():
+        raise ArtifactFault(str(maps), "no maps yet", "finished maps", f"pipeline run {request.words}")
+    page = workspace.folder / "report.html"
+    write_whole(page, mosaic.render(maps))
+    click.echo(f"report: {page}")
+
+
+def _tell_plans(plans: list[Any], names: tuple[str, ...]) -> None:
+    for step in plans:
+        if not names or step.task.stage.name in names:
+            click.echo(f"{step.task.stage.name:8} {step.reason or 'up to date'}")
+
+
+def _tell_results(workspace: "Workspace") -> None:
+    maps = workspace.shelf.link("maps")
+    if maps.is_dir():
+        click.echo(f"maps:   {maps}")
+        click.echo(f"report: {maps / 'report.html'}")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The `pipeline` command: never shows a traceback unless --debug is given."""
+    state: dict[str, Any] = {}
+    words = sys.argv[1:] if arguments is None else arguments
+    try:
+        pipeline.main(words, prog_name="pipeline", standalone_mode=False, obj=state)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message())
+        _end(error.exit_code)
+    except click.ClickException as error:
+        _end(_show_usage(error))
+    except (KeyboardInterrupt, click.Abort):
+        _end(_show_stop(words, 130))
+    except BaseException as error:
+        if isinstance(error, SystemExit):
+            raise
+        if state.get("debug"):
+            traceback.print_exc()
+        _end(_show(error, state, words))
+
+
+def _end(code: int) -> None:
+    sys.stdout.flush()
+    sys.exit(code)
+
+
+def _show_usage(error: click.ClickException) -> int:
+    from model.fault import UsageFault
+
+    wanted = "words as `pipeline --help` lists them"
+    fault = UsageFault("command line", error.format_message(), wanted, "pipeline --help")
+    click.echo(block([fault]), err=True)
+    return fault.code
+
+
+def _show_stop(words: list[str], code: int) -> int:
+    import shlex
+
+    click.echo(f"stopped; resume with: {shlex.join(['pipeline', *words])}", err=True)
+    return code
+
+
+def _show(error: BaseException, state: dict[str, Any], words: list[str]) -> int:
+    """Tells one error on the screen and in the log. Returns the exit code."""
+    from model.fault import Fault, Faults
+    from pipeline import resources
+    from pipeline.journal import Journal
+    from pipeline.stopping import Stopped
+
+    request: Request | None = state.get("request")
+    workspace = request.workspace if request else None
+    journal = Journal(workspace.log) if workspace and workspace.folder.is_dir() else None
+    if isinstance(error, Stopped):
+        if journal:
+            journal.event("stopped", signal=str(error), code=error.code)
+        return _show_stop(words, error.code)
+    faults = error.faults if isinstance(error, Faults) else [error] if isinstance(error, Fault) else []
+    folder = workspace.folder if workspace else Path.cwd()
+    if not faults and (fault := resources.as_fault(error, "pipeline", folder)):
+        faults = [fault]
+    if not faults:
+        found = f"{type(error).__name__}: {resources.first_line(error)}"
+        log = f"; the whole story is in {workspace.log}" if journal and workspace else ""
+        fix = f"run again with --debug and report it{log}"
+        faults = [Fault("pipeline", found, "no unexpected error: this is a defect", fix)]
+        if journal:
+            journal.event("error", text=found, traceback="".join(traceback.format_exception(error)))
+    for fault in faults:
+        if journal and not _is_busy(fault):
+            journal.fault(fault)
+    click.echo(block(faults), err=True)
+    return faults[0].code
+
+
+def _is_busy(fault: Any) -> bool:
+    """The log belongs to the run that holds the lock."""
+    return fault.code == 5
+
+
+def block(faults: Any) -> str:
+    """Four labelled lines a fault."""
+    parts = ("where", "found", "wanted", "fix")
+    told = (
+        "\n".join(f"{part + ':':8}{_one_line(getattr(fault, part))}" for part in parts) for fault in faults
+    )
+    return "\n\n".join(told)
+
+
+def _one_line(text: str) -> str:
+    """Control characters in a file's text must neither break the block nor steer the terminal."""
+    return "".join(letter if letter.isprintable() else " " for letter in " ".join(str(text).split()))

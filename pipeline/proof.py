@@ -1,0 +1,40 @@
+"""Proves again that every artifact is as it was published."""
+
+from collections.abc import Iterator, Sequence
+
+from model.fault import ArtifactFault, Fault, NumberFault, raise_all
+from pipeline import manifest as manifests
+from pipeline.run import Runner, remedy
+from stages import EVALUATE, STAGES, Stage
+
+
+def replay(runner: Runner, table: Sequence[Stage] = STAGES, last: Stage = EVALUATE) -> Iterator[str]:
+    """Replays the hashes of every artifact, then the certificate of the maps; yields lines to show.
+
+    Raises: ArtifactFault (exit 4) for missing maps or damage, NumberFault (exit 7) when the proof fails.
+    """
+    folder = runner.workspace.folder
+    links = sorted(
+        link
+        for shelf in (folder, *sorted((folder / "evaluate").glob("*")))
+        for link in (shelf / stage.gives for stage in (*table, last))
+        if link.is_symlink()
+    )
+    faults: list[Fault] = []
+    for link in links:
+        name = link.relative_to(folder).as_posix()
+        found = manifests.damage(link, name, remedy(runner, link))
+        faults += found
+        if not found:
+            record = manifests.read(link)
+            yield f"{name}: {len(record.files) if record else 0} files as published"
+    raise_all(faults)
+    cube, maps = runner.workspace.shelf.link("cube"), runner.workspace.shelf.link("maps")
+    if not (cube.is_dir() and maps.is_dir()):
+        raise ArtifactFault(str(maps), "no maps to certify", "cube and maps", runner.words())
+    body = next(stage for stage in table if stage.gives == "maps").body()
+    certificate = body.certify(cube, maps)
+    if not certificate["passed"]:
+        failure = "the certificate does not hold on the files as they are"
+        raise NumberFault(str(maps), failure, "every block keeps its total", remedy(runner, maps))
+    yield "certificate: passed"

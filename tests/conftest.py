@@ -1,0 +1,22 @@
+"""Fixtures every kind of test may use."""
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture
+def idle_proof() -> Callable[[Path], str]:
+    """Hash over names, sizes, contents and time stamps of a whole tree."""
+
+    def proof(root: Path) -> str:
+        digest = hashlib.sha256()
+        for path in sorted(root.rglob("*")):
+            state = path.lstat()
+            content = path.read_bytes() if path.is_file() else b""
+            digest.update(f"{path.relative_to(root)} {state.st_size} {state.st_mtime_ns}".encode() + content)
+        return digest.hexdigest()
+
+    return proof

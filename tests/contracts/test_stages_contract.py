@@ -1,0 +1,88 @@
+"""Every row of the table of stages keeps the contract of a stage body."""
+
+import ast
+import inspect
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from stages import EVALUATE, STAGES
+from stages.section import Section
+
+ROOT = Path(__file__).resolve().parents[2]
+ROWS = [*STAGES, EVALUATE]
+
+
+@pytest.mark.parametrize("stage", ROWS, ids=lambda stage: stage.name)
+def test_a_body_takes_what_the_table_says(stage):
+    parameters = inspect.signature(stage.body().run).parameters
+    assert list(parameters) == ["config", *stage.needs, "out"]
+    kinds = [parameter.kind for parameter in parameters.values()]
+    assert kinds[0] is inspect.Parameter.POSITIONAL_OR_KEYWORD
+    assert set(kinds[1:]) == {inspect.Parameter.KEYWORD_ONLY}
+
+
+@pytest.mark.parametrize("stage", ROWS, ids=lambda stage: stage.name)
+def test_a_body_has_a_strict_frozen_section_and_a_version(stage):
+    body = stage.body()
+    assert issubclass(body.Config, Section)
+    assert body.Config.model_config["frozen"] and body.Config.model_config["extra"] == "forbid"
+    assert isinstance(body.VERSION, int) and body.VERSION >= 1
+
+
+def test_a_stage_needs_only_what_an_earlier_one_gives():
+    given: set[str] = set()
+    for stage in ROWS:
+        assert set(stage.needs) <= given, stage.name
+        assert stage.gives not in given
+        given.add(stage.gives)
+
+
+def test_only_one_stage_names_files_of_truth():
+    """`evaluate` alone may open the truth: no other body has a setting that could name it."""
+    holders = {stage.name for stage in ROWS if "truth" in stage.body().Config.model_fields}
+    assert holders == {"evaluate"}
+
+
+@pytest.mark.parametrize("name", ["ingest", "tile", "mosaic"])
+def test_a_stage_that_does_not_learn_loads_no_torch(name):
+    code = f"import sys, pipeline.run, pipeline.config, stages.{name}; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.stdout.strip() == "False", done.stderr
+
+
+def test_running_ingest_loads_no_torch(tmp_path):
+    """The whole command, on the shipped sample: reading every section must not load it either."""
+    code = (
+        "import sys\nfrom pipeline.cli import main\n"
+        f"try: main(['run', 'ingest', '-c', 'configs/default.yaml', '--workspace', {str(tmp_path)!r}])\n"
+        "finally: print('torch loaded:', 'torch' in sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "torch loaded: False"
+
+
+def test_stages_hold_no_state_made_at_import():
+    """A folder made or a file read at import would show as a call at the top level of a body."""
+    allowed = {
+        "compile",
+        "TypeVar",
+        "ContextVar",
+        "Stage",
+        "dataclass",
+        "frozenset",
+        "set",
+        "dict",
+        "tuple",
+        "range",
+    }
+    for stage in ROWS:
+        path = ROOT / "stages" / f"{stage.name}.py"
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.Assign | ast.Expr) and isinstance(node.value, ast.Call):
+                called = node.value.func
+                name = called.attr if isinstance(called, ast.Attribute) else getattr(called, "id", "")
+                assert name in allowed, f"{path.name}, line {node.lineno}: {name}()"

@@ -85,12 +85,27 @@ class Unit:
 
 
 _SCALES: dict[str, tuple[str, float]] = {
-    "g": ("t", 1e-6), "kg": ("t", 1e-3), "t": ("t", 1.0), "Mg": ("t", 1.0), "tonne": ("t", 1.0),
-    "tonnes": ("t", 1.0), "Gg": ("t", 1e3), "kt": ("t", 1e3), "Tg": ("t", 1e6), "Mt": ("t", 1e6),
-    "kWh": ("MWh", 1e-3), "MWh": ("MWh", 1.0), "GWh": ("MWh", 1e3), "TWh": ("MWh", 1e6),
-    "GJ": ("MWh", 1.0 / 3.6), "TJ": ("MWh", 1e3 / 3.6), "PJ": ("MWh", 1e6 / 3.6),
-    "persons": ("persons", 1.0), "person": ("persons", 1.0), "people": ("persons", 1.0),
-}  # fmt: skip
+    "g": ("t", 1e-6),
+    "kg": ("t", 1e-3),
+    "t": ("t", 1.0),
+    "Mg": ("t", 1.0),
+    "tonne": ("t", 1.0),
+    "tonnes": ("t", 1.0),
+    "Gg": ("t", 1e3),
+    "kt": ("t", 1e3),
+    "Tg": ("t", 1e6),
+    "Mt": ("t", 1e6),
+    "kWh": ("MWh", 1e-3),
+    "MWh": ("MWh", 1.0),
+    "GWh": ("MWh", 1e3),
+    "TWh": ("MWh", 1e6),
+    "GJ": ("MWh", 1.0 / 3.6),
+    "TJ": ("MWh", 1e3 / 3.6),
+    "PJ": ("MWh", 1e6 / 3.6),
+    "persons": ("persons", 1.0),
+    "person": ("persons", 1.0),
+    "people": ("persons", 1.0),
+}
 _PER_YEAR = re.compile(r"\s*(?:/\s*(?:yr|year|a)|\s(?:yr|year|a)(?:-1|\^-1))$")
 _PER_CELL = re.compile(r"\s*(?:per cell|/\s*cell|\scell-1)$")
 

@@ -21,6 +21,7 @@ from stages.store.certificate import CERTIFICATE, LIMIT, book_of, certify, read_
 from stages.store.cube import Cube
 from stages.store.field import Field
 from stages.store.maps import Sheet
+from stages.store.preview import write_preview
 from stages.store.report import FACTS, PAGE, RUNGS, gather, render
 from stages.store.style import Legend, block_style, legend, map_style
 
@@ -54,6 +55,7 @@ def run(config: Config, *, cube: Path, field: Path, out: Path) -> None:
         legends = write_companions(config, opened, estimate, out, working)
     certificate = certify(cube, out, config.limit)
     _insist(certificate, out)
+    _draw_previews(opened, out, legends)
     _write_json(out / CERTIFICATE, certificate)
     _write_json(out / FACTS, gather(opened, estimate, legends, config.page_width))
     _write(out / PAGE, render(out))
@@ -169,6 +171,13 @@ def write_companions(config: Config, cube: Cube, field: Field, out: Path, workin
         _write(out / f"{sheet.stem}.qml", map_style(legends[sheet.stem]))
         _write(out / f"{sheet.stem}_blocks.qml", block_style(config.limit))
     return legends
+
+
+def _draw_previews(cube: Cube, out: Path, legends: dict[str, Legend]) -> None:
+    """One picture beside each map, given and found, for those who have no GIS at hand."""
+    for sheet in store.sheets(cube):
+        with store.writing(out / f"{sheet.stem}.png"):
+            write_preview(out / f"{sheet.stem}.png", _title(cube, sheet), cube, sheet, out, legends[sheet.stem])
 
 
 def _title(cube: Cube, sheet: Sheet) -> str:

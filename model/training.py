@@ -153,9 +153,12 @@ class Trainer:
                 self._judge(phase)
             if at_end or self.progress.step % self.every == 0:
                 self.keeper.save(self._state(optimisers))
-            self.report(
-                self.progress.step, last, f"loss {loss:.4f}, best score {self.progress.kept[-1].score:.4f}"
-            )
+            detail = f"loss {loss:.4f}, best score {self.progress.kept[-1].score:.4f}"
+            try:
+                self.report(self.progress.step, last, detail)
+            except BaseException:  # whoever listens may ask to stop here; what is learned must outlive that
+                self.keeper.save(self._state(optimisers))
+                raise
 
     def _step(self, phase: Phase, optimisers: dict[str, torch.optim.Optimizer], last: int) -> float:
         """One batch, every turn once; chance follows from (seed, step) alone."""

@@ -2,7 +2,7 @@
 
 import difflib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -66,6 +66,7 @@ def load(path: Path, overrides: Sequence[str] = (), table: Sequence[Stage] = TAB
     sections = {stage: _section(stage, cls, document, file.parent, faults) for stage, cls in classes.items()}
     raise_all(faults)
     checked = {stage: section for stage, section in sections.items() if section is not None}
+    raise_all(list(_clashes(checked, document, table)))
     return RunConfig(name, file, MappingProxyType(checked), tuple(overrides), tuple(table))
 
 
@@ -201,6 +202,19 @@ def _section(
     except Fault as fault:  # a section may say all four parts itself
         faults.append(fault)
     return None
+
+
+def _clashes(sections: Mapping[str, Section], document: Document, table: Sequence[Stage]) -> Iterator[Fault]:
+    """What bodies say of settings in different sections that cannot work together (CFG-05)."""
+    factor = next(
+        (found for section in sections.values() if (found := getattr(section, "known_factor", None))), None
+    )
+    for stage in table:
+        tell = getattr(stage.body(), "clashes", None)
+        if tell is None or factor is None:
+            continue
+        for clash in tell(sections[stage.name], factor):
+            yield clash.fault(stage.name, str(_place(document, (stage.name, clash.key))))
 
 
 def _faults(stage: str, cls: type[Section], document: Document, error: ValidationError) -> Iterable[Fault]:

@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from pydantic import Field as Setting
 from pydantic import NonNegativeInt, PositiveInt
 
-from model.fault import InputFault
+from model.fault import Fault, UsageFault, raise_all
 from model.method import Method
 from model.projection import LAWS, Rung, from_blocks, place, to_blocks
 from model.sample import Tile
 from model.windows import feather, starts
 from stages.progress import step, tell
-from stages.section import Section
+from stages.section import Clash, Section
 from stages.store import arrays, checkpoint, field
 from stages.store.cube import Cube
 from stages.store.journal import Journal
@@ -40,15 +40,21 @@ class Config(Section):
     proxy: str | None = None  # layer that places a block's total where the estimate is 0 everywhere
 
 
-def clashes(config: Config, factor: int) -> list[str]:
-    """Settings that cannot work with the factor of the cube, each as a sentence."""
+def clashes(config: Config, factor: int) -> list[Clash]:
+    """Settings that cannot work with the factor of the cube."""
     out = []
     if config.core is not None and config.core % factor:
-        out.append(f"infer.core {config.core} is no multiple of the factor {factor}")
-    core = config.core or max(1, round(NEAR / factor)) * factor
-    if -(-config.halo // factor) * factor * 2 > core:
-        out.append(f"infer.halo {config.halo}: twice the halo may not exceed the core of {core} fine cells")
+        out.append(Clash("core", f"{config.core} fine cells", f"a multiple of the factor, {factor}"))
+    core, halo = core_blocks(config, factor), -(-config.halo // factor)
+    if 2 * halo > core:
+        found = f"{config.halo} fine cells, {halo} blocks"
+        out.append(Clash("halo", found, f"at most half the core of {core} blocks"))
     return out
+
+
+def core_blocks(config: Config, factor: int) -> int:
+    """Coarse cells along the kept part of a window."""
+    return max(1, round(NEAR / factor)) if config.core is None else config.core // factor
 
 
 def run(config: Config, *, cube: Path, checkpoint: Path, out: Path) -> None:
@@ -79,21 +85,17 @@ def _load(folder: Path, cube: Cube) -> tuple[Method, dict[str, Any]]:
 
 
 def _check(config: Config, cube: Cube) -> None:
-    if wrong := clashes(config, cube.factor):
-        raise InputFault(
-            "infer",
-            "; ".join(wrong),
-            "sizes that fit the cube",
-            "leave `core` and `halo` out, or correct them",
-        )
+    """Raises UsageFault (exit 2) for settings that the cube does not allow."""
+    faults: list[Fault] = [clash.fault("infer") for clash in clashes(config, cube.factor)]
     names = [layer.name for layer in cube.layers]
     if config.proxy is not None and config.proxy not in names:
-        raise InputFault(
-            "infer.proxy",
-            f"no layer {config.proxy!r}",
-            f"one of {names}",
-            "correct `infer.proxy`, or leave it out",
+        wanted = "a layer of the cube: " + ", ".join(names)
+        faults.append(
+            UsageFault(
+                "infer.proxy", f"no layer {config.proxy!r}", wanted, "correct `infer.proxy`, or leave it out"
+            )
         )
+    raise_all(faults)
 
 
 class Estimates:
@@ -102,7 +104,7 @@ class Estimates:
     def __init__(self, cube: Cube, method: Method, years: int, config: Config) -> None:
         self._cube, self._method = cube, method
         factor = cube.factor
-        self._core = (config.core or max(1, round(NEAR / factor)) * factor) // factor  # coarse cells
+        self._core = core_blocks(config, factor)  # coarse cells
         self._halo = -(-config.halo // factor)
         self._side = self._core + 2 * self._halo
         self._years = min(years, len(cube.years))

@@ -177,7 +177,9 @@ def _draw_previews(cube: Cube, out: Path, legends: dict[str, Legend]) -> None:
     """One picture beside each map, given and found, for those who have no GIS at hand."""
     for sheet in store.sheets(cube):
         with store.writing(out / f"{sheet.stem}.png"):
-            write_preview(out / f"{sheet.stem}.png", _title(cube, sheet), cube, sheet, out, legends[sheet.stem])
+            write_preview(
+                out / f"{sheet.stem}.png", _title(cube, sheet), cube, sheet, out, legends[sheet.stem]
+            )
 
 
 def _title(cube: Cube, sheet: Sheet) -> str:

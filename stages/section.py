@@ -3,10 +3,13 @@
 import os
 import re
 import unicodedata
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, PlainSerializer, ValidationInfo
+
+from model.fault import UsageFault
 
 REMOTE = re.compile(r"^(?:[a-zA-Z][a-zA-Z0-9+.-]*:|/vsi|\\\\)", re.ASCII)
 
@@ -55,6 +58,20 @@ def safe_name(text: str) -> str:
 
 SafeName = Annotated[str, AfterValidator(safe_name)]
 """A name that ends up in a file's name: of a run, a layer, a sector."""
+
+
+@dataclass(frozen=True)
+class Clash:
+    """Settings that are right alone and cannot work together: the key to change, what is there, what would work."""
+
+    key: str
+    found: str
+    wanted: str
+
+    def fault(self, stage: str, place: str = "") -> UsageFault:
+        """Exit 2, at a place in the file when it is known."""
+        where = f"{place}: {stage}.{self.key}" if place else f"{stage}.{self.key}"
+        return UsageFault(where, self.found, self.wanted, f"correct `{stage}.{self.key}`, or leave it out")
 
 
 def dump(section: Any) -> dict[str, Any]:

@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
-from model.fault import InputFault
+from model.fault import raise_all
 from model.sample import merge
 from model.windows import Split, Window, lay_windows, split_map
 from stages.progress import tell, track
-from stages.section import Section
+from stages.section import Clash, Section
 from stages.store.cube import Cube
 from stages.store.samples import SPLIT, WINDOWS, write_plan, write_split, write_windows
 
@@ -48,21 +48,18 @@ class Config(Section):
         return self
 
 
-def clashes(config: Config, factor: int) -> list[str]:
-    """Settings that cannot work with the factor of the cube (CFG-05), each as a sentence."""
+def clashes(config: Config, factor: int) -> list[Clash]:
+    """Settings that cannot work with the factor of the cube."""
     out = []
+    side = tile_side(config, factor) * factor
     if config.size is not None and config.size % (2 * factor):
         nearest = tile_side(Config(), factor) * factor
-        out.append(
-            f"tile.size {config.size} is no multiple of two blocks of {factor} fine cells; "
-            f"the nearest to {NEAR} is {nearest}"
-        )
+        wanted = f"a multiple of two blocks of {factor} fine cells; the nearest to {NEAR} is {nearest}"
+        out.append(Clash("size", f"{config.size} fine cells", wanted))
     if config.stride is not None and config.stride % factor:
-        out.append(f"tile.stride {config.stride} is no multiple of the factor {factor}")
-    if config.stride is not None and config.stride > tile_side(config, factor) * factor:
-        out.append(
-            f"tile.stride {config.stride} is larger than the tile ({tile_side(config, factor) * factor})"
-        )
+        out.append(Clash("stride", f"{config.stride} fine cells", f"a multiple of the factor, {factor}"))
+    if config.stride is not None and config.stride > side:
+        out.append(Clash("stride", f"{config.stride} fine cells", f"at most the tile, {side}"))
     return out
 
 
@@ -83,13 +80,7 @@ def tile_stride(config: Config, factor: int) -> int:
 def run(config: Config, *, cube: Path, out: Path) -> None:
     """Lays windows, splits the ground and counts what the training split holds."""
     opened = Cube.open(cube)
-    if wrong := clashes(config, opened.factor):
-        raise InputFault(
-            "tile",
-            "; ".join(wrong),
-            "sizes that fit the cube",
-            "leave `size` and `stride` out, or correct them",
-        )
+    raise_all([clash.fault("tile") for clash in clashes(config, opened.factor)])
     totals, known = opened.totals(), opened.known()
     cells = _valid_cells(opened)
     usable = known.all(axis=(0, 1)) & (cells > 0)

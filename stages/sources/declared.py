@@ -7,6 +7,7 @@ from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 from stages.section import SafeName, Section, SourcePath
 from stages.store.rasters import Raster
 
+FACTOR = 10  # when nothing is said
 Nodata = float | Literal["auto", "none"]
 Pair = Annotated[tuple[float, float], Field(strict=False)]
 
@@ -16,9 +17,7 @@ class File(Section):
 
     path: SourcePath
     band: PositiveInt = 1
-    nodata: Nodata = (
-        "auto"  # auto: believe the file's tag; none: ignore it, the value is real; a number: this value
-    )
+    nodata: Nodata = "auto"  # auto: believe the file's tag; none: the value is real; or the value itself
     crs: str | None = None  # only for a file that names none, e.g. EPSG:3035
     registration: Pair = (0.0, 0.0)  # CRS units added to the file's origin (x, y)
     licence: str = ""
@@ -97,6 +96,11 @@ class Config(Section):
             if len(same) > 1 and any(layer.year == "static" for layer in same):
                 raise ValueError(f"layer {name!r} is given as static and for a year")
         return self
+
+    @property
+    def known_factor(self) -> int | None:
+        """Fine cells along a coarse cell, where the configuration alone tells."""
+        return None if self.fine_pixel is not None else self.factor or FACTOR
 
     @property
     def sectors(self) -> tuple[str, ...]:

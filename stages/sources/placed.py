@@ -7,7 +7,7 @@ import numpy as np
 from model.fault import Fault, InputFault, raise_all
 from model.grid import Grid
 from stages.progress import tell, track
-from stages.sources.declared import Config, Covariate, Total
+from stages.sources.declared import FACTOR, Config, Covariate, Total
 from stages.sources.opened import Source, open_file
 from stages.store.rasters import inspect
 from stages.store.resample import NEST_TOLERANCE, bounds_on, is_finer, method_name, nesting
@@ -108,7 +108,7 @@ def _same_grid(coarse: Grid, name: str, other: Grid, where: str) -> list[Fault]:
 
 def _factor(config: Config, coarse: Grid, where: str, faults: list[Fault]) -> int:
     if config.fine_pixel is None:
-        return config.factor or 10
+        return config.factor or FACTOR
     ratio = coarse.dx / config.fine_pixel
     factor = max(round(ratio), 2)
     if abs(ratio - factor) > 1e-6:

@@ -189,3 +189,26 @@ def test_sec_04_only_files_of_this_machine_are_named(path, tmp_path):
     file.write_text(f"ingest:\n  source: '{path}'\n")
     (fault,) = faults_of(file)
     assert "only files on this machine" in fault.wanted and path in fault.found
+
+
+def test_cfg_05_a_tile_that_does_not_fit_the_factor_is_told_with_its_line(tmp_path):
+    text = """
+ingest:
+  variable: co2
+  factor: 7
+  totals:
+    - {path: a.tif, year: 2020, unit: t}
+tile:
+  size: 120
+infer:
+  halo: 90
+"""
+    file = tmp_path / "clash.yaml"
+    file.write_text(text)
+    with pytest.raises(Faults) as caught:
+        load(file)
+    told = {fault.where: fault for fault in caught.value.faults}
+    assert caught.value.code == 2
+    tile = next(fault for where, fault in told.items() if where.endswith("tile.size"))
+    assert "line 8" in tile.where and "126" in tile.wanted
+    assert any(where.endswith("infer.halo") for where in told)

@@ -132,8 +132,8 @@ def test_a_tile_is_near_120_cells_and_holds_pairs_of_blocks(factor, side):
 
 
 def test_cfg_05_sizes_that_cannot_work_together_are_told():
-    assert "nearest to 120 is 126" in clashes(Config(size=120), 7)[0]
+    assert "nearest to 120 is 126" in clashes(Config(size=120), 7)[0].wanted
     assert clashes(Config(size=120, stride=50), 10) == []
-    assert "no multiple of the factor" in clashes(Config(stride=55), 10)[0]
+    assert "multiple of the factor, 10" in clashes(Config(stride=55), 10)[0].wanted
     with pytest.raises(ValidationError, match="larger than the tile"):
         Config(size=120, stride=130)

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt, model_validator
 
 from stages.section import SafeName, Section, SourcePath
 from stages.store.rasters import Raster
@@ -12,13 +12,27 @@ Nodata = float | Literal["auto", "none"]
 Pair = Annotated[tuple[float, float], Field(strict=False)]
 
 
+def _known_crs(text: str) -> str:
+    from pyproj import CRS
+    from pyproj.exceptions import CRSError
+
+    try:
+        CRS.from_user_input(text)
+    except CRSError as error:
+        raise ValueError(f"no coordinate reference system is called {text!r}; write e.g. EPSG:3035") from error
+    return text
+
+
+CrsText = Annotated[str, AfterValidator(_known_crs)]
+
+
 class File(Section):
     """One band of one GeoTIFF, and how to read it."""
 
     path: SourcePath
     band: PositiveInt = 1
     nodata: Nodata = "auto"  # auto: believe the file's tag; none: the value is real; or the value itself
-    crs: str | None = None  # only for a file that names none, e.g. EPSG:3035
+    crs: CrsText | None = None  # only for a file that names none, e.g. EPSG:3035
     registration: Pair = (0.0, 0.0)  # CRS units added to the file's origin (x, y)
     licence: str = ""
     attribution: str = ""

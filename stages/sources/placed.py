@@ -9,6 +9,7 @@ from model.grid import Grid
 from stages.progress import tell, track
 from stages.sources.declared import FACTOR, Config, Covariate, Total
 from stages.sources.opened import Source, open_file
+from stages.store.arrays import same_crs
 from stages.store.rasters import inspect
 from stages.store.resample import NEST_TOLERANCE, bounds_on, is_finer, method_name, nesting
 
@@ -80,7 +81,7 @@ def _place(totals: list[Source], covariates: list[Source], config: Config, fault
 
 def _same_grid(coarse: Grid, name: str, other: Grid, where: str) -> list[Fault]:
     fix = "give all totals on one grid, or correct the origin with `registration: [x, y]`"
-    if other.crs != coarse.crs:
+    if not same_crs(other.crs, coarse.crs):
         return [
             InputFault(
                 where,
@@ -162,7 +163,7 @@ def _off_the_lines(source: Source, grid: Grid, fine: Grid, coarse: Grid) -> list
     Cells larger than fine ones are held against the coarse grid: a 1 km census half a kilometre off nests
     in the fine grid all the same, and would be as wrong.
     """
-    if grid.crs != fine.crs:
+    if not same_crs(grid.crs, fine.crs):
         return []
     lines, name = (coarse, "coarse") if grid.dx > fine.dx * 1.5 else (fine, "fine")
     small, large = (grid, lines) if grid.dx <= lines.dx else (lines, grid)

@@ -11,6 +11,7 @@ from rasterio.enums import Resampling
 from rasterio.warp import reproject, transform_bounds
 
 from model.grid import Grid
+from stages.store.arrays import same_crs
 from stages.store.rasters import Raster
 
 MAX_SOURCE = 16_000_000  # source cells held at once; a larger need is met in quarters
@@ -26,7 +27,7 @@ def nesting(source: Grid | None, target: Grid) -> tuple[str, int] | None:
 
     k source cells lie along a target cell, or k target cells along a source cell; edges must coincide.
     """
-    if source is None or source.crs != target.crs:
+    if source is None or not same_crs(source.crs, target.crs):
         return None
     for word, ratio in (("coarser", source.dx / target.dx), ("finer", target.dx / source.dx)):
         k = round(ratio)

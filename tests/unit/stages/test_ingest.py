@@ -7,6 +7,7 @@ import pytest
 import rioxarray
 import xarray as xr
 from affine import Affine
+from pyproj import CRS
 from rasterio.warp import transform_bounds
 
 from stages.ingest import check, run, sources
@@ -239,3 +240,10 @@ def test_the_ingest_report_names_what_was_done(land, tmp_path):
     assert facts["layers"][0]["resampling"] == "none: cells coincide"
     assert facts["layers"][0]["coverage"] == 1.0
     assert facts["totals"][0]["sum"] == pytest.approx(land.totals.sum())
+
+
+def test_one_reference_system_in_two_spellings_is_one(land, cube):
+    spelled = 'PROJCS["my Europe",' + CRS.from_epsg(3035).to_wkt("WKT1_GDAL").split(",", 1)[1]
+    made = cube(land.with_layer(crs=spelled))
+    assert made.facts[0]["resampling"] == "none: cells coincide"
+    assert layer_of(made) == pytest.approx(land.layer)

@@ -1,8 +1,7 @@
 """Pictures of maps for the page: arrays to indexed PNG inside the text, one array element a pixel."""
 
 import base64
-import struct
-import zlib
+import io
 from collections.abc import Iterable
 
 import numpy as np
@@ -61,23 +60,16 @@ def css(colour: Colour) -> str:
 
 
 def _png(index: NDArray[np.uint8], ramp: tuple[Colour, ...]) -> bytes:
-    """An indexed PNG (ISO/IEC 15948): header, palette, one compressed stream of rows without filter."""
+    """An indexed PNG: a byte a pixel, so that a large map stays a small page."""
+    from PIL import Image
+
     palette = [colour_at(step / (_STEPS - 1), ramp) for step in range(_STEPS)]
     palette += [ZERO_COLOUR] * (_ZERO + 1 - _STEPS) + [NODATA_COLOUR, SINK]
-    rows, cols = index.shape
-    lines = np.concatenate([np.zeros((rows, 1), np.uint8), index], axis=1)
-    return b"\x89PNG\r\n\x1a\n" + b"".join(
-        (
-            _chunk(b"IHDR", struct.pack(">IIBBBBB", cols, rows, 8, 3, 0, 0, 0)),
-            _chunk(b"PLTE", bytes(value for colour in palette for value in colour)),
-            _chunk(b"IDAT", zlib.compress(lines.tobytes(), 6)),
-            _chunk(b"IEND", b""),
-        )
-    )
-
-
-def _chunk(kind: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+    picture = Image.fromarray(index)
+    picture.putpalette([band for colour in palette for band in colour])
+    stream = io.BytesIO()
+    picture.save(stream, "PNG")
+    return stream.getvalue()
 
 
 def _address(png: bytes) -> str:

@@ -137,25 +137,21 @@ def read_grid(group: zarr.Group, *, suffix: str = "") -> Grid:
 
 
 @lru_cache(maxsize=256)
-def canonical(crs: str) -> str:
-    """One text for one coordinate reference system: that of its authority's code, where it has one.
-
-    Why: the same EPSG:3035 is spelled differently by every program that writes a file.
-    """
-    found = CRS.from_user_input(crs)
-    code = found.to_authority()
-    return CRS.from_authority(*code).to_wkt() if code else found.to_wkt()
-
-
-@lru_cache(maxsize=256)
 def same_crs(one: str, other: str) -> bool:
-    """True when two texts mean the same system, whatever their spelling and axis order."""
-    return one == other or CRS.from_wkt(one).equals(CRS.from_wkt(other), ignore_axis_order=True)
+    """True when two texts mean the same system: every program spells EPSG:3035 differently.
+
+    Why texts are compared and never rewritten by their code: what the authority's database says of a code
+    depends on the release of PROJ, and on which of two copies of it a process happened to load first.
+    """
+    if one == other:
+        return True
+    first, second = CRS.from_wkt(one), CRS.from_wkt(other)
+    code = first.to_authority()
+    return (code is not None and code == second.to_authority()) or first.equals(second, ignore_axis_order=True)
 
 
 def make_grid(rows: int, cols: int, left: float, top: float, dx: float, dy: float, crs: CRS) -> Grid:
     """A grid that knows its ellipsoid when its CRS is geographic, its metres when it is projected."""
-    crs = CRS.from_wkt(canonical(crs.to_wkt()))
     ellipsoid, metre = None, 1.0
     if crs.is_geographic and crs.ellipsoid is not None:
         inverse = crs.ellipsoid.inverse_flattening

@@ -15,7 +15,7 @@ from rasterio.windows import Window
 
 from model.fault import Fault, InputFault
 from model.grid import Grid
-from stages.store.arrays import canonical, make_grid
+from stages.store.arrays import make_grid
 
 STRIP = 2048  # rows and columns read at a time when a file is scanned
 MAX_CELLS = 4_000_000_000  # declared cells of one band; more is refused before anything is allocated
@@ -108,7 +108,7 @@ class Raster:
     @cached_property
     def crs(self) -> CRS | None:
         given = self._given_crs or (self._data.crs.to_wkt() if self._data.crs else None)
-        return CRS.from_wkt(canonical(given)) if given else None
+        return CRS.from_user_input(given) if given else None
 
     @cached_property
     def transform(self) -> Affine:

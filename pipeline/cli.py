@@ -142,6 +142,25 @@ def status(request: Request) -> None:
 
 
 @pipeline.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="The file to write; never overwritten.")
+def init(folder: Path, output: Path | None) -> None:
+    """Drafts a configuration from a FOLDER of GeoTIFFs; says what the files do not tell."""
+    from model.fault import UsageFault
+    from pipeline.manifest import write_whole
+    from stages.sources.draft import draft
+
+    file = output or Path(f"{folder.absolute().name}.yaml")
+    if file.exists():
+        raise UsageFault(str(file), "a file of this name", "a new file", "name another one with -o")
+    text, left_out = draft(folder, file.absolute().parent)
+    write_whole(file, text)
+    for fault in left_out:
+        click.echo(f"left out: {fault}", err=True)
+    click.echo(f"{file}: {text.count('?') - 1} questions to answer, then: pipeline check -c {file}")
+
+
+@pipeline.command()
 @common
 def check(request: Request) -> None:
     """Looks at the inputs, the disk and the memory before hours are spent."""

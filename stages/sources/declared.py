@@ -19,7 +19,9 @@ def _known_crs(text: str) -> str:
     try:
         CRS.from_user_input(text)
     except CRSError as error:
-        raise ValueError(f"no coordinate reference system is called {text!r}; write e.g. EPSG:3035") from error
+        raise ValueError(
+            f"no coordinate reference system is called {text!r}; write e.g. EPSG:3035"
+        ) from error
     return text
 
 

@@ -147,7 +147,9 @@ def same_crs(one: str, other: str) -> bool:
         return True
     first, second = CRS.from_wkt(one), CRS.from_wkt(other)
     code = first.to_authority()
-    return (code is not None and code == second.to_authority()) or first.equals(second, ignore_axis_order=True)
+    return (code is not None and code == second.to_authority()) or first.equals(
+        second, ignore_axis_order=True
+    )
 
 
 def make_grid(rows: int, cols: int, left: float, top: float, dx: float, dy: float, crs: CRS) -> Grid:

@@ -47,7 +47,13 @@ def coast(tmp_path_factory, pipeline):
             blocks[0, 0] = np.nan
             write(folder / f"{sector}_{year}.tif", blocks, COARSE)
             totals.append(
-                {"path": f"{sector}_{year}.tif", "sector": sector, "year": year, "unit": "kt", "missing": "unknown"}
+                {
+                    "path": f"{sector}_{year}.tif",
+                    "sector": sector,
+                    "year": year,
+                    "unit": "kt",
+                    "missing": "unknown",
+                }
             )
     layers = {"buildings": buildings, "roads": roads}
     covariates = [

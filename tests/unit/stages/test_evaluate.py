@@ -33,7 +33,14 @@ def compared(tmp_path):
         return name
 
     def score(**truth):
-        given = {"path": "truth.tif", "sector": "homes", "year": 2012, "unit": "MWh", "nodata": "none", **truth}
+        given = {
+            "path": "truth.tif",
+            "sector": "homes",
+            "year": 2012,
+            "unit": "MWh",
+            "nodata": "none",
+            **truth,
+        }
         config = Config.model_validate({"truth": [given]}, context={"folder": tmp_path})
         run(config, cube=world.cube, maps={"ours": maps, "same": maps}, out=out)
         return json.loads((out / "scores.json").read_text())

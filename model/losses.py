@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from model.sample import Bools, Masses, Tile, merge
+from model.sample import Bools, Masses, Tile, merge, spread
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -36,7 +36,7 @@ class Groups:
         """Only groups all of whose members are known target cells count."""
         counted = counted_groups(tile, group)
         mass = np.where(counted, merge(np.where(tile.known, tile.totals, 0.0), group), 0.0)
-        whole = _over_cells(mass, group)
+        whole = spread(mass, group)
         truth = np.divide(tile.totals, whole, out=np.zeros_like(whole), where=whole > 0)
         return cls(truth, mass, group, tile.factor)
 
@@ -83,7 +83,3 @@ def share_loss(estimates: "Tensor", asked: list[Groups]) -> "Tensor":
 def _merged(values: "Tensor", size: int) -> "Tensor":
     rows, cols = values.shape[-2] // size, values.shape[-1] // size
     return values.reshape(*values.shape[:-2], rows, size, cols, size).sum(dim=(-3, -1))
-
-
-def _over_cells(values: Masses, group: int) -> Masses:
-    return np.repeat(np.repeat(values, group, axis=-2), group, axis=-1)

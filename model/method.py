@@ -23,7 +23,7 @@ class Survey:
       sums: (layers, time, h, w) sum of each covariate over the valid fine cells of a block.
       cells: (h, w) number of valid fine cells.
       target: (h, w) True = coarse cell of the training split outside the buffer.
-      zero_share, mean, std, positive_median: (layers,) over valid fine cells of the training split.
+      zero_share, positive_median: (layers,) over valid fine cells of the training split.
     """
 
     layers: tuple[Layer, ...]
@@ -35,8 +35,6 @@ class Survey:
     cells: NDArray[np.int64]
     target: NDArray[np.bool_]
     zero_share: Masses
-    mean: Masses
-    std: Masses
     positive_median: Masses
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from model.fault import NumberFault
 from model.losses import counted_groups
 from model.method import Method, Phase, Survey, Turn
-from model.sample import Scene, Tile, merge
+from model.sample import Scene, Tile, merge, spread
 from model.scores import Scores
 
 CALIBRATION_TILES = 48
@@ -301,7 +301,7 @@ def candidate_scores(method: Learner, tiles: Sequence[Tile], groups: tuple[int, 
     pooled: dict[str, dict[tuple[int, int], Scores]] = {}
     for tile in tiles:
         for group in groups:
-            counted = merge_up(counted_groups(tile, group), group)
+            counted = spread(counted_groups(tile, group), group)
             for name, estimate in method.candidates(tile.scene(group)).items():
                 cells = merge(estimate.astype(np.float64), tile.factor)
                 sums = pooled.setdefault(name, {})
@@ -311,11 +311,6 @@ def candidate_scores(method: Learner, tiles: Sequence[Tile], groups: tuple[int, 
     return {
         name: _mean([score.relative_nonzero_mae for score in sums.values()]) for name, sums in pooled.items()
     }
-
-
-def merge_up(values: NDArray, group: int) -> NDArray:
-    """Each group's value at all its members."""
-    return np.repeat(np.repeat(values, group, axis=-2), group, axis=-1)
 
 
 def _mean(values: list[float]) -> float:

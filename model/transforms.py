@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.method import Survey
-from model.sample import Bools, Floats, Masses, Scene, Tile
+from model.sample import Bools, Floats, Masses, Scene, Tile, spread
 from model.surface import Base, mean_density
 
 CLIP = 6.0  # standard deviations: one wild pixel must not steer the network
@@ -20,7 +20,7 @@ class Inputs:
 
     Attributes:
       layers: indices of the covariates used.
-      medians: their positive medians; x enters as log(1 + x / median).
+      medians: their positive medians; x enters as sign(x) log(1 + |x| / median).
       mean, std: of the auxiliary channels on the mask; the last channel is the blurred mask.
       density: (sectors,) mean mass per fine cell, the unit of the main stream.
     """
@@ -47,7 +47,8 @@ class Inputs:
         for tile in tiles:
             scene = tile.scene()
             mask = base.mask(scene)
-            seen = self._channels(scene, mask)[:, mask].astype(np.float64)
+            ground = mask & spread(tile.target, tile.factor)  # of the training split alone
+            seen = self._channels(scene, mask)[:, ground].astype(np.float64)
             count, total, squares = count + seen.shape[1], total + seen.sum(1), squares + (seen**2).sum(1)
         mean = total / max(count, 1)
         std = np.sqrt(np.maximum(squares / max(count, 1) - mean**2, 0.0))
@@ -66,8 +67,8 @@ class Inputs:
         return np.log1p(base / np.reshape(self.density, (-1, 1, 1, 1))).astype(np.float32)
 
     def _channels(self, scene: Scene, mask: Bools) -> Floats:
-        chosen = np.maximum(scene.covariates[list(self.layers)], 0.0)
-        scaled = np.log1p(chosen / np.reshape(self.medians, (-1, 1, 1, 1)))
+        chosen = scene.covariates[list(self.layers)] / np.reshape(self.medians, (-1, 1, 1, 1))
+        scaled = np.sign(chosen) * np.log1p(np.abs(chosen))  # below zero too: temperatures, depths
         return np.concatenate([scaled, blurred(mask)[None]]).astype(np.float32)
 
     def plain(self) -> dict[str, Any]:

@@ -144,13 +144,18 @@ def status(request: Request) -> None:
 @pipeline.command()
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="The file to write; never overwritten.")
-def init(folder: Path, output: Path | None) -> None:
+@click.option("--debug", is_flag=True, help="Show tracebacks.")
+@click.pass_context
+def init(context: click.Context, folder: Path, output: Path | None, debug: bool) -> None:
     """Drafts a configuration from a FOLDER of GeoTIFFs; says what the files do not tell."""
+    context.find_root().ensure_object(dict).update(debug=debug)
     from model.fault import UsageFault
     from pipeline.manifest import write_whole
     from stages.sources.draft import draft
 
     file = output or Path(f"{folder.absolute().name}.yaml")
+    if not file.absolute().parent.is_dir():
+        raise UsageFault(str(file), "no such folder", "a folder that is there", "make it first")
     if file.exists():
         raise UsageFault(str(file), "a file of this name", "a new file", "name another one with -o")
     text, left_out = draft(folder, file.absolute().parent)
@@ -164,16 +169,25 @@ def init(folder: Path, output: Path | None) -> None:
 @common
 def check(request: Request) -> None:
     """Looks at the inputs, the disk and the memory before hours are spent."""
+    from model.fault import ResourceFault
     from pipeline import resources
     from pipeline.screen import size
     from stages import ingest
 
     config = request.config()
     section: Any = config["ingest"]
-    for key, value in ingest.check(section).items():
+    facts = ingest.check(section)
+    for key, value in facts.items():
         click.echo(f"{key}: {value}")
-    click.echo(f"free disk: {size(resources.free_space(request.place().folder))}")
+    free, needed = resources.free_space(request.place().folder), facts["disk bytes, at most"]
+    click.echo(f"free disk: {size(free)}")
     click.echo(f"free memory: {size(resources.available_memory())}")
+    if needed > free:
+        where, fix = (
+            str(request.place().folder),
+            "free some space, or move the workspace with --workspace DIR",
+        )
+        raise ResourceFault(where, f"{size(free)} free", f"up to {size(needed)}", fix)
 
 
 @pipeline.command()

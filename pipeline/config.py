@@ -132,6 +132,11 @@ def _override(document: Document, word: str) -> None:
     if not equals or not all(keys.split(".")):
         document.faults.append(UsageFault(shown, f"`{word}`", "KEY=VALUE", "write --set train.epochs=5"))
         return
+    if keys == "extends":
+        document.faults.append(
+            UsageFault(shown, "`extends`", "a setting", "write `extends:` into the file itself")
+        )
+        return
     try:
         value = parse(text, shown, one_line=True)
     except UsageFault as fault:
@@ -152,7 +157,9 @@ def _override(document: Document, word: str) -> None:
         if number == len(parts) - 1:
             holder[step] = value.data
         elif isinstance(holder, dict):
-            holder = holder.setdefault(step, {})
+            if holder.get(step) is None:  # not there, or an empty section
+                holder[step] = {}
+            holder = holder[step]
         else:
             holder = holder[step]
     inside = len(path)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import stat
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -40,6 +41,8 @@ class Hashes:
         """The file's hash, or GONE when it is no readable file."""
         try:
             state = os.stat(path)
+            if not stat.S_ISREG(state.st_mode):
+                return GONE
             sight = [state.st_size, state.st_mtime_ns]
             if self.known.get(path, [None, None])[:2] == sight:
                 return str(self.known[path][2])

@@ -32,6 +32,11 @@ def replay(runner: Runner, table: Sequence[Stage] = STAGES, last: Stage = EVALUA
     cube, maps = runner.workspace.shelf.link("cube"), runner.workspace.shelf.link("maps")
     if not (cube.is_dir() and maps.is_dir()):
         raise ArtifactFault(str(maps), "no maps to certify", "cube and maps", runner.words())
+    made_from = manifests.read(maps)
+    now = manifests.read(cube)
+    if made_from and now and made_from.needs.get("cube") != now.stamp:
+        other = "made from another cube than the one that is there"
+        raise ArtifactFault(str(maps), other, "maps of this cube", runner.words())
     body = next(stage for stage in table if stage.gives == "maps").body()
     certificate = body.certify(cube, maps)
     if not certificate["passed"]:

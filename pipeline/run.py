@@ -178,6 +178,7 @@ def _make(runner: Runner, task: Task, *, anew: bool) -> manifests.Manifest:
             (partial / FORCED).touch()
         _run_body(runner, task, partial)
         if fingerprint(task.stage, task.facts(runner.hashes)) != mark:
+            task.shelf.discard(partial)  # it mixes two states of the source
             where, found = f"stage {task.stage.name}", "a source changed while it was read"
             raise InputFault(where, found, "files that keep still", "run again")
     record = task.shelf.publish(task.stage, mark, facts)

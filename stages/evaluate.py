@@ -10,14 +10,14 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import Field, PositiveInt
 
-from model.fault import Fault, InputFault, raise_all
+from model.fault import Fault, InputFault, UsageFault, raise_all
 from model.scores import Scores
 from model.variable import parse_unit
 from stages.progress import track
 from stages.section import SafeName, Section, SourcePath
 from stages.store.cube import Cube
 from stages.store.maps import Sheet, read_bands, sheets
-from stages.store.rasters import Raster, inspect
+from stages.store.rasters import Raster, inspect, scan
 from stages.store.resample import nesting
 
 VERSION = 1
@@ -49,8 +49,23 @@ class Config(Section):
 
 
 def sources(config: Config) -> list[str]:
-    """Files whose content enters the fingerprint."""
-    return list(dict.fromkeys(item.path for item in config.truth))
+    """Files whose content enters the fingerprint, one for each entry."""
+    return [item.path for item in config.truth]
+
+
+def check(config: Config) -> None:
+    """Refuses a truth that cannot be used, before maps are made for hours.
+
+    Raises: UsageFault (exit 2) without any truth, InputFault (exit 3) for files that cannot be read.
+    """
+    if not config.truth:
+        raise UsageFault(
+            "evaluate.truth",
+            "no truth",
+            "a fine truth of at least one sector and year",
+            "set `evaluate.truth`, with path, sector, year and unit",
+        )
+    raise_all([fault for item in config.truth for fault in inspect(item.path, item.band)])
 
 
 def run(config: Config, *, cube: Path, maps: Mapping[str, Path], out: Path) -> None:
@@ -64,12 +79,13 @@ def run(config: Config, *, cube: Path, maps: Mapping[str, Path], out: Path) -> N
     rows: list[dict[str, Any]] = []
     for method, folder in maps.items():
         for sheet, raster, scale in track(truths, f"scoring {method}", len(truths), "maps"):
-            scores = _score(opened, sheet, raster, scale, folder)
-            rows.append({"method": method, "sector": sheet.sector, "year": sheet.year, **scores.finish()})
-    words = _words(rows, list(maps))
+            scores, scored = _score(opened, sheet, raster, scale, folder)
+            row = {"method": method, "sector": sheet.sector, "year": sheet.year, "scored_share": scored}
+            rows.append(row | {key: _finite(value) for key, value in scores.finish().items()})
+    words = _words(rows, list(maps)) + _asides(rows, maps)
     facts = {
         "unit": opened.unit,
-        "protocol": "truth: methods learn from all totals and are scored on the whole truth map",
+        "protocol": "truth: methods learn from all totals and are scored on all cells of the map that the truth covers",
     }
     (out / "scores.json").write_text(
         json.dumps({**facts, "rows": rows, "words": words}, indent=1) + "\n", "utf-8"
@@ -80,14 +96,8 @@ def run(config: Config, *, cube: Path, maps: Mapping[str, Path], out: Path) -> N
 
 def _open(config: Config, cube: Cube) -> list[tuple[Sheet, Raster, float]]:
     """The truth of each map; files are judged in one go."""
+    check(config)
     faults: list[Fault] = []
-    if not config.truth:
-        raise InputFault(
-            "evaluate",
-            "no truth",
-            "a fine truth of at least one sector and year",
-            "set `evaluate.truth`, with path, sector, year and unit",
-        )
     by_place = {(sheet.sector, sheet.year): sheet for sheet in sheets(cube) if not sheet.is_sum}
     found = []
     for item in config.truth:
@@ -118,26 +128,43 @@ def _open(config: Config, cube: Cube) -> list[tuple[Sheet, Raster, float]]:
             )
             continue
         try:
-            found.append((sheet, raster, parse_unit(item.unit).scale))
+            unit = parse_unit(item.unit)
         except ValueError as error:
             faults.append(InputFault(name, str(error), "a known unit", "correct `unit:`"))
+            continue
+        if unit.canonical != cube.unit:
+            wanted = f"a unit of the same kind as the totals' {cube.unit}"
+            faults.append(InputFault(name, f"the unit {item.unit!r}", wanted, "correct `unit:`, or the file"))
+        elif scan(raster, tag_is_real=True).negative:
+            faults.append(InputFault(name, "negative values", "a truth of at least 0", "correct the file"))
+        else:
+            found.append((sheet, raster, unit.scale))
     raise_all(faults)
     return found
 
 
-def _score(cube: Cube, sheet: Sheet, truth: Raster, scale: float, folder: Path) -> Scores:
-    """Pools over row bands; counts only cells where the map is valid and the truth is known."""
+def _score(cube: Cube, sheet: Sheet, truth: Raster, scale: float, folder: Path) -> tuple[Scores, float]:
+    """Pools over row bands; counts only cells where the map is valid and the truth is known.
+
+    Returns: the scores, and the share of the map's valid cells that were scored.
+    """
     grid = truth.grid
     assert grid is not None
     shift_row, shift_col = (
         round((grid.top - cube.fine.top) / cube.fine.dy),
         round((cube.fine.left - grid.left) / cube.fine.dx),
     )
-    scores = Scores()
+    scores, valid = Scores(), 0
     for row, cells in read_bands(folder / sheet.map_file, cube.fine, cube.factor, cube.coarse):
         real = truth.read(row * cube.factor + shift_row, shift_col, *cells.shape) * scale
         scores = scores + Scores.of(cells, real, np.isfinite(cells) & np.isfinite(real))
-    return scores
+        valid += int(np.isfinite(cells).sum())
+    return scores, scores.cells / valid if valid else 0.0
+
+
+def _finite(value: float) -> float | None:
+    """JSON has no NaN: a score that is not defined is null."""
+    return value if np.isfinite(value) else None
 
 
 def _words(rows: list[dict[str, Any]], methods: list[str]) -> list[str]:
@@ -147,8 +174,11 @@ def _words(rows: list[dict[str, Any]], methods: list[str]) -> list[str]:
         share = {
             row["method"]: row["misallocated_share"]
             for row in rows
-            if (row["sector"], row["year"]) == (sector, year)
+            if (row["sector"], row["year"]) == (sector, year) and row["misallocated_share"] is not None
         }
+        if methods[0] not in share:
+            told.append(f"{sector} {year}: the truth holds no mass, so there is nothing to compare.")
+            continue
         own, others = share[methods[0]], {name: value for name, value in share.items() if name != methods[0]}
         if not others:
             continue
@@ -160,6 +190,23 @@ def _words(rows: list[dict[str, Any]], methods: list[str]) -> list[str]:
             else f"does not beat {best} ({own:.3f} against {others[best]:.3f})"
         )
         told.append(f"{sector} {year}: {methods[0]} {verb} on misallocated share.")
+    return told
+
+
+def _asides(rows: list[dict[str, Any]], maps: Mapping[str, Path]) -> list[str]:
+    """What a reader of the table must know: methods that fell back, truth that covers a part."""
+    told = []
+    for method, folder in maps.items():
+        training = json.loads((folder / "report.json").read_text("utf-8")).get("training", {})
+        if instead := training.get("fell_back"):
+            told.append(
+                f"{method} learned nothing ({training.get('reason')}): its maps are those of {instead}."
+            )
+    for place in dict.fromkeys((row["sector"], row["year"], row["scored_share"]) for row in rows):
+        if place[2] < 1.0:
+            told.append(
+                f"{place[0]} {place[1]}: the truth covers {place[2]:.1%} of the map; the rest is not scored."
+            )
     return told
 
 
@@ -180,6 +227,10 @@ def _markdown(rows: list[dict[str, Any]], words: list[str], facts: Mapping[str, 
     ]
     lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
     for row in rows:
-        numbers = [f"{row[key]:.2f}" if "mae" in key else f"{row[key]:.3f}" for key in COLUMNS]
+        numbers = [_number(row[key], 2 if "mae" in key else 3) for key in COLUMNS]
         lines.append("| " + " | ".join([row["method"], row["sector"], str(row["year"]), *numbers]) + " |")
     return "\n".join([*lines, "", f"Protocol: {facts['protocol']}.", *words]) + "\n"
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"

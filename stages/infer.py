@@ -25,6 +25,7 @@ from stages.store.journal import Journal
 
 VERSION = 1
 NEAR = 120  # fine cells along the core of a window
+HALO = 20  # fine cells around it
 # What the report says of the training.
 TOLD = ("asked", "fell_back", "reason", "step", "steps", "score", "start_score", "tiles")
 CORE_CHUNK = 240  # fine cells along a region that is projected and written at once
@@ -36,7 +37,7 @@ class Config(Section):
     law: Literal["water_fill", "proportional", "power"] = "water_fill"
     gamma: Annotated[float, Setting(ge=0, le=2)] = 0.5  # for power: 0 is water_fill, 1 is proportional
     core: PositiveInt | None = None  # fine cells along the kept part of a window; default: near 120
-    halo: NonNegativeInt = 20  # fine cells read around it and feathered with the neighbours
+    halo: NonNegativeInt | None = None  # fine cells read around it and feathered; default: near 20
     proxy: str | None = None  # layer that places a block's total where the estimate is 0 everywhere
 
 
@@ -45,7 +46,7 @@ def clashes(config: Config, factor: int) -> list[Clash]:
     out = []
     if config.core is not None and config.core % factor:
         out.append(Clash("core", f"{config.core} fine cells", f"a multiple of the factor, {factor}"))
-    core, halo = core_blocks(config, factor), -(-config.halo // factor)
+    core, halo = core_blocks(config, factor), halo_blocks(config, factor)
     if 2 * halo > core:
         found = f"{config.halo} fine cells, {halo} blocks"
         out.append(Clash("halo", found, f"at most half the core of {core} blocks"))
@@ -54,7 +55,14 @@ def clashes(config: Config, factor: int) -> list[Clash]:
 
 def core_blocks(config: Config, factor: int) -> int:
     """Coarse cells along the kept part of a window."""
-    return max(1, round(NEAR / factor)) if config.core is None else config.core // factor
+    return max(2, round(NEAR / factor)) if config.core is None else config.core // factor
+
+
+def halo_blocks(config: Config, factor: int) -> int:
+    """Coarse cells read around the core; at most half of it unless set by hand."""
+    if config.halo is None:
+        return min(max(1, round(HALO / factor)), core_blocks(config, factor) // 2)
+    return -(-config.halo // factor)
 
 
 def run(config: Config, *, cube: Path, checkpoint: Path, out: Path) -> None:
@@ -105,13 +113,15 @@ class Estimates:
         self._cube, self._method = cube, method
         factor = cube.factor
         self._core = core_blocks(config, factor)  # coarse cells
-        self._halo = -(-config.halo // factor)
+        self._halo = halo_blocks(config, factor)
         self._side = self._core + 2 * self._halo
         self._years = min(years, len(cube.years))
         self._spans = starts(len(cube.years), self._years, self._years)
         # Why: neighbouring windows share two halos; over them their weights add up to 1.
         self._weights = feather(self._side * factor, 2 * self._halo * factor)
-        self._totals, self._known = np.maximum(cube.totals(), 0.0), cube.known()
+        totals = cube.totals()
+        # A sink says nothing of where sources are: the method sees its total as not known.
+        self._totals, self._known = np.maximum(totals, 0.0), cube.known() & (totals >= 0)
         self._made: dict[tuple[int, int], NDArray[np.float32]] = {}
 
     def region(self, row: int, col: int, rows: int, cols: int) -> NDArray[np.float64]:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from model.grid import Grid
 from model.variable import QUANTITIES
-from stages.progress import step
+from stages.progress import step, track
 from stages.sources import coverage
 from stages.sources.declared import Config, Total
 from stages.sources.layers import LayerPlan, cube_facts, plan_layers
@@ -28,27 +28,39 @@ Region = tuple[int, int, int, int]  # row, col, rows, cols in fine cells
 
 
 def sources(config: Config) -> list[str]:
-    """Files whose content enters the fingerprint."""
-    return list(dict.fromkeys(item.path for item in (*config.totals, *config.covariates)))
+    """Files whose content enters the fingerprint, one for each entry: which layer reads which file matters."""
+    return [item.path for item in (*config.totals, *config.covariates)]
 
 
 def check(config: Config) -> dict[str, Any]:
-    """Judges every input without making anything.
+    """Judges every input, cell by cell, without making anything.
 
+    Returns: sizes of what a run would make, in words.
     Raises: Fault or Faults (exit 3), all that is wrong in one go.
     """
     found = open_sources(config)
     fine = found.coarse.refine(found.factor)
-    layers = len(plan_layers(config, found))
-    cells = fine.rows * fine.cols
+    plan = plan_layers(config, found)
+    known = _known(_totals(config, found))
+    regions = _regions(fine)
+    told = [
+        _read_region(plan, fine, known, found.factor, region)[2]
+        for region in track(regions, "looking for gaps", len(regions), "regions")
+    ]
+    counted = [coverage.sum_up([tallies[index] for tallies in told]) for index in range(len(plan))]
+    coverage.refuse_gaps(plan, counted, fine)
+    coverage.say(plan, counted)
+    layers, cells = len(plan), fine.rows * fine.cols
+    maps = cells * len(config.years) * (len(config.sectors) + 1)
+    cube = cells * (4 * layers * len(config.years) + 1)
+    field = cells * 8 * len(config.sectors) * len(config.years)
     return {
         "coarse cells": found.coarse.rows * found.coarse.cols,
         "fine cells": cells,
         "sectors": list(config.sectors),
         "years": list(config.years),
         "layers": layers,
-        "cube bytes, uncompressed": cells * (4 * layers * len(config.years) + 1),
-        "field bytes, uncompressed": cells * 8 * len(config.sectors) * len(config.years),
+        "disk bytes, at most": cube + field + 3 * 4 * maps,  # maps, their overviews and drafts
     }
 
 
@@ -69,7 +81,7 @@ def run(config: Config, *, out: Path) -> None:
     group = arrays.open_group(store, "ingest", mode="r+")
     totals = _totals(config, found)
     arrays.array_of(group, config.variable)[...] = totals
-    _fill(group, plan, fine, np.asarray(np.isfinite(totals).any(axis=(0, 1))), found.factor, journal)
+    _fill(group, plan, fine, _known(totals), found.factor, journal)
     counted = [
         coverage.sum_up([journal.done[_key(region)][index] for region in _regions(fine)])
         for index in range(len(plan))
@@ -98,6 +110,11 @@ def _totals(config: Config, found: Sources) -> NDArray[np.float64]:
         mass = QUANTITIES[config.quantity].to_mass(values * unit.scale, area)
         out[config.sectors.index(item.sector), config.years.index(item.year)] = mass
     return out
+
+
+def _known(totals: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """(h, w) True = the total is known in some sector and year."""
+    return np.asarray(np.isfinite(totals).any(axis=(0, 1)))
 
 
 def _regions(fine: Grid) -> list[Region]:
@@ -137,35 +154,44 @@ def _fill_region(
     region: Region,
 ) -> list[dict[str, Any]]:
     row, col, rows, cols = region
-    window = fine.window(*region)
     place = (slice(row, row + rows), slice(col, col + cols))
-    wanted = _fine_cells(known, factor, region)
-    valid = np.ones((rows, cols), bool)
-    values: dict[str, NDArray[np.float64]] = {}
-    tallies = []
+    values, valid, tallies = _read_region(plan, fine, known, factor, region)
     for layer in plan:
-        values[layer.name] = _layer_values(layer, window, values)
         stored = arrays.array_of(group, layer.name)
         static = stored.ndim == 2
         stored[place if static else (slice(None), *place)] = (
             values[layer.name][0] if static else values[layer.name]
         )
-        there = np.asarray(~np.isnan(values[layer.name]).any(axis=0))
-        valid &= there
-        tallies.append(coverage.tally(values[layer.name], there, wanted, row, col))
     arrays.array_of(group, "valid")[place] = valid.astype(np.uint8)
     return tallies
 
 
+def _read_region(
+    plan: list[LayerPlan], fine: Grid, known: NDArray[np.bool_], factor: int, region: Region
+) -> tuple[dict[str, NDArray[np.float64]], NDArray[np.bool_], list[dict[str, Any]]]:
+    """Every layer on one region: values by name, where all have one, and what each covers."""
+    row, col, rows, cols = region
+    wanted = _fine_cells(known, factor, region)
+    valid = np.ones((rows, cols), bool)
+    values: dict[str, NDArray[np.float64]] = {}
+    tallies = []
+    for layer in plan:
+        values[layer.name] = _layer_values(layer, fine, region, values)
+        there = np.asarray(~np.isnan(values[layer.name]).any(axis=0))
+        valid &= there
+        tallies.append(coverage.tally(values[layer.name], there, wanted, row, col))
+    return values, valid, tallies
+
+
 def _layer_values(
-    layer: LayerPlan, window: Grid, made: dict[str, NDArray[np.float64]]
+    layer: LayerPlan, fine: Grid, region: Region, made: dict[str, NDArray[np.float64]]
 ) -> NDArray[np.float64]:
-    """(years or 1, rows, cols) of one layer on one window."""
+    """(years or 1, rows, cols) of one layer on one region."""
     if layer.derived is not None:
         summed = np.sum(np.broadcast_arrays(*(made[part] for part in layer.derived.sum)), axis=0)
         return np.clip(summed, *layer.derived.clip) if layer.derived.clip else summed
     kind = "class" if layer.code is not None else layer.facts["kind"]
-    return np.stack([bring(source.raster, window, kind, layer.code) for source in layer.by_year])
+    return np.stack([bring(source.raster, fine, region, kind, layer.code) for source in layer.by_year])
 
 
 def _fine_cells(known: NDArray[np.bool_], factor: int, region: Region) -> NDArray[np.bool_]:

@@ -203,7 +203,8 @@ def _layer_statistics(cube: Cube, train: NDArray[np.bool_]) -> dict[str, list[fl
         target = np.repeat(np.repeat(train[row : row + rows], cube.factor, 0), cube.factor, 1) & cube.valid(
             *window
         )
-        values = cube.covariates(*window)[:, :, target].astype(np.float64).reshape(len(cube.layers), -1)
+        values = cube.covariates(*window)[:, :, target].astype(np.float64)
+        values = values.reshape(len(cube.layers), len(cube.years) * int(target.sum()))
         count += values.shape[1]
         sums, squares, zeros = (
             sums + values.sum(1),

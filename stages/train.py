@@ -53,7 +53,7 @@ class Config(Section):
 def run(config: Config, *, cube: Path, tiles: Path, out: Path) -> None:
     """Prepares the method, trains it if it learns, and writes the checkpoint.
 
-    Raises: UsageFault when cuda is asked for and absent; InputFault when no tile may be trained on;
+    Raises: UsageFault when cuda is asked for and absent; InputFault when no fine cell is valid;
       NumberFault when the loss is not finite.
     """
     data = Cube.open(cube)
@@ -62,6 +62,14 @@ def run(config: Config, *, cube: Path, tiles: Path, out: Path) -> None:
         tell(f"train: {len(data.years)} year(s) in the cube, so windows hold {years}, not {config.years}")
     samples = Samples(cube, tiles, "train", years)
     survey = survey_of(data, samples)
+    if not survey.cells.any():
+        dropped = "; ".join(f"{count} windows, {why}" for why, count in samples.dropped.items())
+        raise InputFault(
+            "cube",
+            f"no fine cell is valid ({dropped})",
+            "layers with values under the totals",
+            "see the gaps in ingest.json",
+        )
     method: Any = method_class(config.method)(config)
     method.prepare(survey)
     facts = {**checkpoint.cube_facts(data), "asked": config.method, "years": years, "seed": config.seed}
@@ -94,10 +102,7 @@ def _why_not(method: Any, survey: Survey, samples: Samples, validation: Samples)
     if (reason := method.refusal(survey)) is not None:
         return str(reason)
     if len(samples) == 0:
-        raise InputFault(
-            "tile plan", "no tile with a target cell of the training split that holds mass", "at least one",
-            "lower tile.test_share and tile.valid_share, or give more coarse cells",
-        )  # fmt: skip
+        return "the map is too small to split: no training cell with mass lies outside the buffer"
     if not groups_of((6,), *samples[0].totals.shape[-2:]):
         return "a window is a single coarse cell, so no totals can be merged"
     if len(validation) == 0:
@@ -176,14 +181,15 @@ def survey_of(data: Cube, samples: Samples) -> Survey:
             layers = data.covariates(row * factor, col * factor, *size).astype(np.float64)
             sums[(..., *part)] = merge(np.where(valid, layers, 0.0), factor)
             cells[part] = merge(valid, factor)
-    names = ("zero_share", "mean", "std", "positive_median")
+    names = ("zero_share", "positive_median")
+    totals = data.totals()
     statistics = {name: np.asarray(samples.statistics[name], dtype=np.float64) for name in names}
     return Survey(
         data.layers,
         data.sectors,
         factor,
-        data.totals(),
-        data.known(),
+        np.maximum(totals, 0.0),
+        data.known() & (totals >= 0),  # a sink says nothing of where sources are
         sums,
         cells,
         samples.target_map,

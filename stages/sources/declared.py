@@ -7,6 +7,10 @@ from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt, model_va
 from stages.section import SafeName, Section, SourcePath
 from stages.store.rasters import Raster
 
+RESERVED = {
+    *("x", "y", "x_coarse", "y_coarse", "time", "time_bounds", "sector", "bounds"),
+    *("valid", "spatial_ref", "zarr.json"),
+}
 FACTOR = 10  # when nothing is said
 Nodata = float | Literal["auto", "none"]
 Pair = Annotated[tuple[float, float], Field(strict=False)]
@@ -26,6 +30,11 @@ def _known_crs(text: str) -> str:
 
 
 CrsText = Annotated[str, AfterValidator(_known_crs)]
+
+
+def _refuse_reserved(names: list[str]) -> None:
+    if taken := sorted(set(names) & RESERVED):
+        raise ValueError(f"the cube keeps these names for itself: {taken}; choose others")
 
 
 class File(Section):
@@ -97,6 +106,11 @@ class Config(Section):
     def _agree(self) -> "Config":
         if self.factor is not None and self.fine_pixel is not None:
             raise ValueError("give `factor` or `fine_pixel`, not both")
+        _refuse_reserved(
+            [self.variable, *(item.name for item in self.covariates), *(item.name for item in self.derived)]
+        )
+        if len(self.sectors) > 1 and "all" in self.sectors:
+            raise ValueError("no sector may be called `all` beside others: the name is kept for their sum")
         pairs = [(total.sector, total.year) for total in self.totals]
         if twice := sorted({pair for pair in pairs if pairs.count(pair) > 1}):
             raise ValueError(f"sector and year given twice: {twice}")

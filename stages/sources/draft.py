@@ -9,9 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from model.fault import Fault, InputFault
+from model.grid import Grid
 from model.variable import parse_unit
-from stages.store.rasters import Raster, Scan, inspect
-from stages.store.resample import bounds_on
+from stages.store.arrays import make_grid
+from stages.store.rasters import Raster, Scan, inspect, scan
+from stages.store.resample import cells_across
 
 SUFFIXES = (".tif", ".tiff")
 YEAR = re.compile(r"(?<!\d)((?:19|20)\d\d)(?!\d)")
@@ -98,23 +100,34 @@ def _look(folder: Path) -> tuple[list[Found], list[Fault]]:
             continue
         raster = Raster(str(path))
         try:
-            found.append(Found(path, raster, raster.scan(check_sentinels=True)))
+            found.append(Found(path, raster, scan(raster, tag_is_real=False)))
         except InputFault as fault:
             faults.append(fault)
+    if not found:
+        return found, faults
     placed = [item for item in found if item.raster.crs is not None and item.raster.has_transform]
-    if placed:
-        reference = placed[0].raster
-        widths = {id(item): _width(item.raster, reference) for item in placed}
-        finest = min(widths.values())
-        found = [Found(i.path, i.raster, i.scan, widths.get(id(i), np.nan) / finest) for i in found]
-    return found, faults
+    if not placed:
+        raise InputFault(
+            str(folder),
+            f"{len(found)} rasters, none with a coordinate system and a place",
+            "at least one georeferenced GeoTIFF",
+            "export them with their georeferencing",
+        )
+    widths = {id(item): 1.0 / cells_across(item.raster, _ground(placed[0].raster)) for item in placed}
+    widest = max(widths.values())
+    return [
+        Found(i.path, i.raster, i.scan, widest / widths[id(i)] if id(i) in widths else np.nan) for i in found
+    ], faults
 
 
-def _width(raster: Raster, reference: Raster) -> float:
-    """Width of the middle cell in the CRS of the reference."""
-    crs = reference.crs.to_wkt() if reference.crs else ""
-    left, _, right, _ = bounds_on(crs, raster, raster.shape[0] // 2, raster.shape[1] // 2, 1, 1)
-    return abs(right - left)
+def _ground(reference: Raster) -> Grid:
+    """The middle cell of a raster, as ground on which cells of all are compared."""
+    row, col = reference.shape[0] // 2, reference.shape[1] // 2
+    left, top = reference.transform @ (col, row)
+    right, bottom = reference.transform @ (col + 1, row + 1)
+    crs = reference.crs
+    assert crs is not None
+    return make_grid(1, 1, min(left, right), max(top, bottom), abs(right - left), abs(top - bottom), crs)
 
 
 def _totals(found: list[Found]) -> list[Found]:

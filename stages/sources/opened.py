@@ -1,12 +1,12 @@
 """Opens every declared file and tells all that is wrong with its values and its unit."""
 
-import hashlib
 from dataclasses import dataclass
 
 from model.fault import Fault, InputFault
 from model.variable import ACCEPTED_UNITS, Unit, parse_unit
 from stages.sources.declared import Config, Covariate, Total
-from stages.store.rasters import Raster, Scan
+from stages.store.digest import sha256_of
+from stages.store.rasters import Raster, Scan, scan
 
 FLUX_SUFFIX = "m-2 s-1"
 
@@ -24,12 +24,6 @@ class Source:
     @property
     def where(self) -> str:
         return f"{self.raster.name}, band {self.raster.band}"
-
-
-def sha256(path: str) -> str:
-    """Content hash of a file, read in pieces."""
-    with open(path, "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def open_file(item: Total | Covariate, config: Config) -> tuple[Source | None, list[Fault]]:
@@ -59,11 +53,11 @@ def open_file(item: Total | Covariate, config: Config) -> tuple[Source | None, l
         unit, fault = _unit(item, raster, config.quantity)
         faults += [fault] if fault else []
     try:
-        counted = raster.scan(check_sentinels=item.nodata == "auto")
+        counted = scan(raster, tag_is_real=item.nodata == "none")
     except InputFault as fault:
         return None, [*faults, fault]
     faults += _values(item, where, counted, config)
-    return Source(item, raster, counted, sha256(item.path), unit), faults
+    return Source(item, raster, counted, sha256_of(item.path), unit), faults
 
 
 def _unit(item: Total, raster: Raster, quantity: str) -> tuple[Unit | None, Fault | None]:
@@ -112,7 +106,16 @@ def _values(item: Total | Covariate, where: str, counted: Scan, config: Config) 
                 f"set `nodata: {value:g}` (or `nodata: none` if the value is real)",
             )
         )
-    if not isinstance(item, Total):
+    if isinstance(item, Covariate):
+        if item.kind == "share" and counted.low < 0 and not counted.sentinels:
+            faults.append(
+                InputFault(
+                    where,
+                    f"shares down to {counted.low:g}",
+                    "shares of at least 0",
+                    "set `kind: continuous`, or declare `nodata:`",
+                )
+            )
         return faults
     if gone and item.missing == "error":
         faults.append(

@@ -11,7 +11,15 @@ from stages.sources.declared import FACTOR, Config, Covariate, Total
 from stages.sources.opened import Source, open_file
 from stages.store.arrays import same_crs
 from stages.store.rasters import inspect
-from stages.store.resample import NEST_TOLERANCE, bounds_on, is_finer, method_name, nesting
+from stages.store.resample import (
+    NEST_TOLERANCE,
+    bounds_of,
+    cells_across,
+    is_finer,
+    meets,
+    method_name,
+    nesting,
+)
 
 BLOCKY = 0.5  # a layer whose own pixels span half a coarse cell tells nothing inside a block
 
@@ -65,6 +73,7 @@ def _place(totals: list[Source], covariates: list[Source], config: Config, fault
                 )
             )
     raise_all(faults)
+    _one_kind_of_unit(totals, faults)
     coarse = first.grid
     if coarse is None:
         raise InputFault(totals[0].where, "no place on the ground", "a georeferenced grid", "set `crs:`")
@@ -77,6 +86,20 @@ def _place(totals: list[Source], covariates: list[Source], config: Config, fault
         _place_covariate(source, sources, faults)
     _years(config, covariates, faults)
     return sources
+
+
+def _one_kind_of_unit(totals: list[Source], faults: list[Fault]) -> None:
+    first = totals[0].unit
+    for source in totals[1:]:
+        if first and source.unit and source.unit.canonical != first.canonical:
+            faults.append(
+                InputFault(
+                    source.where,
+                    f"the unit {source.unit.text!r}",
+                    f"a unit of the same kind as {first.text!r}: sectors are added up",
+                    "give the sector in that kind of unit, or run it on its own",
+                )
+            )
 
 
 def _same_grid(coarse: Grid, name: str, other: Grid, where: str) -> list[Fault]:
@@ -135,26 +158,19 @@ def _place_covariate(source: Source, sources: Sources, faults: list[Fault]) -> N
         faults += _off_the_lines(source, raster.grid, fine, coarse)
     if raster.crs is None:
         return
-    bounds = bounds_on(coarse.crs, raster, 0, 0, *raster.shape)
-    geographic = coarse.ellipsoid is not None
-    shares = [_covered(coarse, bounds, shift) for shift in ((0.0, 360.0, -360.0) if geographic else (0.0,))]
-    if max(shares) <= 0 and not any(not np.isfinite(edge) for edge in bounds):
+    if not meets(raster, coarse):
         faults.append(
             InputFault(
                 source.where,
-                f"covers {_box(bounds)}",
-                f"an overlap with the totals, {_box(coarse.bounds)}",
+                f"covers {_box(bounds_of(raster))} in its own coordinates",
+                f"an overlap with the totals, there {_box(bounds_of(raster, coarse))}",
                 "check the CRS, the axis order (x, y) and whether this is the right file",
             )
         )
         return
     finer = nest is None and is_finer(raster, fine)
     sources.resampling[id(source)] = method_name(declared.kind, nest, finer)
-    row, col = raster.shape[0] // 2, raster.shape[1] // 2
-    span = bounds_on(coarse.crs, raster, row, col, 1, 1)
-    sources.blocky[id(source)] = (
-        max(abs(span[2] - span[0]) / coarse.dx, abs(span[3] - span[1]) / coarse.dy) >= BLOCKY
-    )
+    sources.blocky[id(source)] = cells_across(raster, coarse) >= BLOCKY
 
 
 def _off_the_lines(source: Source, grid: Grid, fine: Grid, coarse: Grid) -> list[Fault]:
@@ -166,6 +182,8 @@ def _off_the_lines(source: Source, grid: Grid, fine: Grid, coarse: Grid) -> list
     if not same_crs(grid.crs, fine.crs):
         return []
     lines, name = (coarse, "coarse") if grid.dx > fine.dx * 1.5 else (fine, "fine")
+    if slipped := _slipped(source, grid, coarse):
+        return slipped
     small, large = (grid, lines) if grid.dx <= lines.dx else (lines, grid)
     ratio = large.dx / small.dx
     across, down = small.offset(large)
@@ -183,10 +201,35 @@ def _off_the_lines(source: Source, grid: Grid, fine: Grid, coarse: Grid) -> list
     ]
 
 
-def _covered(coarse: Grid, bounds: tuple[float, ...], shift: float) -> float:
-    width = min(coarse.right, bounds[2] + shift) - max(coarse.left, bounds[0] + shift)
-    height = min(coarse.top, bounds[3]) - max(coarse.bottom, bounds[1])
-    return max(width, 0.0) * max(height, 0.0)
+def _slipped(source: Source, grid: Grid, coarse: Grid) -> list[Fault]:
+    """A layer cut to lines of the coarse cells, as most are, tells when the totals lie beside those lines.
+
+    Why not caught by nesting: half a kilometre is five whole cells of 100 m.
+    """
+    size = (grid.cols * grid.dx / coarse.dx, grid.rows * grid.dy / coarse.dy)
+    if any(abs(side - round(side)) > 1e-6 for side in size):
+        return []
+    across, down = (grid.left - coarse.left) / coarse.dx, (coarse.top - grid.top) / coarse.dy
+    slip = across - round(across), down - round(down)
+    if max(map(abs, slip)) <= NEST_TOLERANCE:
+        return []
+    found = (
+        f"{slip[0] * coarse.dx:g}, {slip[1] * coarse.dy:g} CRS units ({slip[0]:g}, {slip[1]:g} coarse cells)"
+    )
+    if (round(size[0]), round(size[1])) != (coarse.cols, coarse.rows):
+        tell(
+            f"{source.where}: its edges lie {found} off the coarse cells; are the totals shifted?",
+            warning=True,
+        )
+        return []
+    return [
+        InputFault(
+            source.where,
+            f"as large as the totals, but shifted by {found}",
+            "edges that coincide",
+            "correct the file that is wrong with `registration: [x, y]`, or set `resample: true` here",
+        )
+    ]
 
 
 def _box(bounds: tuple[float, ...]) -> str:

@@ -1,6 +1,5 @@
 """The certificate: opens finished maps again and measures, block by block, whether each total is there."""
 
-import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from model.projection import Rung
 from model.sample import merge
 from stages.store import maps as store
 from stages.store.cube import Cube
+from stages.store.digest import sha256_of
 from stages.store.maps import Sheet
 
 CERTIFICATE = "certificate.json"
@@ -176,8 +176,8 @@ def measure(cube: Cube, sheet: Sheet, maps: Path, limit: float) -> dict[str, Any
         "smallest_cell": float(np.nanmin(reading.lowest)) if reading.cells.any() else 0.0,
         "cells": int(reading.cells.sum()), "holes": holes, "negative_blocks": negative,
         "block_file_agrees": agrees, "passed": agrees and kept and not holes and not negative,
-        "sha256": _sha256(maps / sheet.map_file), "blocks_file": sheet.blocks_file,
-        "blocks_sha256": _sha256(maps / sheet.blocks_file),
+        "sha256": sha256_of(maps / sheet.map_file), "blocks_file": sheet.blocks_file,
+        "blocks_sha256": sha256_of(maps / sheet.blocks_file),
     }  # fmt: skip
 
 
@@ -206,8 +206,3 @@ def _heaviest(facts: list[dict[str, Any]]) -> dict[str, Any]:
     """The worst block of all maps, with the name of its map."""
     fact = max(facts, key=lambda fact: abs(fact["worst"]["relative_residual"]))
     return {"file": fact["file"]} | fact["worst"]
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()

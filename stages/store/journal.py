@@ -19,9 +19,12 @@ class Journal:
         kept = 0
         if self._path.exists():
             for line in self._path.read_bytes().splitlines(keepends=True):
-                if not line.endswith(b"\n"):
+                try:
+                    entry = json.loads(line) if line.endswith(b"\n") else None
+                except ValueError:
+                    entry = None
+                if entry is None:
                     break
-                entry = json.loads(line)
                 self.done[entry["key"]] = entry["value"]
                 kept += len(line)
             os.truncate(self._path, kept)

@@ -1,6 +1,6 @@
 """The one door to GeoTIFFs given by users: named driver only, every oddity of a file told before it is read."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,6 +10,7 @@ import rasterio
 from affine import Affine
 from numpy.typing import NDArray
 from pyproj import CRS
+from rasterio.enums import MaskFlags
 from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
@@ -75,7 +76,11 @@ class Raster:
         self.path, self.band, self.name = path, band, Path(path).name
         self._registration = registration
         self._given_crs = crs
-        self._data = rasterio.open(path, driver="GTiff")
+        # Why no sidecars: what lies beside the file is in no fingerprint, so it must not change what is read.
+        with rasterio.Env(GDAL_PAM_ENABLED="NO", GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR"):
+            self._data = rasterio.open(path, driver="GTiff")
+        self.tag = self._data.nodatavals[band - 1]
+        self._masked = MaskFlags.per_dataset in self._data.mask_flag_enums[band - 1]
         self.nodata = (
             self._data.nodatavals[band - 1]
             if nodata == "auto"
@@ -147,16 +152,35 @@ class Raster:
         bottom, right = min(row + rows, height), min(col + cols, width)
         if top >= bottom or left >= right:
             return out
-        first = height - bottom if self._south_up else top
-        try:
-            raw = self._data.read(self.band, window=Window(left, first, right - left, bottom - top))
-        except RasterioError as error:
-            raise damaged(self.name, self.band, str(error)) from error
+        raw, masked = self._raw(top, left, bottom - top, right - left)
         values = raw.astype(np.float64)
-        values[_equal(raw, self.nodata)] = np.nan
+        values[masked | _equal(raw, self.nodata)] = np.nan
         values = values * self._data.scales[self.band - 1] + self._data.offsets[self.band - 1]
         out[top - row : bottom - row, left - col : right - col] = values[::-1] if self._south_up else values
         return out
+
+    def _raw(self, row: int, col: int, rows: int, cols: int) -> tuple[NDArray, NDArray[np.bool_]]:
+        """Numbers as stored, and where the file's own mask hides them; rows from the north of a north-up file."""
+        first = self.shape[0] - row - rows if self._south_up else row
+        window = Window(col, first, cols, rows)
+        try:
+            raw = self._data.read(self.band, window=window)
+            hidden = self._data.read_masks(self.band, window=window) == 0 if self._masked else None
+        except RasterioError as error:
+            raise damaged(self.name, self.band, str(error)) from error
+        return raw, np.zeros(raw.shape, bool) if hidden is None else hidden
+
+    def count_raw(self, values: Iterable[float]) -> dict[float, int]:
+        """How often each of some stored numbers occurs, those apart that are nodata or hidden."""
+        counts = dict.fromkeys(values, 0)
+        height, width = self.shape
+        for row in range(0, height, STRIP):
+            for col in range(0, width, STRIP):
+                raw, hidden = self._raw(row, col, min(STRIP, height - row), min(STRIP, width - col))
+                usable = ~hidden & ~_equal(raw, self.nodata)
+                for value in counts:
+                    counts[value] += int((_equal(raw, value) & usable).sum())
+        return {value: count for value, count in counts.items() if count}
 
     def strips(self) -> Iterator[tuple[int, int, NDArray[np.float64]]]:
         """The whole band piece by piece: (row, col, values)."""
@@ -165,16 +189,16 @@ class Raster:
             for col in range(0, width, STRIP):
                 yield row, col, self.read(row, col, min(STRIP, height - row), min(STRIP, width - col))
 
-    def scan(self, *, check_sentinels: bool) -> Scan:
-        """Reads the band once and counts what could spoil a total."""
-        return scan(self, check_sentinels=check_sentinels)
 
+def scan(raster: Raster, *, tag_is_real: bool) -> Scan:
+    """Reads the band and counts what could spoil a total.
 
-def scan(raster: Raster, *, check_sentinels: bool) -> Scan:
-    """See Raster.scan; nodata and NaN cannot be told apart once masked, so raw values are counted here."""
+    Args:
+      tag_is_real: the file's own nodata value was declared to be a true number, so it is no sentinel.
+    """
     cells = missing = infinite = negative = 0
     first: tuple[int, int] | None = None
-    sentinels: dict[float, int] = {}
+    suspects = [value for value in SENTINELS if not (tag_is_real and value == raster.tag)]
     low, high, total, usable = np.inf, -np.inf, 0.0, 0
     codes: set[float] | None = set()
     for row, col, values in raster.strips():
@@ -186,11 +210,6 @@ def scan(raster: Raster, *, check_sentinels: bool) -> Scan:
         infinite += int(endless.sum())
         good = values[np.isfinite(values)]
         missing += values.size - good.size - int(endless.sum())
-        if check_sentinels:
-            for value in SENTINELS:
-                count = int((np.float32(value) == good.astype(np.float32)).sum())
-                if count:
-                    sentinels[value] = sentinels.get(value, 0) + count
         if good.size:
             low, high = min(low, float(good.min())), max(high, float(good.max()))
             total, usable = total + float(good.sum()), usable + good.size
@@ -214,7 +233,7 @@ def scan(raster: Raster, *, check_sentinels: bool) -> Scan:
         infinite,
         first,
         negative,
-        sentinels,
+        raster.count_raw(suspects),
         edges[0],
         mean,
         edges[1],
@@ -299,8 +318,10 @@ def _not_a_readable_file(file: Path) -> Fault | None:
         )
     if not file.exists():
         return InputFault(str(file), "no such file", "a GeoTIFF file", fix)
-    if file.is_dir():
-        return InputFault(str(file), "a folder", "a GeoTIFF file", fix)
+    if not file.is_file():
+        return InputFault(
+            str(file), "a folder" if file.is_dir() else "no regular file", "a GeoTIFF file", fix
+        )
     try:
         with file.open("rb"):
             return None

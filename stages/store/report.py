@@ -144,6 +144,11 @@ def _notes(cube: Cube, rungs: NDArray[np.uint8], told: Mapping[str, Any]) -> lis
         if layer.get("blocky"):
             said = "is as coarse as the totals: it compares blocks and tells nothing inside one"
             notes.append(f"Layer {layer['name']} {said}.")
+    if partial := int(((rungs == Rung.OUTSIDE).any(axis=0) & (rungs != Rung.OUTSIDE).any(axis=0)).sum()):
+        which = "block has" if partial == 1 else "blocks have"
+        notes.append(
+            f"{partial:,} {which} no known total in some sector: the sum over sectors holds only the others."
+        )
     for rung, said in (
         (Rung.PROXY, "the method saw nothing, a plain proxy placed the total"),
         (Rung.LAND, "neither method nor proxy saw anything, the total was spread evenly over valid cells"),

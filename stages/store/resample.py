@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from math import ceil
 
 import numpy as np
 from affine import Affine
@@ -10,14 +11,18 @@ from pyproj import Transformer
 from rasterio.enums import Resampling
 from rasterio.warp import reproject, transform_bounds
 
+from model.fault import InputFault
 from model.grid import Grid
 from stages.store.arrays import same_crs
 from stages.store.rasters import Raster
 
 MAX_SOURCE = 16_000_000  # source cells held at once; a larger need is met in quarters
+MAX_SPLAT = 2_000_000  # the same where the corners of every cell are held too
 NEST_TOLERANCE = 1e-6  # cells; coordinates that differ by less are the same (7.24999999 is 7.25)
 MARGIN = 3  # source cells read around a window
-SPLAT = 8  # a source cell about as large as a fine one is cut into 8 x 8 parts
+SPLAT = 8  # parts along a fine cell that a source cell about as large is cut into
+MAX_SPAN = 1000  # a wider cell would need more lattice points than memory should hold
+DIVIDE = 1.5  # fine cells along a source cell from which on lattice points are counted instead
 
 Floats = NDArray[np.float64]
 
@@ -56,29 +61,46 @@ def method_name(kind: str, nest: tuple[str, int] | None, finer: bool) -> str:
             )
         return f"exact {'sum' if kind == 'total' else 'share per class' if kind == 'class' else 'mean'} of {k} x {k}"
     if kind == "total":
-        return "mass of each source cell placed by overlap"
+        return "mass of each source cell divided over the fine cells it covers"
     if kind == "class":
         return "area share per class" if finer else "nearest class"
     return "area mean" if finer or kind == "share" else "bilinear"
 
 
-def bring(raster: Raster, target: Grid, kind: str, code: int | None = None) -> Floats:
+def bring(
+    raster: Raster, fine: Grid, region: tuple[int, int, int, int], kind: str, code: int | None = None
+) -> Floats:
     """Values of a layer on a window of the fine grid.
 
     Args:
-      target: the window.
+      fine: the whole fine grid; what it decides must not depend on the window.
+      region: row, col, rows, cols of the window.
       kind: continuous, share, class or total.
       code: the class whose area share is wanted (kind class).
     Returns: (rows, cols); NaN where the layer has no value.
     """
-    nest = nesting(raster.grid, target)
+    target, nest = fine.window(*region), nesting(raster.grid, fine)
     if nest is not None and raster.grid is not None:
         out = np.full(target.shape, np.nan)
         for turned in _turns(raster.grid, target):
             piece = _nested(raster, turned, target, kind, code, *nest)
             out = np.where(np.isnan(out), piece, out)
         return out
-    return _splat(raster, target) if kind == "total" else _warped(raster, target, kind, code)
+    if kind != "total":
+        return _warped(raster, target, kind, code)
+    span = cells_across(raster, fine)
+    if span > MAX_SPAN:
+        raise InputFault(
+            raster.name,
+            f"counts on cells {span:.0f} times as wide as the fine ones",
+            f"at most {MAX_SPAN} times",
+            "give the layer as a density with `kind: continuous`",
+        )
+    return (
+        _divided(raster, target, span)
+        if span > DIVIDE
+        else _splat(raster, target, ceil(SPLAT * max(span, 1.0)))
+    )
 
 
 def _turns(source: Grid, target: Grid) -> list[Grid]:
@@ -139,21 +161,46 @@ def _source_windows(raster: Raster, target: Grid) -> Iterator[tuple[int, int, in
             yield top, left, bottom - top, right - left, shift
 
 
-def bounds_on(crs: str, raster: Raster, row: int, col: int, rows: int, cols: int) -> tuple[float, ...]:
-    """(left, bottom, right, top) of a window of the raster in another CRS; not finite where it has no image there."""
-    corners = [raster.transform @ (x, y) for x in (col, col + cols) for y in (row, row + rows)]
+def bounds_of(raster: Raster, grid: Grid | None = None) -> tuple[float, ...]:
+    """(left, bottom, right, top) of the raster, or of a grid, in the raster's own CRS."""
+    if grid is not None and raster.crs is not None:
+        return tuple(transform_bounds(grid.crs, raster.crs.to_wkt(), *grid.bounds, densify_pts=21))
+    rows, cols = raster.shape
+    corners = [raster.transform @ (x, y) for x in (0, cols) for y in (0, rows)]
     xs, ys = zip(*corners, strict=True)
-    given = raster.crs.to_wkt() if raster.crs else crs
-    return tuple(transform_bounds(given, crs, min(xs), min(ys), max(xs), max(ys), densify_pts=21))
+    return min(xs), min(ys), max(xs), max(ys)
 
 
-def is_finer(raster: Raster, target: Grid) -> bool:
-    """True when about two or more source cells lie in a target cell."""
-    middle = target.window(target.rows // 2, target.cols // 2, 1, 1)
-    return any(
-        (rows - 2 * MARGIN) * (cols - 2 * MARGIN) >= 4
-        for _, _, rows, cols, _ in _source_windows(raster, middle)
-    )
+def meets(raster: Raster, grid: Grid) -> bool:
+    """True when the raster reaches into the grid.
+
+    Why asked in the raster's CRS: the bounds of a layer of the whole globe mean nothing in a regional projection.
+    """
+    left, bottom, right, top = bounds_of(raster)
+    wanted = bounds_of(raster, grid)
+    turns = (0.0, 360.0, -360.0) if raster.crs is not None and raster.crs.is_geographic else (0.0,)
+    down = min(top, wanted[3]) - max(bottom, wanted[1])
+    across = max(min(right + turn, wanted[2]) - max(left + turn, wanted[0]) for turn in turns)
+    return bool(down > 0 and across > 0)
+
+
+def cells_across(raster: Raster, grid: Grid) -> float:
+    """Width or height, whichever is larger, of the raster's cells in cells of the grid, at the grid's middle."""
+    if raster.crs is None:
+        return 1.0
+    there = Transformer.from_crs(grid.crs, raster.crs, always_xy=True)
+    x, y = (grid.left + grid.right) / 2, (grid.bottom + grid.top) / 2
+    inverse = ~raster.transform
+    spans = []
+    for dx, dy in ((grid.dx, 0.0), (0.0, grid.dy)):
+        ends = [inverse @ there.transform(x + sign * dx / 2, y + sign * dy / 2) for sign in (-1, 1)]
+        spans.append(float(np.hypot(ends[1][0] - ends[0][0], ends[1][1] - ends[0][1])))
+    return 1.0 / max(min(spans), 1e-12)
+
+
+def is_finer(raster: Raster, grid: Grid) -> bool:
+    """True when about two or more of the raster's cells lie along a cell of the grid."""
+    return cells_across(raster, grid) <= 0.6
 
 
 def _quarters(target: Grid) -> list[tuple[slice, slice, Grid]]:
@@ -200,8 +247,8 @@ def _warped(raster: Raster, target: Grid, kind: str, code: int | None) -> Floats
     return out
 
 
-def _splat(raster: Raster, target: Grid) -> Floats:
-    """Places the mass of every source cell by cutting it into k x k parts; each part lands in exactly one fine cell.
+def _splat(raster: Raster, target: Grid, parts: int) -> Floats:
+    """Places the mass of cells about as large as fine ones: each is cut into parts x parts, each part lands once.
 
     Why not GDAL's `sum`: it loses mass when the warp is chunked (OSGeo/gdal 13539). Here the total is exact
     whatever the windows, because a part's place does not depend on the window it is asked from.
@@ -210,12 +257,11 @@ def _splat(raster: Raster, target: Grid) -> Floats:
     if raster.crs is None:
         return np.full(target.shape, np.nan)
     to_target = Transformer.from_crs(raster.crs, target.crs, always_xy=True)
-    parts = _parts(raster, target, to_target)
     for row, col, rows, cols, shift in _source_windows(raster, target):
-        if rows * cols > MAX_SOURCE and target.rows * target.cols > 1:
+        if rows * cols > MAX_SPLAT and target.rows * target.cols > 1:
             out = np.full(target.shape, np.nan)
             for down, across, part in _quarters(target):
-                out[down, across] = _splat(raster, part)
+                out[down, across] = _splat(raster, part, parts)
             return out
         place = Affine.translation(shift, 0) @ raster.transform @ Affine.translation(col, row)
         edge_cols, edge_rows = np.meshgrid(np.arange(cols + 1.0), np.arange(rows + 1.0))
@@ -226,26 +272,45 @@ def _splat(raster: Raster, target: Grid) -> Floats:
     return np.where(touched, mass, np.nan)
 
 
+def _divided(raster: Raster, target: Grid, span: float) -> Floats:
+    """Divides the mass of cells larger than fine ones evenly over the points of a lattice that they hold.
+
+    The lattice has n x n points a fine cell and goes on beyond the window far enough to count the points of
+    every source cell in full, so the shares of a cell add up to 1 whatever the windows.
+
+    Args:
+      span: fine cells along a source cell.
+    """
+    n = 4 if span < 8 else 2 if span < 32 else 1
+    margin = 2 * ceil(span) + 2
+    wide = target.window(-margin, -margin, target.rows + 2 * margin, target.cols + 2 * margin).refine(n)
+    out, there = np.zeros(target.shape), np.zeros(target.shape, bool)
+    if raster.crs is None:
+        return np.full(target.shape, np.nan)
+    to_source = Transformer.from_crs(target.crs, raster.crs, always_xy=True)
+    x, y = to_source.transform(*np.meshgrid(wide.x, wide.y))
+    inner = (slice(margin * n, -margin * n),) * 2
+    for shift in (0.0, 360.0, -360.0) if raster.crs.is_geographic else (0.0,):
+        inverse = ~(Affine.translation(shift, 0) @ raster.transform)
+        cols, rows = (np.floor(axis) for axis in _corner(inverse, np.asarray(x), np.asarray(y)))
+        held = (rows >= 0) & (rows < raster.shape[0]) & (cols >= 0) & (cols < raster.shape[1])
+        if not held[inner].any():
+            continue
+        top, left = int(rows[held].min()), int(cols[held].min())
+        height, width = int(rows[held].max()) - top + 1, int(cols[held].max()) - left + 1
+        index = np.where(held, (rows - top) * width + cols - left, 0).astype(np.int64)
+        points = np.bincount(index[held], minlength=height * width)
+        values = raster.read(top, left, height, width).ravel() / np.maximum(points, 1)
+        shares = np.where(held, values[index], np.nan)[inner].reshape(target.rows, n, target.cols, n)
+        known = ~np.isnan(shares)
+        out += np.where(known, shares, 0.0).sum(axis=(1, 3))
+        there |= known.any(axis=(1, 3))
+    return np.where(there, out, np.nan)
+
+
 def _corner(place: Affine, cols: Floats, rows: Floats) -> tuple[Floats, Floats]:
     """CRS coordinates of many cell corners at once."""
     return place.a * cols + place.b * rows + place.c, place.d * cols + place.e * rows + place.f
-
-
-def _parts(raster: Raster, target: Grid, to_target: Transformer) -> int:
-    """Into how many parts a source cell is cut along a side; the same for every window of one raster."""
-    height, width = raster.shape
-    rows, cols = (
-        np.unique(np.linspace(0, height - 1, 9).round()),
-        np.unique(np.linspace(0, width - 1, 9).round()),
-    )
-    edge_cols, edge_rows = np.meshgrid(cols, rows)
-    ends = [
-        to_target.transform(*_corner(raster.transform, edge_cols + step, edge_rows + step))
-        for step in (0.0, 1.0)
-    ]
-    spans = np.abs([(ends[1][0] - ends[0][0]) / target.dx, (ends[1][1] - ends[0][1]) / target.dy])
-    spans = spans[np.isfinite(spans)]
-    return int(np.clip(np.ceil(SPLAT * spans.max()), SPLAT, 256)) if spans.size else SPLAT
 
 
 def _scatter(

@@ -33,13 +33,16 @@ class Samples:
         plan = read_plan(tiles)
         code = Split[split.upper()]
         self.side = int(plan["side"])  # coarse cells
+        self.dropped: dict[str, int] = dict(plan["dropped"])
         self.years = min(years, len(self._cube.years))
         self.statistics = {
             key: np.asarray(values, np.float64) for key, values in plan["statistics"]["layers"].items()
         }
         with rasterio.open(tiles / SPLIT, driver="GTiff") as data:
             self.target_map: NDArray[np.bool_] = data.read(1) == code
-        self._totals, self._known = self._cube.totals(), self._cube.known()
+        # A sink says nothing of where sources are: training sees its total as not known.
+        totals = self._cube.totals()
+        self._totals, self._known = np.maximum(totals, 0.0), self._cube.known() & (totals >= 0)
         entries = [entry for entry in plan["windows"] if entry["split"] == split]
         spans = range(len(self._cube.years) - self.years + 1)
         self._entries = [(entry, first) for entry in entries for first in spans]

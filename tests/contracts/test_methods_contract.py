@@ -32,7 +32,7 @@ def survey(tile: Tile) -> Survey:
     sums = merge(tile.covariates.astype(np.float64), FACTOR)
     cells = merge(tile.valid.astype(np.int64), FACTOR)
     medians = np.array([np.median(row[row > 0]) for row in values])
-    statistics = ((values == 0).mean(1), values.mean(1), values.std(1), medians)
+    statistics = ((values == 0).mean(1), medians)
     sectors = tuple("abcde"[: tile.totals.shape[0]])
     return Survey(LAYERS, sectors, FACTOR, tile.totals, tile.known, sums, cells, tile.target, *statistics)
 

@@ -52,3 +52,23 @@ def test_a_changed_cell_of_a_finished_map_is_found_by_verify(spoiled, pipeline):
         data.write(cells, 1)
     died = pipeline("verify", "--workspace", spoiled.parents[1], *QUICK, check=False)
     assert died.returncode in (4, 7) and "heat_demand_homes_2012.tif" in died.stderr
+
+
+def test_maps_of_another_cube_are_stale_and_no_broken_proof(spoiled, pipeline):
+    words = ("--workspace", spoiled.parents[1], *QUICK)
+    pipeline("run", "ingest", "--set", "ingest.long_name=another", *words)
+    died = pipeline("verify", "--set", "ingest.long_name=another", *words, check=False)
+    assert died.returncode == 4 and "another cube" in died.stderr
+
+
+def test_a_map_without_layers_runs_through_the_chain(tmp_path, pipeline):
+    words = (
+        "--set",
+        "ingest.covariates=[]",
+        "--set",
+        "ingest.derived=[]",
+        "--set",
+        "train.method=smooth_mask",
+    )
+    pipeline("run", "--workspace", tmp_path, *words)
+    assert (tmp_path / "runs" / "vienna_city" / "maps" / "certificate.json").exists()

@@ -50,8 +50,6 @@ def survey_of(tile: Tile) -> Survey:
         merge(tile.valid.astype(np.int64), tile.factor),
         tile.target,
         (values == 0).mean(1),
-        values.mean(1),
-        values.std(1),
         medians,
     )
 

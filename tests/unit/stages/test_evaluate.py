@@ -107,4 +107,4 @@ def test_a_truth_that_cannot_be_used_is_refused(compared, change, word):
 def test_without_any_truth_it_says_what_to_set(compared, tmp_path):
     with pytest.raises(Fault) as caught:
         run(Config(), cube=tmp_path / "cube", maps={}, out=tmp_path)
-    assert caught.value.code == 3 and "evaluate.truth" in caught.value.fix
+    assert caught.value.code == 2 and "evaluate.truth" in caught.value.fix

@@ -173,4 +173,4 @@ def test_beyond_the_edge_the_map_is_mirrored(start, length, size):
 
 def test_cfg_05_windows_that_cannot_work_are_told():
     assert clashes(Config(core=125), 10) and clashes(Config(halo=80), 10)
-    assert clashes(Config(), 10) == []
+    assert all(clashes(Config(), factor) == [] for factor in range(2, 101))

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+import rasterio
 import rioxarray
 import xarray as xr
 from affine import Affine
@@ -11,6 +12,7 @@ from pyproj import CRS
 from rasterio.warp import transform_bounds
 
 from stages.ingest import check, run, sources
+from stages.store import arrays
 from stages.store.cube import STORE
 
 COARSE = Affine(1000, 0, 4_780_000, 0, -1000, 2_822_000)
@@ -122,7 +124,6 @@ def test_classes_become_one_share_each_and_add_up_to_one(land, cube):
 
 
 def test_val_06_scale_and_offset_give_physical_values(land, cube):
-    import rasterio
 
     packed = np.full((30, 40), 250, np.int16)
     config = land.with_layer(packed)
@@ -190,7 +191,6 @@ def test_a_derived_layer_is_the_clipped_sum_of_its_parts(land, cube):
 
 
 def test_a_killed_ingest_goes_on_and_ends_with_the_same_bytes(land, tmp_path, monkeypatch):
-    import stages.store.arrays as arrays
 
     monkeypatch.setattr(arrays, "CHUNK", 10)  # 12 regions instead of one
     whole, broken = tmp_path / "whole", tmp_path / "broken"
@@ -229,9 +229,14 @@ def test_check_tells_sizes_and_makes_nothing(land, tmp_path):
     assert facts["fine cells"] == 1200 and sorted(tmp_path.rglob("*")) == before
 
 
-def test_every_input_file_enters_the_fingerprint_once(land):
+def test_every_input_file_enters_the_fingerprint(land):
     config = land.config()
     assert [path.rsplit("/", 1)[1] for path in sources(config)] == ["totals.tif", "roads.tif"]
+
+
+def test_which_layer_reads_which_file_enters_the_fingerprint(land):
+    twice = land.config(covariates=[land.covariate(name="a"), land.covariate(name="b")])
+    assert len(sources(twice)) == 3
 
 
 def test_the_ingest_report_names_what_was_done(land, tmp_path):
@@ -247,3 +252,65 @@ def test_one_reference_system_in_two_spellings_is_one(land, cube):
     made = cube(land.with_layer(crs=spelled))
     assert made.facts[0]["resampling"] == "none: cells coincide"
     assert layer_of(made) == pytest.approx(land.layer)
+
+
+def test_a_layer_of_the_whole_globe_meets_a_regional_projection(land, cube):
+    values = np.random.default_rng(4).random((180, 360)).astype(np.float32)
+    globe = Affine(1, 0, -180, 0, -1, 90)
+    made = cube(land.with_layer(values, globe, "EPSG:4326"))
+    assert np.isfinite(layer_of(made)).all() and made.layers[0].blocky
+
+
+@pytest.mark.parametrize("pixel", [0.0012, 0.012, 0.05, 0.4])
+def test_counts_on_cells_of_any_size_are_divided_evenly_and_without_holes(land, cube, pixel):
+    left, bottom, right, top = transform_bounds(
+        "EPSG:3035", "EPSG:4326", 4_780_000, 2_819_000, 4_784_000, 2_822_000
+    )
+    rows, cols = int((top - bottom) / pixel) + 6, int((right - left) / pixel) + 6
+    place = Affine(pixel, 0, left - 3 * pixel, 0, -pixel, top + 3 * pixel)
+    # As many persons in every cell of the file: fine cells of equal size then hold nearly equally many.
+    made = layer_of(
+        cube(
+            land.with_layer(
+                np.ones((rows, cols), np.float32), place, "EPSG:4326", kind="total", unit="persons"
+            )
+        )
+    )
+    assert np.isfinite(made).all()
+    middle = made if pixel > 0.004 else made[5:-5, 5:-5]
+    assert middle.max() / middle.min() < (1.3 if pixel > 0.004 else 2.1)
+
+
+@pytest.mark.parametrize("chunk", [10, 17, 40])
+def test_counts_from_larger_cells_do_not_depend_on_the_windows(land, cube, monkeypatch, chunk):
+
+    counts = np.random.default_rng(8).random((9, 11)).astype(np.float32)
+    left, _, _, top = transform_bounds("EPSG:3035", "EPSG:4326", 4_780_000, 2_819_000, 4_784_000, 2_822_000)
+    place = Affine(0.009, 0, left - 0.01, 0, -0.009, top + 0.01)
+    whole = layer_of(cube(land.with_layer(counts, place, "EPSG:4326", kind="total", unit="persons")))
+    monkeypatch.setattr(arrays, "CHUNK", chunk)
+    pieces = layer_of(cube(land.with_layer(counts, place, "EPSG:4326", kind="total", unit="persons")))
+    assert (pieces == whole).all()
+
+
+def test_what_lies_beside_a_file_does_not_change_how_it_is_read(land, cube):
+    before = layer_of(cube(land.with_layer()))
+    (land.folder / "layer.tif.aux.xml").write_text(
+        '<PAMDataset><PAMRasterBand band="1"><Offset>5</Offset><Scale>10</Scale></PAMRasterBand></PAMDataset>'
+    )
+    assert (layer_of(cube(land.config(covariates=[land.covariate(path="layer.tif")]))) == before).all()
+
+
+def test_cells_hidden_by_a_mask_inside_the_file_have_no_value(land, cube):
+
+    config = land.with_layer(allow_partial=True)
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), rasterio.open(land.folder / "layer.tif", "r+") as data:
+        shown = np.full((30, 40), 255, np.uint8)
+        shown[:10] = 0
+        data.write_mask(shown)
+    made = cube(config)
+    assert not made.valid(0, 0, 10, 40).any() and made.valid(10, 0, 20, 40).all()
+
+
+def test_a_map_without_any_layer_is_a_cube(land, cube):
+    assert cube(land.config(covariates=[])).covariates(0, 0, 30, 40).shape == (0, 1, 30, 40)

@@ -1,7 +1,10 @@
 """What would spoil a total is refused, with where, found, wanted and fix."""
 
+import os
+
 import numpy as np
 import pytest
+import rasterio
 from affine import Affine
 
 from model.fault import Fault, Faults
@@ -218,7 +221,6 @@ def test_sec_01_a_virtual_dataset_in_disguise_is_refused(land, tmp_path):
 
 
 def test_sec_05_a_giant_declared_size_is_refused_before_it_is_read(land):
-    import rasterio
 
     with rasterio.open(
         land.folder / "giant.tif",
@@ -251,3 +253,64 @@ def test_several_faults_of_one_pass_are_told_together(land):
     land.file("layer.tif", np.full((30, 40), np.inf, np.float32))
     text = told(land.config(totals=[land.total(unit="tons?")], covariates=[land.covariate(path="layer.tif")]))
     assert "tons?" in text and "infinite" in text
+
+
+def test_geo_09_totals_half_a_cell_beside_a_layer_of_their_size_are_told_in_metres_and_cells(land):
+    text = told(land.with_total(transform=Affine(1000, 0, 4_780_500, 0, -1000, 2_822_000)))
+    assert "500" in text and "0.5" in text and "shifted" in text and "registration" in text
+
+
+@pytest.mark.parametrize("nodata", ["none", 255.0])
+def test_val_01_declaring_one_nodata_value_does_not_excuse_another(land, nodata):
+    spoiled = land.layer.copy()
+    spoiled[3, :4] = -9999
+    assert "4 cells" in told(land.with_layer(spoiled, nodata=nodata))
+
+
+def test_val_01_a_sentinel_is_looked_for_among_the_numbers_as_stored(land):
+
+    packed = np.full((30, 40), 100, np.int16)
+    packed[0, :2] = -9999
+    config = land.with_layer(packed)
+    with rasterio.open(land.folder / "layer.tif", "r+") as data:
+        data.scales = (0.1,)
+    assert "2 cells" in told(config) and "-9999" in told(config)
+
+
+def test_val_01_a_tag_declared_to_be_a_real_value_is_none(land, cube):
+    real = land.layer.copy()
+    real[0, 0] = -9999
+    made = cube(land.with_layer(real, profile={"nodata": -9999.0}, nodata="none"))
+    assert made.facts[0]["low"] == -9999
+
+
+def test_a_share_below_zero_is_no_share(land):
+    assert "shares down to -1" in told(land.with_layer(land.layer - land.layer.min() - 1, kind="share"))
+
+
+def test_sectors_in_units_of_different_kinds_are_not_added_up(land):
+    given = [land.total(sector="a"), land.total(sector="b", unit="MWh")]
+    assert "same kind" in told(land.config(totals=given))
+
+
+@pytest.mark.parametrize("name", ["x", "time", "spatial_ref", "valid"])
+def test_names_that_the_cube_needs_are_refused(land, name):
+    with pytest.raises(ValueError, match="keeps these names"):
+        land.config(covariates=[land.covariate(name=name)])
+
+
+def test_a_sector_called_all_is_kept_for_the_sum(land):
+    with pytest.raises(ValueError, match="sum"):
+        land.config(totals=[land.total(sector="all"), land.total(sector="b")])
+
+
+def test_check_finds_a_gap_before_a_run_does(land):
+    clipped = land.layer.copy()
+    clipped[:, 28:] = np.nan
+    assert "30.0%" in told(land.with_layer(clipped))
+
+
+def test_a_pipe_is_not_waited_for(land):
+
+    os.mkfifo(land.folder / "pipe.tif")
+    assert "no regular file" in told(land.config(covariates=[land.covariate(path="pipe.tif")]))

@@ -1,6 +1,7 @@
 """Translates words into one call, and what comes back into words on the screen and an exit code."""
 
 import functools
+import re
 import sys
 import traceback
 from collections.abc import Callable
@@ -290,6 +291,14 @@ def _show_stop(words: list[str], code: int) -> int:
     return code
 
 
+def _complete(fix: str, words: str) -> str:
+    """Adds the options of this call to a command that a stage named without knowing them."""
+    if not words or words in fix:
+        return fix
+    command = r"pipeline run(?: [a-z]+)*(?: --force)?(?= *$|[`;,.])"
+    return re.sub(command, lambda found: f"{found[0]} {words}", fix)
+
+
 def _show(error: BaseException, state: dict[str, Any], words: list[str]) -> int:
     """Tells one error on the screen and in the log. Returns the exit code."""
     from model.fault import Fault, Faults
@@ -316,6 +325,7 @@ def _show(error: BaseException, state: dict[str, Any], words: list[str]) -> int:
         if journal:
             journal.event("error", text=found, traceback="".join(traceback.format_exception(error)))
     for fault in faults:
+        fault.fix = _complete(fault.fix, request.words if request else "")
         if journal and not _is_busy(fault):
             journal.fault(fault)
     click.echo(block(faults), err=True)

@@ -1,5 +1,6 @@
 """Cube and tile plan in, checkpoint out: the method of choice, trained on totals alone or merely prepared."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -128,7 +129,7 @@ def _learn(
         config.seed,
         checkpoint.Unfinished(out),
         config.save_every,
-        lambda done, total, detail: step("train", done, total, "steps", detail=detail),
+        _reporter(),
     )
     progress = trainer.run()
     if progress is None:
@@ -146,6 +147,17 @@ def _learn(
         "tiles": len(samples),
         "validation_tiles": len(validation),
     }, progress.history
+
+
+def _reporter() -> Callable[[int, int, str], None]:
+    """Reports steps; what an earlier attempt had done is no part of the rate."""
+    first: list[int] = []
+
+    def report(done: int, total: int, detail: str) -> None:
+        first[:] = first or [done - 1]
+        step("train", done, total, "steps", before=first[0], detail=detail)
+
+    return report
 
 
 def device_of(asked: str) -> str:

@@ -74,10 +74,11 @@ def refuse_gaps(plan: list[LayerPlan], counted: list[dict[str, Any]], fine: Grid
             InputFault(
                 f"{names} (layer {layer.name})",
                 f"{found['gap'] / found['wanted']:.1%} of the area with totals has no value, "
-                f"within x {box[0]:.6g} to {box[2]:.6g}, y {box[1]:.6g} to {box[3]:.6g}",
+                f"within x {box[0]:.10g} to {box[2]:.10g}, y {box[1]:.10g} to {box[3]:.10g}",
                 "a value in every fine cell",
                 "give a layer that covers the totals, `nodata: none` if the nodata value is a true number, "
-                "or `allow_partial: true` to mask the gap",
+                "or `allow_partial: true`: cells in the gap then receive no mass, "
+                "their block's total goes to its other cells",
             )
         )
     raise_all(faults)

@@ -58,6 +58,7 @@ class Total(File):
     sector: SafeName = "all"
     year: int
     unit: str | None = None  # per cell; without it the file's own unit tag is read
+    ignore_unit_tag: bool = False  # True: `unit` is right and the different unit in the file is wrong
     missing: Literal["error", "zero", "unknown"] = "error"  # what a cell without a value means
 
 

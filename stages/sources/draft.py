@@ -17,6 +17,7 @@ from stages.store.resample import cells_across
 
 SUFFIXES = (".tif", ".tiff")
 YEAR = re.compile(r"(?<!\d)((?:19|20)\d\d)(?!\d)")
+CLASSES = 40  # more distinct integers are rather percents or counts
 COARSE = 1.5  # a file whose cells are this many times those of the finest may hold totals
 
 
@@ -147,7 +148,7 @@ def _factor(totals: list[Found], found: list[Found]) -> str:
 
 def _total(item: Found, beside: Path) -> list[str]:
     unit = json.dumps(item.raster.unit) if item.has_known_unit else "null"
-    note = "from the file's tag" if item.has_known_unit else "? of an amount per cell; it is never guessed"
+    note = "from the file's tag" if item.has_known_unit else _asked(item)
     year = item.year if item.year is not None else "null"
     return [
         f"    - path: {_path(item, beside)}",
@@ -156,6 +157,11 @@ def _total(item: Found, beside: Path) -> list[str]:
         f"      unit: {unit:<28} # {note}",
         *_common(item),
     ]
+
+
+def _asked(item: Found) -> str:
+    tag = f"; the file says {item.raster.unit!r}" if item.raster.unit else ""
+    return f"? of an amount per cell; it is never guessed{tag}"
 
 
 def _covariate(item: Found, beside: Path) -> list[str]:
@@ -176,7 +182,7 @@ def _covariate(item: Found, beside: Path) -> list[str]:
 
 
 def _kind(counted: Scan) -> tuple[str, str]:
-    if counted.codes is not None and len(counted.codes) > 2:
+    if counted.codes is not None and 2 < len(counted.codes) <= CLASSES:
         return (
             "class",
             f"? {len(counted.codes)} distinct integers; use total for counts, continuous for amounts",
@@ -194,8 +200,9 @@ def _common(item: Found) -> list[str]:
     lines = []
     if item.raster.crs is None:
         lines.append("      crs: null                          # ? the file names none, e.g. EPSG:3035")
-    if item.raster.nodata is not None:
-        gone = f"{item.scan.nodata} of {item.scan.cells} cells are nodata ({item.raster.nodata:g})"
+    if gaps := item.scan.nodata + item.scan.nans:
+        tag = "NaN" if item.raster.nodata is None else f"{item.raster.nodata:g}"
+        gone = f"{gaps} of {item.scan.cells} cells have no value ({tag})"
         lines.append(f"      nodata: {'auto':<26} # ? {gone}; none if that value is a true number")
     return lines
 

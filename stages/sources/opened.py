@@ -61,21 +61,31 @@ def open_file(item: Total | Covariate, config: Config) -> tuple[Source | None, l
 
 
 def _unit(item: Total, raster: Raster, quantity: str) -> tuple[Unit | None, Fault | None]:
-    text = item.unit if item.unit is not None else raster.unit
-    wanted = ACCEPTED_UNITS + (f", then {FLUX_SUFFIX}" if quantity == "flux" else "")
-    found = "no unit" if not text else f"the unit {text!r}"
-    if text:
-        stem = text.strip()
-        if quantity == "extensive" or stem.endswith(FLUX_SUFFIX):
-            try:
-                return parse_unit(
-                    stem.removesuffix(FLUX_SUFFIX).strip() if quantity == "flux" else stem
-                ), None
-            except ValueError:
-                pass  # told below, with the list of what is accepted
-    return None, InputFault(
-        f"{raster.name}, sector {item.sector}, {item.year}", found, wanted, "set `unit:` for this total"
-    )
+    where = f"{raster.name}, sector {item.sector}, {item.year}"
+    declared, tagged = _read_unit(item.unit, quantity), _read_unit(raster.unit, quantity)
+    unit = declared if item.unit is not None else tagged
+    if unit is None:
+        text = item.unit if item.unit is not None else raster.unit
+        wanted = ACCEPTED_UNITS + (f", then {FLUX_SUFFIX}" if quantity == "flux" else "")
+        fix = "set `unit:` for this total; the substance (CO2, CH4) belongs in `variable:`, as in unit: kt/yr"
+        return None, InputFault(where, f"the unit {text!r}" if text else "no unit", wanted, fix)
+    same = tagged is None or (tagged.canonical, tagged.scale) == (unit.canonical, unit.scale)
+    if same or item.ignore_unit_tag:
+        return unit, None
+    found = f"`unit: {unit.text}`, but the file says {raster.unit!r}"
+    fix = "leave `unit:` out to believe the file, or set `ignore_unit_tag: true` to overrule it"
+    return None, InputFault(where, found, "one unit", fix)
+
+
+def _read_unit(text: str | None, quantity: str) -> Unit | None:
+    """The unit a text means; None when there is none or it is not understood."""
+    stem = (text or "").strip()
+    if not stem or (quantity == "flux" and not stem.endswith(FLUX_SUFFIX)):
+        return None
+    try:
+        return parse_unit(stem.removesuffix(FLUX_SUFFIX).strip() if quantity == "flux" else stem)
+    except ValueError:
+        return None
 
 
 def _values(item: Total | Covariate, where: str, counted: Scan, config: Config) -> list[Fault]:

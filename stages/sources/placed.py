@@ -234,7 +234,7 @@ def _slipped(source: Source, grid: Grid, coarse: Grid) -> list[Fault]:
 
 def _box(bounds: tuple[float, ...]) -> str:
     left, bottom, right, top = bounds
-    return f"x {left:.6g} to {right:.6g}, y {bottom:.6g} to {top:.6g}"
+    return f"x {left:.10g} to {right:.10g}, y {bottom:.10g} to {top:.10g}"
 
 
 def _years(config: Config, covariates: list[Source], faults: list[Fault]) -> None:

@@ -44,7 +44,7 @@ def write_preview(path: Path, title: str, cube: Cube, sheet: Sheet, folder: Path
     bar = figure.colorbar(picture, ax=axes, orientation="horizontal", shrink=0.5, aspect=50, pad=0.02)
     bar.set_ticks(np.linspace(0, 1, len(legend.stops)).tolist() if len(legend.stops) > 1 else [1.0])
     bar.set_ticklabels([number(stop) for stop in legend.stops] or [""])
-    bar.set_label(f"{cube.unit} per {pixel} cell; white is zero", fontsize=8)
+    bar.set_label(f"{cube.unit} per {pixel} cell; white is zero, grey has no value", fontsize=8)
     bar.ax.tick_params(labelsize=7)
     figure.suptitle(title, fontsize=11)
     # Why no metadata: the same map must give the same bytes, whichever release drew it.
@@ -58,14 +58,23 @@ def _show(axis: Any, values: NDArray, legend: Legend, cube: Cube) -> Any:
     colours = LinearSegmentedColormap.from_list(
         "magma", [tuple(band / 255 for band in colour) for colour in RAMP]
     )
+    axis.set_facecolor("#cdcbc6")  # no value
+    axis.imshow(
+        np.where(np.isnan(values), np.nan, 0.0),
+        cmap=LinearSegmentedColormap.from_list("zero", ["white", "white"]),
+        extent=_extent(cube),
+        interpolation="nearest",
+    )
     positive = np.isfinite(values) & (values > 0)
     place = np.full(values.shape, np.nan)
     place[positive] = legend.positions(values[positive].astype(np.float64))
-    left, bottom, right, top = cube.fine.bounds
     axis.set_xticks([]), axis.set_yticks([])
-    return axis.imshow(
-        place, cmap=colours, vmin=0, vmax=1, extent=(left, right, bottom, top), interpolation="nearest"
-    )
+    return axis.imshow(place, cmap=colours, vmin=0, vmax=1, extent=_extent(cube), interpolation="nearest")
+
+
+def _extent(cube: Cube) -> tuple[float, float, float, float]:
+    left, bottom, right, top = cube.fine.bounds
+    return left, right, bottom, top
 
 
 def _size(grid: Grid) -> str:

@@ -14,7 +14,7 @@ import pytest
 from fake_chain import CHUNK, write_config
 
 from model.fault import UsageFault
-from pipeline.cli import block, default_config, default_root
+from pipeline.cli import _complete, block, default_config, default_root
 
 ROOT = Path(__file__).resolve().parents[3]
 PROGRAM = [sys.executable, str(Path(__file__).with_name("fake_chain.py"))]
@@ -295,6 +295,22 @@ def test_text_of_a_file_cannot_steer_the_terminal():
 
 
 def test_without_words_the_help_is_shown():
-    command = [sys.executable, "-c", "from pipeline.cli import main; main([])"]
+    command = [sys.executable, "-c", "from pipeline.cli import _complete, main; main([])"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.returncode == 2 and "Commands:" in done.stdout and not done.stderr
+
+
+@pytest.mark.parametrize(
+    ("fix", "completed"),
+    [
+        ("pipeline run ingest --force", "pipeline run ingest --force -c town.yaml"),
+        (
+            "run again; if it stays, pipeline run infer --force",
+            "run again; if it stays, pipeline run infer --force -c town.yaml",
+        ),
+        ("pipeline run tile -c town.yaml", "pipeline run tile -c town.yaml"),
+        ("set `unit:`", "set `unit:`"),
+    ],
+)
+def test_a_command_in_a_fix_names_the_run_it_is_for(fix, completed):
+    assert _complete(fix, "-c town.yaml") == completed

@@ -67,3 +67,10 @@ def test_a_folder_without_rasters_is_told(tmp_path):
     with pytest.raises(Fault) as caught:
         draft(tmp_path, tmp_path)
     assert caught.value.code == 3
+
+
+def test_gaps_of_a_layer_are_told_whatever_marks_them(land):
+    holed = land.layer.copy()
+    holed[:2] = np.nan
+    land.file("roads.tif", holed)
+    assert "80 of 1200 cells have no value (NaN)" in drafted(land)[1]

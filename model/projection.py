@@ -1,87 +1,142 @@
-"""What must stay true: raw estimates become fields whose blocks meet their totals, by a law or by the ladder.
+"""What must stay true: raw estimates become fields whose blocks meet their totals, by a law.
 
-Each law minimises sum (q - p)^2 / (2 w) subject to sum q = S and q >= 0, so q = max(p - theta w, 0)
-(spec: weighted projection on the scaled simplex; Held, Wolfe, Crowder 1974; Duchi et al. 2008).
+Every law is one problem: minimise sum (q - p)^2 / (2 w) subject to sum q = S and 0 <= q <= u. Its answer is
+q = clip(p - theta w, 0, u) with one number theta for each block, the one at which the sum is S (weighted
+projection on the scaled simplex: Held, Wolfe, Crowder 1974; Duchi et al. 2008). w = 1 fills like water, w = p
+scales in proportion, w = p^gamma lies between.
+
+Why it is exact: the sum falls steadily as theta rises, so theta is found to the last digits of float64
+(model/threshold.py) wherever the total lies between 0 and the sum of the bounds; anything else is refused
+(model/chunk.py). A float32 estimate is searched in float32, but theta and p - theta w are float64 and rounded
+once: as no cell is negative, what is stored sums to the total within 2^-24 = 6e-8 of it.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from enum import IntEnum
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
-Masses = NDArray[np.float64]
-Bools = NDArray[np.bool_]
+from model.chunk import Bools, Chunk, Doubles, Floats, check, clean, refuse
+from model.threshold import solve
+
+Masses = Doubles
 Law = Callable[[Masses, Masses, Bools], Masses]
 
-PASSES = 3  # a threshold is exact in real numbers; further passes take back what rounding left
+PIXELS = 100_000  # worked on at once: they stay in the cache
+LEAST_WEIGHT = 1e-6  # of the block's largest, under `power`: an estimate near 0 may regain mass
+# Powers of 2: the grain of the smallest numbers, and the total below which it would show.
+GRAIN = {np.dtype(np.float32): -149, np.dtype(np.float64): -1074}
+FINE = {np.dtype(np.float32): -102, np.dtype(np.float64): -1021}
+
+
+def project(
+    raw: Floats,
+    totals: Floats,
+    support: Bools | None = None,
+    *,
+    weights: Floats | None = None,
+    upper: Floats | None = None,
+    threads: int = 1,
+) -> Floats:
+    """q = clip(p - theta w, 0, u) on the support, 0 elsewhere.
+
+    Args:
+      raw: (blocks, cells) estimate p, float32 or float64; may be negative.
+      totals: (blocks,) S >= 0.
+      support: (blocks, cells) True = may receive mass; everywhere by default. What the other arrays hold
+        outside of it, NaN too, is not looked at.
+      weights: (blocks, cells) w > 0, or 0 where p is 0: such a cell stays 0. 1 by default.
+      upper: (blocks, cells) u >= 0, may be infinite. No bound by default.
+      threads: to share the work between.
+    Returns: (blocks, cells) in the precision of raw.
+    Raises: ValueError naming the blocks: a total that is negative, not finite, without support, or above what
+      the bounds hold; estimates that are not finite; negative weights or bounds. Shapes that differ.
+    """
+    raw, totals = np.asarray(raw), np.asarray(totals, np.float64)
+    raw = raw if raw.dtype in GRAIN else raw.astype(np.float64)
+    check(raw, totals, support=support, weights=weights, upper=upper)
+    placed = np.empty_like(raw)
+    step = max(1, PIXELS // max(1, raw.shape[1]))
+
+    def fill(first: int) -> None:
+        rows = slice(first, first + step)
+        masks, scales, bounds = (None if part is None else part[rows] for part in (support, weights, upper))
+        placed[rows] = _solved(clean(raw[rows], totals[rows, None], masks, scales, bounds, first))
+
+    # Why: once a large array was freed, glibc keeps memory, which spares a page fault at every turn (2 x).
+    np.empty(2**25 - 2**20, np.uint8)
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(fill, range(0, len(raw), step)))
+    return placed
+
+
+def _solved(chunk: Chunk) -> Doubles:
+    totals = chunk.totals[:, 0]
+    grainy = np.flatnonzero((totals > 0) & (totals < 2.0 ** FINE[chunk.raw.dtype]))
+    if not grainy.size:
+        return solve(chunk)
+    placed = solve(
+        replace(chunk, totals=np.where(chunk.totals < 2.0 ** FINE[chunk.raw.dtype], 0.0, chunk.totals))
+    )
+    placed[grainy] = _in_grains(chunk.take(grainy), GRAIN[chunk.raw.dtype])
+    return placed
+
+
+def _in_grains(chunk: Chunk, grain: int) -> Doubles:
+    """Totals so small that numbers have a grain there: solved larger, then their running sum is rounded.
+
+    Why the running sum: each cell is off by a grain at most, and all of them together by none.
+    """
+    _, power = np.frexp(chunk.totals)
+    weights = np.ones_like(chunk.raw) if chunk.weights is None else chunk.weights
+    inside = np.ones_like(chunk.raw, bool) if chunk.support is None else chunk.support
+    top = np.where(inside, chunk.raw / weights, -np.inf).max(axis=1, keepdims=True)
+    with np.errstate(over="ignore"):
+        # Far below the highest cell nothing arrives, however far it is.
+        depth = np.clip(np.ldexp(chunk.raw - top * weights, -power), -1e200, 1e200)
+    upper = None if chunk.upper is None else np.ldexp(chunk.upper, -power)
+    larger = solve(replace(chunk, raw=depth, totals=np.ldexp(chunk.totals, -power), upper=upper))
+    sums = np.rint(np.ldexp(np.cumsum(larger, axis=1), power - grain))
+    sums[:, -1] = np.ldexp(chunk.totals[:, 0], -grain)
+    return np.ldexp(np.diff(np.minimum(sums, sums[:, -1:]), axis=1, prepend=0.0), grain)
 
 
 def weighted(raw: Masses, totals: Masses, support: Bools, weights: Masses) -> Masses:
-    """Projects every block; q = max(p - theta w, 0) on its support, 0 elsewhere.
-
-    Args:
-      raw: (blocks, cells) estimate p >= 0.
-      totals: (blocks,) S >= 0.
-      support: (blocks, cells) True = may receive mass; a block with S > 0 needs at least one.
-      weights: (blocks, cells) w > 0 on the support.
-    Returns: (blocks, cells) mass; each row sums to its total within a few ulps.
-    """
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        key = np.where(support, raw / weights, -np.inf)
-    order = np.argsort(-key, axis=1, kind="stable")
-    sorted_raw = np.take_along_axis(np.where(support, raw, 0.0), order, axis=1)
-    sorted_weights = np.take_along_axis(np.where(support, weights, 0.0), order, axis=1)
-    sorted_key = np.take_along_axis(key, order, axis=1)
-    # Why the largest key is taken out: theta becomes small beside p, so tiny totals survive large estimates.
-    top = np.where(np.isfinite(sorted_key[:, :1]), sorted_key[:, :1], 0.0)
-    depth = np.where(np.isfinite(sorted_key), sorted_raw - top * sorted_weights, 0.0)
-    cumulated = np.cumsum(sorted_weights, axis=1)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        shifts = (np.cumsum(depth, axis=1) - totals[:, None]) / cumulated
-    inside = np.isfinite(sorted_key) & (sorted_key - top >= shifts)
-    last = np.maximum(inside.sum(axis=1) - 1, 0)
-    shift = np.take_along_axis(shifts, last[:, None], axis=1)
-    with np.errstate(invalid="ignore", over="ignore"):
-        placed = np.where(support, np.maximum(raw - top * weights - shift * weights, 0.0), 0.0)
-    return settle(np.where(totals[:, None] > 0, placed, 0.0), totals)
+    """Any weights w, no bounds."""
+    return project(raw, totals, support, weights=weights)
 
 
-def settle(placed: Masses, totals: Masses) -> Masses:
-    """Takes back what rounding left: scales each block by the ratio of its total to its sum."""
-    for _ in range(PASSES):
-        sums = placed.sum(axis=1)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            ratio = np.where(sums > 0, totals / sums, 1.0)
-        if np.all(ratio == 1.0):
-            break
-        placed = placed * ratio[:, None]
-    return placed
+def bounded(raw: Masses, totals: Masses, support: Bools, upper: Masses) -> Masses:
+    """w = 1 with an upper bound for each cell."""
+    return project(raw, totals, support, upper=upper)
 
 
 def water_fill(raw: Masses, totals: Masses, support: Bools) -> Masses:
     """w = 1: the same depth is taken from, or added to, every cell that stays above 0."""
-    return weighted(raw, totals, support, np.ones_like(raw))
+    return project(raw, totals, support)
 
 
 def proportional(raw: Masses, totals: Masses, support: Bools) -> Masses:
     """w = p: every cell keeps its share; the KL and the Pearson projection. All-zero blocks are split evenly."""
     inside = np.where(support, raw, 0.0)
-    top = inside.max(axis=1, keepdims=True)
+    refuse(~((inside >= 0) & (inside < np.inf)), 0, "estimates are negative or not finite")
+    top = inside.max(axis=1, keepdims=True, initial=0.0)
     shares = np.where(top > 0, inside / np.where(top > 0, top, 1.0), support.astype(np.float64))
-    sums = np.maximum(shares.sum(axis=1, keepdims=True), np.finfo(float).tiny)
-    return settle(shares / sums * totals[:, None], totals)
+    sums = shares.sum(axis=1, keepdims=True)
+    # Why the law again: p already meets the total but for rounding, which even the smallest total gets back.
+    start = shares / np.where(sums > 0, sums, 1.0) * totals[:, None]
+    return project(start, totals, support & (shares > 0), weights=shares)
 
 
 def power(gamma: float) -> Law:
-    """w = p^gamma, between water_fill (0) and proportional (1); a floor of 1e-6 of the block's largest weight."""
+    """w = p^gamma, between water_fill (0) and proportional (1)."""
 
     def law(raw: Masses, totals: Masses, support: Bools) -> Masses:
         inside = np.where(support, raw, 0.0)
-        top = inside.max(axis=1, keepdims=True)
+        top = inside.max(axis=1, keepdims=True, initial=0.0)
         weights = np.where(top > 0, inside / np.where(top > 0, top, 1.0), 1.0) ** gamma
-        return weighted(raw, totals, support, np.maximum(weights, 1e-6))
+        return weighted(raw, totals, support, np.maximum(weights, LEAST_WEIGHT))
 
     return law
 
@@ -93,74 +148,43 @@ LAWS: dict[str, Callable[[float], Law]] = {
 }
 
 
-class Rung(IntEnum):
-    """Which step of the ladder placed a block's total."""
+def density(
+    raw: Masses, totals: Masses, areas: Masses, support: Bools | None = None, upper: Masses | None = None
+) -> Masses:
+    """Water-filling of a density: minimise sum (q - p)^2 subject to sum a q = S, so q = clip(p - theta a, 0, u).
 
-    NOTHING = 0  # the total is 0
-    MODEL = 1  # where the estimate is above 0
-    PROXY = 2  # where a proxy is above 0, in proportion to it
-    LAND = 3  # evenly over valid cells
-    UNIFORM = 4  # evenly over the whole block: no cell of it is valid
-    SINK = 5  # a negative total, evenly over valid cells: proxies of sources say nothing of sinks
-    OUTSIDE = 255  # the total is not known
-
-
-@dataclass(frozen=True)
-class Placed:
-    """Blocks after the law: mass (blocks, cells) with NaN where a cell may not receive any, and rungs (blocks,)."""
-
-    mass: Masses
-    rungs: NDArray[np.uint8]
-    not_finite: int  # estimates that were NaN or infinite on valid cells
-
-
-def place(raw: Masses, totals: Masses, known: Bools, valid: Bools, proxy: Masses, law: Law) -> Placed:
-    """Makes every known block meet its total; a block with nowhere to put it walks the ladder.
+    With m = a q this is the law on mass with weights a^2.
 
     Args:
-      raw, valid, proxy: (blocks, cells).
-      totals, known: (blocks,).
-    Why raw = 0 leaves the support: an exact 0 is a statement of the method; the law must not undo it
-    while the block has another place. Mass is never dropped: the last rung ignores validity.
+      raw, upper: (blocks, cells) mass per area.
+      areas: (blocks, cells) a > 0 on the support.
     """
-    finite = np.isfinite(raw)
-    not_finite = int((~finite & valid).sum())
-    raw = np.where(finite, np.maximum(raw, 0.0), 0.0)
-    model_support, proxy_support = valid & (raw > 0), valid & (proxy > 0)
-    rungs = np.select(
-        [~known, totals == 0, totals < 0, model_support.any(1), proxy_support.any(1), valid.any(1)],
-        [Rung.OUTSIDE, Rung.NOTHING, Rung.SINK, Rung.MODEL, Rung.PROXY, Rung.LAND],
-        Rung.UNIFORM,
-    ).astype(np.uint8)
-    empty = ~valid.any(axis=1)
-    everywhere = (rungs == Rung.UNIFORM) | ((rungs == Rung.SINK) & empty)
-    mass = np.where(valid, 0.0, np.nan)
-    chosen = rungs == Rung.MODEL
-    mass[chosen] = _on(law(raw[chosen], totals[chosen], model_support[chosen]), valid[chosen])
-    chosen = rungs == Rung.PROXY
-    mass[chosen] = _on(proportional(proxy[chosen], totals[chosen], proxy_support[chosen]), valid[chosen])
-    chosen = np.isin(rungs, (Rung.LAND, Rung.UNIFORM, Rung.SINK))
-    land = valid[chosen] | everywhere[chosen, None]
-    sign = np.sign(totals[chosen])
-    even = proportional(land.astype(np.float64), np.abs(totals[chosen]), land)
-    mass[chosen] = _on(even * sign[:, None], land)
-    mass[~known] = np.nan
-    return Placed(mass, rungs, not_finite)
+    raw, areas = np.asarray(raw), np.asarray(areas, np.float64)
+    check(raw, np.asarray(totals, np.float64), areas=areas)
+    inside = np.ones(raw.shape, bool) if support is None else support
+    refuse(inside & ~(areas > 0), 0, "areas are not above 0")
+    areas = np.where(inside, areas, 1.0)
+    bounds = None if upper is None else areas * upper
+    return (project(areas * raw, totals, inside, weights=areas**2, upper=bounds) / areas).astype(raw.dtype)
 
 
-def _on(mass: Masses, cells: Bools) -> Masses:
-    return np.where(cells, mass, np.nan)
+def additive(raw: Masses, totals: Masses, support: Bools) -> Masses:
+    """For signed fields: the same amount to every cell, q = p + (S - sum p) / n; nothing is kept from below 0."""
+    inside = np.where(support, raw, 0.0)
+    count = support.sum(axis=1)
+    refuse((count == 0) & (totals != 0), 0, "no cell may receive the total")
+    for _ in range(2):  # the second time for what rounding left
+        lacking = (totals - inside.sum(axis=1)) / np.maximum(count, 1)
+        inside = inside + np.where(support, lacking[:, None], 0.0)
+    return inside
 
 
-def to_blocks(values: NDArray, factor: int) -> NDArray:
-    """(..., rows * factor, cols * factor) as (..., rows * cols, factor * factor)."""
-    *lead, rows, cols = values.shape
-    shaped = values.reshape(*lead, rows // factor, factor, cols // factor, factor)
-    return np.moveaxis(shaped, -3, -2).reshape(*lead, (rows // factor) * (cols // factor), factor * factor)
-
-
-def from_blocks(blocks: NDArray, rows: int, cols: int, factor: int) -> NDArray:
-    """The inverse of to_blocks; rows and cols count blocks."""
-    *lead, _, _ = blocks.shape
-    shaped = blocks.reshape(*lead, rows, cols, factor, factor)
-    return np.moveaxis(shaped, -3, -2).reshape(*lead, rows * factor, cols * factor)
+def softmax(raw: Masses, totals: Masses, support: Bools) -> Masses:
+    """For comparison only: q = S exp(p) / sum exp(p), never 0 in exact numbers and no projection."""
+    check(raw, totals, support=support)
+    refuse(~support.any(axis=1) & (totals > 0), 0, "no cell may receive the total")
+    inside = np.where(support, raw, -np.inf)
+    top = inside.max(axis=1, keepdims=True, initial=-np.inf)
+    grown = np.exp(inside - np.where(np.isfinite(top), top, 0.0))
+    sums = grown.sum(axis=1, keepdims=True)
+    return grown / np.where(sums > 0, sums, 1.0) * totals[:, None]

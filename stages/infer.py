@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 from pydantic import Field as Setting
 from pydantic import NonNegativeInt, PositiveInt
 
+from model.blocks import from_blocks, to_blocks
 from model.fault import Fault, UsageFault, raise_all
+from model.ladder import Rung, place
 from model.method import Method
-from model.projection import LAWS, Rung, from_blocks, place, to_blocks
+from model.projection import LAWS
 from model.sample import Tile
 from model.windows import feather, starts
 from stages.progress import step, tell

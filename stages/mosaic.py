@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pydantic import PositiveFloat, PositiveInt
 
 from model.fault import ArtifactFault, NumberFault, ResourceFault
-from model.projection import Rung
+from model.ladder import Rung
 from model.storage import store_float32
 from stages import progress
 from stages.section import Section

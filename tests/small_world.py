@@ -10,7 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pyproj import CRS
 
-from model.projection import from_blocks, place, proportional, to_blocks
+from model.blocks import from_blocks, to_blocks
+from model.ladder import place
+from model.projection import proportional
 from stages import mosaic
 from stages.store import arrays, field
 from stages.store import cube as cube_store

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.grid import Grid
-from model.projection import Rung
+from model.ladder import Rung
 from model.sample import merge
 from stages.store import maps as store
 from stages.store.cube import Cube

@@ -47,7 +47,7 @@ class Field:
         return arrays.read_region(arrays.array_of(self._group, "mass"), region, "infer")
 
     def rungs(self) -> NDArray[np.uint8]:
-        """(sectors, time, h, w) the rung that placed each block's total, as model.projection names them."""
+        """(sectors, time, h, w) the rung that placed each block's total, as model.ladder names them."""
         return arrays.read_region(arrays.array_of(self._group, "rung"), (...,), "infer")
 
 

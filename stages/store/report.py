@@ -15,7 +15,7 @@ from pyproj import CRS
 
 from model.fault import ArtifactFault
 from model.grid import Grid
-from model.projection import Rung
+from model.ladder import Rung
 from stages.store import maps as store
 from stages.store.certificate import CERTIFICATE
 from stages.store.cube import Cube

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from model.storage import store_float32
+from model.storage import store_float32, store_units
 
 
 def block_sums(cells: np.ndarray, side: int) -> np.ndarray:
@@ -88,3 +88,33 @@ def test_storing_twice_gives_the_same_bytes():
     mass = np.random.default_rng(1).gamma(0.3, 50.0, (20, 20))
     wanted = block_sums(mass, 10)
     assert store_float32(mass, wanted).tobytes() == store_float32(mass, wanted).tobytes()
+
+
+@settings(max_examples=200, deadline=None)
+@given(share=shares, units=st.integers(0, 10**9), quantum=st.sampled_from([1.0, 0.001, 0.25, 1e-6]))
+def test_whole_units_leave_no_residual_at_all(share, units, quantum):
+    if share.sum() == 0.0:
+        share[2, 3] = 1.0
+    total = units * quantum
+    mass = share / share.sum() * total
+    stored = store_units(mass, np.array([[total]]), quantum)
+    assert stored.sum() == units
+    assert (stored >= 0).all() and (stored[mass == 0] == 0).all()
+    assert np.abs(stored * quantum - mass).max() <= quantum * 1.001 + 1e-8 * total
+
+
+def test_the_cells_that_lost_most_take_the_missing_units():
+    # 1.7 + 1.6 + 0.4 + 0.3 = 4: floors 1 + 1 + 0 + 0, and the two units left go to .7 and .6.
+    mass = np.array([[1.7, 1.6], [0.4, 0.3]])
+    assert store_units(mass, np.array([[4.0]]), 1.0).tolist() == [[2, 2], [0, 0]]
+    assert store_units(-mass, np.array([[-4.0]]), 1.0).tolist() == [[-2, -2], [0, 0]]
+
+
+def test_a_total_that_is_no_whole_number_of_units_is_told():
+    with pytest.raises(ValueError, match="another quantum"):
+        store_units(np.full((2, 2), 0.3), np.array([[1.2]]), 1.0)
+
+
+def test_whole_units_do_not_hide_a_field_that_misses_its_total():
+    with pytest.raises(ValueError, match=r"block \(0, 0\) misses its total"):
+        store_units(np.ones((2, 2)), np.array([[14.0]]), 1.0)

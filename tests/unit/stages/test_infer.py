@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from model.projection import Rung
+from model.ladder import Rung
 from stages import infer
 from stages.infer import Config, _mirror, clashes, run
 from stages.store.field import Field

@@ -1,0 +1,129 @@
+"""Some blocks that await the law, checked and cleaned: what cannot be met is refused here, by name."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[Any]  # float32 or float64
+Doubles = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Blocks that can be met: finite estimates, positive weights, bounds that hold the total.
+
+    Attributes:
+      raw: (blocks, cells) p, float32 or float64.
+      totals: (blocks, 1) S >= 0, float64.
+      support: (blocks, cells) True = may receive mass, or None = everywhere.
+      weights, upper: (blocks, cells) in the precision of raw, or None for w = 1 and for no bound.
+    """
+
+    raw: Floats
+    totals: Doubles
+    support: Bools | None = None
+    weights: Floats | None = None
+    upper: Floats | None = None
+
+    def take(self, rows: NDArray[np.integer]) -> "Chunk":
+        """Some of the blocks, in float64."""
+        raw, weights, upper = (
+            None if part is None else part[rows].astype(np.float64)
+            for part in (self.raw, self.weights, self.upper)
+        )
+        assert raw is not None
+        support = None if self.support is None else self.support[rows]
+        return Chunk(raw, self.totals[rows], support, weights, upper)
+
+
+def check(raw: Floats, totals: Doubles, **others: NDArray | None) -> None:
+    """Refuses shapes that do not belong together and totals that are no masses.
+
+    Raises: ValueError.
+    """
+    if raw.ndim != 2 or totals.shape != raw.shape[:1]:
+        raise ValueError(
+            f"the estimate is {raw.shape}, the totals {totals.shape}: wanted (blocks, cells) and (blocks,)"
+        )
+    for name, part in others.items():
+        if part is not None and part.shape != raw.shape:
+            raise ValueError(f"{name} is {part.shape}, the estimate {raw.shape}: wanted the same shape")
+    refuse(~(np.isfinite(totals) & (totals >= 0)), 0, "totals are negative or not finite")
+
+
+def refuse(bad: Bools, first: int, fact: str) -> None:
+    """Raises ValueError for blocks of which something bad is true.
+
+    Args:
+      bad: (blocks,) or (blocks, cells).
+      first: number of the first block, for the message.
+      fact: what is bad.
+    """
+    rows = np.flatnonzero(bad if bad.ndim == 1 else bad.any(axis=1)) + first
+    if rows.size:
+        named = ", ".join(str(row) for row in rows[:5]) + (", ..." if rows.size > 5 else "")
+        raise ValueError(f"{fact} in {rows.size} of the blocks: {named}")
+
+
+def clean(
+    raw: Floats,
+    totals: Doubles,
+    support: Bools | None,
+    weights: Floats | None,
+    upper: Floats | None,
+    first: int,
+) -> Chunk:
+    """Checks blocks; what lies outside their support is not looked at.
+
+    Args:
+      totals: (blocks, 1).
+      first: number of the first block, for messages.
+    Raises: ValueError that names the blocks.
+    """
+    if not np.isfinite(raw).all():
+        raw = _hidden(raw, support)
+        refuse(~np.isfinite(raw), first, "estimates are not finite")
+    if weights is not None:
+        weights = weights.astype(raw.dtype, copy=False)
+        if not ((weights > 0) & (weights < np.inf)).all():
+            weights, support = _free_of_zeros(raw, support, weights, first)
+    if upper is not None:
+        upper, totals = _bounded(raw, totals, support, upper, first)
+    if support is not None or raw.shape[1] == 0:
+        nowhere = np.ones(len(raw), bool) if support is None else ~support.any(axis=1)
+        refuse(nowhere & (totals[:, 0] > 0), first, "no cell may receive the total")
+    return Chunk(raw, totals, support, weights, upper)
+
+
+def _hidden(values: Floats, support: Bools | None) -> Floats:
+    """0 outside the support."""
+    return values if support is None else np.where(support, values, values.dtype.type(0))
+
+
+def _free_of_zeros(raw: Floats, support: Bools | None, weights: Floats, first: int) -> tuple[Floats, Bools]:
+    """A weight of 0 leaves an estimate of 0 at 0: such a cell is as good as outside the support."""
+    weights = _hidden(weights, support)
+    refuse(~((weights >= 0) & (weights < np.inf)), first, "weights are negative or not finite")
+    refuse((weights == 0) & (_hidden(raw, support) != 0), first, "weights are 0 where the estimate is not")
+    return np.where(weights > 0, weights, weights.dtype.type(1)), weights > 0
+
+
+def _bounded(
+    raw: Floats, totals: Doubles, support: Bools | None, upper: Floats, first: int
+) -> tuple[Floats, Doubles]:
+    """Bounds brought near the total, so that infinity cannot spread, and totals that they hold."""
+    if not (upper >= 0).all():
+        upper = _hidden(upper, support)
+        refuse(~(upper >= 0), first, "upper bounds are negative or not a number")
+    # Why twice: a bound above the total never binds, and the cast to float32 must not bring it below.
+    near = np.minimum(upper, (2.0 * totals).astype(raw.dtype)).astype(raw.dtype, copy=False)
+    within = np.ones((1, near.shape[1]), raw.dtype) if support is None else support.astype(raw.dtype)
+    hold = np.vecdot(near, within)[:, None].astype(np.float64)
+    scarce = np.flatnonzero(hold < 1.001 * totals)  # here the sum needs float64
+    exact = near[scarce].astype(np.float64) * np.broadcast_to(within, near.shape)[scarce]
+    hold[scarce] = exact.sum(axis=1, keepdims=True)
+    refuse((totals * (1 - 1e-12) > hold)[:, 0], first, "upper bounds cannot hold the total")
+    return near, np.minimum(totals, hold)

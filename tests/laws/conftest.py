@@ -1,0 +1,14 @@
+"""Laws are tested on one thread: blocks this small gain nothing from more, and busy neighbours cost much."""
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

@@ -125,6 +125,7 @@ def run(request: Request, names: tuple[str, ...], force: tuple[str, ...], dry_ru
         loop.check_names(chain, names, forced)
         _tell_plans(loop.plan(chain, runner.hashes, forced), names)
         return
+    click.echo(f"run {config.name} ({request.file})")
     with runner.stopper.armed():
         loop.run(runner, chain, names, forced)
     _tell_results(runner.workspace)

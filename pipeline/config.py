@@ -282,6 +282,8 @@ def _wanted(detail: Mapping[str, Any]) -> str:
 
 
 def _shorten(value: Any) -> str:
+    if isinstance(value, dict):  # a whole section: what is wrong is how its settings go together
+        return "settings that do not agree: " + ", ".join(map(str, value))
     text = json.dumps(value, ensure_ascii=False, default=str)
     return text if len(text) <= 120 else f"{text[:100]}... ({len(text)} characters)"
 

@@ -37,6 +37,10 @@ def _refuse_reserved(names: list[str]) -> None:
         raise ValueError(f"the cube keeps these names for itself: {taken}; choose others")
 
 
+def _listed(pairs: list[tuple[str, int]]) -> str:
+    return ", ".join(f"{sector} {year}" for sector, year in pairs)
+
+
 class File(Section):
     """One band of one GeoTIFF, and how to read it."""
 
@@ -114,9 +118,9 @@ class Config(Section):
             raise ValueError("no sector may be called `all` beside others: the name is kept for their sum")
         pairs = [(total.sector, total.year) for total in self.totals]
         if twice := sorted({pair for pair in pairs if pairs.count(pair) > 1}):
-            raise ValueError(f"sector and year given twice: {twice}")
+            raise ValueError("each sector and year once; given twice: " + _listed(twice))
         if holes := sorted({(sector, year) for sector in self.sectors for year in self.years} - set(pairs)):
-            raise ValueError(f"every sector needs a total for every year; none for {holes}")
+            raise ValueError("a total of every sector for every year; there is none for " + _listed(holes))
         entries = [f"{layer.name} {layer.year}" for layer in self.covariates]
         if again := sorted({entry for entry in entries if entries.count(entry) > 1}):
             raise ValueError(f"layer and year given twice: {again}")

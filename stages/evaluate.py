@@ -17,8 +17,9 @@ from stages.progress import track
 from stages.section import SafeName, Section, SourcePath
 from stages.store.cube import Cube
 from stages.store.maps import Sheet, read_bands, sheets
-from stages.store.rasters import Raster, inspect, scan
+from stages.store.rasters import Raster, scan
 from stages.store.resample import nesting
+from stages.store.suspicion import inspect
 
 VERSION = 1
 COLUMNS = {

@@ -12,8 +12,9 @@ from model.fault import Fault, InputFault
 from model.grid import Grid
 from model.variable import parse_unit
 from stages.store.arrays import make_grid
-from stages.store.rasters import Raster, Scan, inspect, scan
+from stages.store.rasters import Raster, Scan, scan
 from stages.store.resample import cells_across
+from stages.store.suspicion import inspect
 
 SUFFIXES = (".tif", ".tiff")
 YEAR = re.compile(r"(?<!\d)((?:19|20)\d\d)(?!\d)")

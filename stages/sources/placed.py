@@ -10,7 +10,6 @@ from stages.progress import tell, track
 from stages.sources.declared import FACTOR, Config, Covariate, Total
 from stages.sources.opened import Source, open_file
 from stages.store.arrays import same_crs
-from stages.store.rasters import inspect
 from stages.store.resample import (
     NEST_TOLERANCE,
     bounds_of,
@@ -20,6 +19,7 @@ from stages.store.resample import (
     method_name,
     nesting,
 )
+from stages.store.suspicion import inspect
 
 BLOCKY = 0.5  # a layer whose own pixels span half a coarse cell tells nothing inside a block
 

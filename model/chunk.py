@@ -30,13 +30,11 @@ class Chunk:
 
     def take(self, rows: NDArray[np.integer]) -> "Chunk":
         """Some of the blocks, in float64."""
-        raw, weights, upper = (
-            None if part is None else part[rows].astype(np.float64)
-            for part in (self.raw, self.weights, self.upper)
+        weights, upper = (
+            None if part is None else part[rows].astype(np.float64) for part in (self.weights, self.upper)
         )
-        assert raw is not None
         support = None if self.support is None else self.support[rows]
-        return Chunk(raw, self.totals[rows], support, weights, upper)
+        return Chunk(self.raw[rows].astype(np.float64), self.totals[rows], support, weights, upper)
 
 
 def check(raw: Floats, totals: Doubles, **others: NDArray | None) -> None:

@@ -14,11 +14,13 @@ once: as no cell is negative, what is stored sums to the total within 2^-24 = 6e
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 
+from model.careful import careful, mend
 from model.chunk import Bools, Chunk, Doubles, Floats, check, clean, refuse
-from model.threshold import solve
+from model.threshold import Search
 
 Masses = Doubles
 Law = Callable[[Masses, Masses, Bools], Masses]
@@ -38,6 +40,8 @@ def project(
     weights: Floats | None = None,
     upper: Floats | None = None,
     threads: int = 1,
+    search: type[Search] | None = None,
+    out: Floats | None = None,
 ) -> Floats:
     """q = clip(p - theta w, 0, u) on the support, 0 elsewhere.
 
@@ -49,6 +53,8 @@ def project(
       weights: (blocks, cells) w > 0, or 0 where p is 0: such a cell stays 0. 1 by default.
       upper: (blocks, cells) u >= 0, may be infinite. No bound by default.
       threads: to share the work between.
+      search: how theta is sought; by default the fastest way installed.
+      out: where the answer goes, shape and precision of raw; fresh memory costs more than the law itself.
     Returns: (blocks, cells) in the precision of raw.
     Raises: ValueError naming the blocks: a total that is negative, not finite, without support, or above what
       the bounds hold; estimates that are not finite; negative weights or bounds. Shapes that differ.
@@ -56,31 +62,42 @@ def project(
     raw, totals = np.asarray(raw), np.asarray(totals, np.float64)
     raw = raw if raw.dtype in GRAIN else raw.astype(np.float64)
     check(raw, totals, support=support, weights=weights, upper=upper)
-    placed = np.empty_like(raw)
+    placed = np.empty_like(raw) if out is None else out
+    if placed.shape != raw.shape or placed.dtype != raw.dtype:
+        raise ValueError(f"out is {placed.shape} {placed.dtype}, the estimate {raw.shape} {raw.dtype}")
     step = max(1, PIXELS // max(1, raw.shape[1]))
 
-    def fill(first: int) -> None:
-        rows = slice(first, first + step)
-        masks, scales, bounds = (None if part is None else part[rows] for part in (support, weights, upper))
-        placed[rows] = _solved(clean(raw[rows], totals[rows, None], masks, scales, bounds, first))
+    def work(worker: int) -> None:
+        desk = (search or fastest())(step, raw.shape[1], raw.dtype)
+        for first in range(worker * step, len(raw), threads * step):
+            rows = slice(first, first + step)
+            masks, scales, bounds = (
+                None if part is None else part[rows] for part in (support, weights, upper)
+            )
+            _solve(clean(raw[rows], totals[rows, None], masks, scales, bounds, first), desk, placed[rows])
 
-    # Why: once a large array was freed, glibc keeps memory, which spares a page fault at every turn (2 x).
-    np.empty(2**25 - 2**20, np.uint8)
     with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(fill, range(0, len(raw), step)))
+        list(pool.map(work, range(threads)))
     return placed
 
 
-def _solved(chunk: Chunk) -> Doubles:
-    totals = chunk.totals[:, 0]
-    grainy = np.flatnonzero((totals > 0) & (totals < 2.0 ** FINE[chunk.raw.dtype]))
-    if not grainy.size:
-        return solve(chunk)
-    placed = solve(
-        replace(chunk, totals=np.where(chunk.totals < 2.0 ** FINE[chunk.raw.dtype], 0.0, chunk.totals))
-    )
-    placed[grainy] = _in_grains(chunk.take(grainy), GRAIN[chunk.raw.dtype])
-    return placed
+@cache
+def fastest() -> type:
+    """The compiled search where its extra is installed, else the plain one; both give the same numbers."""
+    try:
+        from model.compiled import Search as Compiled
+    except Exception:  # numba missing, or broken in any way: the plain path is always there
+        return Search
+    return Compiled
+
+
+def _solve(chunk: Chunk, desk: Search, out: Floats) -> None:
+    missed = desk.fill(chunk, out)
+    grainy = np.flatnonzero((chunk.totals[:, 0] > 0) & (chunk.totals[:, 0] < 2.0 ** FINE[chunk.raw.dtype]))
+    missed[grainy] = 0.0  # they have their own way
+    mend(chunk, out, missed)
+    if grainy.size:
+        out[grainy] = _in_grains(chunk.take(grainy), GRAIN[chunk.raw.dtype])
 
 
 def _in_grains(chunk: Chunk, grain: int) -> Doubles:
@@ -96,7 +113,7 @@ def _in_grains(chunk: Chunk, grain: int) -> Doubles:
         # Far below the highest cell nothing arrives, however far it is.
         depth = np.clip(np.ldexp(chunk.raw - top * weights, -power), -1e200, 1e200)
     upper = None if chunk.upper is None else np.ldexp(chunk.upper, -power)
-    larger = solve(replace(chunk, raw=depth, totals=np.ldexp(chunk.totals, -power), upper=upper))
+    larger = careful(replace(chunk, raw=depth, totals=np.ldexp(chunk.totals, -power), upper=upper))
     sums = np.rint(np.ldexp(np.cumsum(larger, axis=1), power - grain))
     sums[:, -1] = np.ldexp(chunk.totals[:, 0], -grain)
     return np.ldexp(np.diff(np.minimum(sums, sums[:, -1:]), axis=1, prepend=0.0), grain)

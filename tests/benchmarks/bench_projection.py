@@ -6,27 +6,46 @@ slow machine does not change what the table says.
 
 import argparse
 import math
-import resource
 import time
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import torch
 
+from model import threshold
 from model.layers import law
-from model.projection import project
+from model.projection import fastest, project
 
 CELLS = 100
+SEARCHES = {"plain": threshold.Search} | ({} if fastest() is threshold.Search else {"compiled": fastest()})
 
 
-def sample(blocks: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Like the output of a trained network: near a field that meets the totals, plus noise."""
+KINDS = ("trained", "uniform", "sparse", "wide")
+
+
+def sample(blocks: int, kind: str = "trained") -> tuple[torch.Tensor, torch.Tensor]:
+    """Estimates and totals: like a trained network's output, even, mostly background, or 13 decades wide."""
     chance = torch.Generator().manual_seed(0)
-    raw = torch.empty(blocks, CELLS).exponential_(0.1, generator=chance)
-    totals = raw.sum(1) * (0.8 + 0.4 * torch.rand(blocks, generator=chance))
+    raw = torch.empty(blocks, CELLS)
+    wild = torch.rand(blocks, generator=chance)
     for part in raw.split(10_000):  # in pieces: the peak of memory is measured later
-        part += torch.randn(part.shape, generator=chance)
+        if kind == "trained":
+            part.exponential_(0.1, generator=chance)
+        else:
+            part.copy_(torch.rand(part.shape, generator=chance))
+    if kind == "trained":
+        totals = raw.sum(1) * (0.8 + 0.4 * wild)
+        for part in raw.split(10_000):
+            part += torch.randn(part.shape, generator=chance)
+    elif kind == "uniform":
+        totals = 50 * wild
+    elif kind == "wide":
+        raw, totals = 10 ** (raw * 13 - 6), 10 ** (9 * wild - 2)
+    else:
+        background = torch.randn(blocks, CELLS, generator=chance) * 1e-3
+        raw, totals = torch.where(raw < 0.05, raw * 2e4, background), 50 * wild
     return raw, totals
 
 
@@ -59,38 +78,63 @@ def interleaved(calls: dict[str, Callable[[], object]], rounds: int) -> dict[str
 def table(blocks: int, rounds: int, threads: int) -> None:
     raw, totals = sample(blocks)
     y, s, pull, out = raw.numpy(), totals.numpy(), torch.randn_like(raw), torch.empty_like(raw)
+    ready = np.empty_like(y)
     chance = np.random.default_rng(1)
-    mask = chance.random(y.shape) < 0.8
-    weights = chance.uniform(0.2, 1.0, y.shape).astype(np.float32)
     upper = (np.maximum(y, 1.0) * chance.uniform(1.0, 3.0, y.shape)).astype(np.float32)
     upper[:, 0] = np.inf
+    variants: dict[str, dict[str, np.ndarray]] = {
+        "": {},
+        ", masked": {"support": chance.random(y.shape) < 0.8},
+        ", weighted": {"weights": chance.uniform(0.2, 1.0, y.shape).astype(np.float32)},
+        ", bounded": {"upper": upper},
+    }
     calls: dict[str, Callable[[], object]] = {
         "yardstick: out = 2 x in": lambda: torch.mul(raw, 2.0, out=out),
+        "yardstick into fresh memory": lambda: raw * 2.0,
         "torch.sort": lambda: by_sort(raw, totals),
-        "ours, numpy": lambda: project(y, s, threads=threads),
-        "ours, numpy, masked": lambda: project(y, s, mask, threads=threads),
-        "ours, numpy, weighted": lambda: project(y, s, weights=weights, threads=threads),
-        "ours, numpy, bounded": lambda: project(y, s, upper=upper, threads=threads),
-        "ours, torch": lambda: law.project(raw, totals),
-        "ours, torch, masked": lambda: law.project(raw, totals, torch.from_numpy(mask)),
-        "ours, torch, weighted": lambda: law.project(raw, totals, weights=torch.from_numpy(weights)),
-        "ours, torch, bounded": lambda: law.project(raw, totals, upper=torch.from_numpy(upper)),
-        "forward + backward through torch.sort": lambda: learn(by_sort, raw, totals, pull),
-        "forward + backward, ours": lambda: learn(law.project, raw, totals, pull),
     }
+    for way, search in SEARCHES.items():
+        for name, others in variants.items():
+            calls[way + name] = partial(project, y, s, **others, threads=threads, search=search)
+        calls[f"{way}, into memory at hand"] = partial(
+            project, y, s, threads=threads, search=search, out=ready
+        )
+    calls["forward + backward through torch.sort"] = lambda: learn(by_sort, raw, totals, pull)
+    calls["forward + backward of the layer"] = lambda: learn(law.project, raw, totals, pull)
+    if entmax := sparsemax():
+        calls["entmax.sparsemax"] = lambda: entmax(raw / totals[:, None], -1) * totals[:, None]
     best = interleaved(calls, rounds)
     copy, sort = best["yardstick: out = 2 x in"], best["torch.sort"]
     print(f"\n{blocks} blocks of {CELLS} float32 values, {threads} threads, best of {rounds} rounds\n")
     print("| what | share of yardstick | against torch.sort | time / plain |\n| --- | --- | --- | --- |")
     for name, took in best.items():
-        plain = best[name.rsplit(",", 1)[0]] if name.count(",") == 2 else math.nan
-        print(f"| {name} | {copy / took:.3f} | {sort / took:.1f} | {took / plain:.2f} |")
-    gain = best["forward + backward through torch.sort"] / best["forward + backward, ours"]
+        way = name.partition(",")[0]
+        beside = f"{took / best[way]:.2f}" if way in SEARCHES else ""
+        print(f"| {name} | {copy / took:.3f} | {sort / took:.1f} | {beside} |")
+    gain = best["forward + backward through torch.sort"] / best["forward + backward of the layer"]
     print(f"\nforward + backward: {gain:.1f} times autograd through torch.sort")
-    stored = {"numpy": project(y, s), "torch": law.project(raw, totals).numpy()}
-    for name, placed in stored.items():
-        miss = np.abs(placed.sum(axis=1, dtype=np.float64) - s) / s
-        print(f"{name}: stored sums within {miss.max():.1e} of their totals")
+
+
+def sparsemax() -> Callable[..., torch.Tensor] | None:
+    """A peer, where it is installed."""
+    try:
+        from entmax import sparsemax as peer
+    except ImportError:
+        return None
+    return peer
+
+
+def exactness(blocks: int) -> None:
+    """How far stored float32 sums, added up in float64, lie from their totals."""
+    for kind in KINDS:
+        raw, totals = sample(blocks, kind)
+        y, s = raw.numpy(), totals.double().numpy()
+        stored = {way: project(y, totals.numpy(), search=search) for way, search in SEARCHES.items()}
+        misses = {
+            way: (np.abs(placed.sum(axis=1, dtype=np.float64) - s) / s).max()
+            for way, placed in stored.items()
+        }
+        print(f"{kind}: " + ", ".join(f"{way} {miss:.1e}" for way, miss in misses.items()))
 
 
 def growth(threads: int) -> None:
@@ -100,10 +144,10 @@ def growth(threads: int) -> None:
     for size in sizes:
         raw, totals = sample(size)
         calls: dict[str, Callable[[], object]] = {
-            "numpy": partial(project, raw.numpy(), totals.numpy(), threads=threads),
-            "torch": partial(law.project, raw, totals),
+            way: partial(project, raw.numpy(), totals.numpy(), threads=threads, search=search)
+            for way, search in SEARCHES.items()
         }
-        rows.append(interleaved(calls, 4))
+        rows.append(interleaved(calls, 6))
     for name in rows[0]:
         slope = np.polyfit(np.log(sizes), np.log([row[name] for row in rows]), 1)[0]
         print(f"{name}: growth exponent {slope:.3f} from 1e4 to 1e6 blocks")
@@ -112,12 +156,19 @@ def growth(threads: int) -> None:
 def memory(blocks: int, threads: int) -> None:
     """Extra peak memory as a multiple of the input; the result itself is 1."""
     raw, totals = sample(blocks)
-    project(raw.numpy()[:5000], totals.numpy()[:5000])
-    law.project(raw[:5000], totals[:5000])
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    project(raw.numpy(), totals.numpy(), threads=threads)
-    between = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    print(f"numpy: peak grew by {(between - before) * 1024 / raw.nbytes:.2f} of the input (the result is 1)")
+    few, due = raw[:5000].clone().numpy(), totals[:5000].numpy()
+    for way, search in SEARCHES.items():
+        project(few, due, threads=threads, search=search)
+        Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here
+        before = _kilobytes("VmRSS")
+        project(raw.numpy(), totals.numpy(), threads=threads, search=search)
+        grown = (_kilobytes("VmHWM") - before) * 1024 / raw.numpy().nbytes
+        print(f"{way}: peak grew by {grown:.2f} of the input (the result is 1)")
+
+
+def _kilobytes(name: str) -> int:
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(name))
+    return int(line.split()[1])
 
 
 if __name__ == "__main__":
@@ -129,6 +180,7 @@ if __name__ == "__main__":
     chosen = options.parse_args()
     torch.set_num_threads(chosen.threads)
     memory(chosen.blocks, chosen.threads)
+    exactness(min(chosen.blocks, 200_000))
     table(chosen.blocks, chosen.rounds, chosen.threads)
     if chosen.growth:
         growth(chosen.threads)

@@ -1,0 +1,129 @@
+"""Every way to the law gives the same numbers: numpy, compiled, the layer, and what a GPU runs."""
+
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from model import projection, threshold
+from model.projection import project as law
+from tests.laws.blocks import EVERY_WAY, NUMBA, compiled, in_torch, masks, misses, scales, signed, totals
+
+
+@EVERY_WAY
+@given(raw=signed, total=totals, support=masks, weights=scales, share=st.floats(1.0, 50.0))
+@settings(max_examples=300, deadline=None)
+def test_any_weights_and_bounds_that_hold_the_total_meet_it(project, raw, total, support, weights, share):
+    support[:, 0] = True
+    upper = (
+        weights / np.where(support, weights, 0).sum(axis=1, keepdims=True) * total[:, None] * share * 1.001
+    )
+    upper[:, 1] = np.inf
+    placed = project(raw, total, support, weights=weights, upper=upper)
+    assert (placed >= 0).all() and (placed <= upper).all()
+    assert (placed[~support] == 0).all()
+    assert misses(placed, total) <= 1e-12
+
+
+@EVERY_WAY
+@given(raw=signed, total=totals)
+@settings(max_examples=60, deadline=None)
+def test_a_block_does_not_feel_its_neighbours(project, raw, total):
+    alone = np.concatenate([project(raw[k : k + 1], total[k : k + 1]) for k in range(3)])
+    assert project(raw, total) == pytest.approx(alone, rel=1e-12, abs=1e-13 * total.max())
+
+
+@EVERY_WAY
+@pytest.mark.parametrize("total", [1e-9, 1e-3, 1.0, 1e12])
+@pytest.mark.parametrize("factor", [2, 10, 40])
+def test_every_shape_of_block_meets_every_scale_of_total(project, total, factor):
+    cells = factor * factor
+    rng = np.random.default_rng(factor)
+    spiky = rng.lognormal(0, 6, cells)
+    one = np.zeros(cells)
+    one[-1] = 1e10 * total
+    steps = 2.0 ** -np.arange(cells, dtype=float)
+    raw = np.stack([np.full(cells, 7.0), np.zeros(cells), spiky, spiky * 1e10 * total, one, steps])
+    placed = project(raw, np.full(6, total))
+    assert misses(placed, np.full(6, total)) <= 1e-12
+    assert placed[0] == pytest.approx(np.full(cells, total / cells), rel=1e-9)
+
+
+@EVERY_WAY
+@pytest.mark.parametrize("kind", ["near", "uniform", "wide", "sparse"])
+def test_what_is_stored_as_float32_meets_the_total(project, kind):
+    rng = np.random.default_rng(4)
+    shape = (4000, 100)
+    raw = {
+        "near": rng.exponential(10, shape) + rng.normal(size=shape),
+        "uniform": rng.random(shape),
+        "wide": 10 ** rng.uniform(-6, 7, shape),
+        "sparse": np.where(rng.random(shape) < 0.05, rng.random(shape) * 1e3, rng.normal(size=shape) * 1e-3),
+    }[kind].astype(np.float32)
+    total = 10 ** rng.uniform(-2, 4, shape[0])
+    support, weights = rng.random(shape) < 0.8, rng.uniform(0.1, 1, shape).astype(np.float32)
+    upper = (total[:, None] * rng.uniform(0.03, 1, shape)).astype(np.float32)
+    for settings_ in ({}, {"weights": weights}, {"upper": upper}, {"weights": weights, "upper": upper}):
+        placed = project(raw, total, support, **settings_)
+        assert placed.dtype == np.float32
+        assert (np.abs(placed.sum(axis=1, dtype=np.float64) - total) <= 1e-7 * total).all()
+        exact = project(raw.astype(np.float64), total, support, **settings_)
+        assert (np.abs(placed - exact) <= 1e-6 * total[:, None]).all()
+
+
+def test_threads_and_chunks_do_not_show():
+    raw, total = np.random.default_rng(0).exponential(5, (5001, 100)), np.full(5001, 400.0)
+    assert (law(raw, total, threads=2) == law(raw, total)).all()
+    assert law(raw[4990:], total[4990:]) == pytest.approx(law(raw, total)[4990:], rel=1e-12, abs=1e-11)
+
+
+FINE = np.array([[1.0, 2.0], [3.0, 4.0]])
+BAD = {
+    "totals are negative": (FINE, [-1.0, 1.0], {}, "0"),
+    "totals are negative or not finite": (FINE, [1.0, np.nan], {}, "1"),
+    "no cell may receive": (FINE, [1.0, 1.0], {"support": np.array([[True, True], [False, False]])}, "1"),
+    "upper bounds cannot hold": (FINE, [1.0, 9.0], {"upper": np.full((2, 2), 2.0)}, "1"),
+    "upper bounds are negative": (FINE, [1.0, 1.0], {"upper": np.array([[1.0, -1.0], [1.0, 1.0]])}, "0"),
+    "weights are negative": (FINE, [1.0, 1.0], {"weights": np.array([[1.0, 1.0], [1.0, -1.0]])}, "1"),
+    "weights are 0 where": (FINE, [1.0, 1.0], {"weights": np.array([[1.0, 1.0], [1.0, 0.0]])}, "1"),
+    "estimates are not finite": (np.array([[1.0, np.nan], [1.0, 1.0]]), [1.0, 1.0], {}, "0"),
+}
+
+
+@pytest.mark.parametrize("fact", BAD)
+def test_what_cannot_be_met_is_refused_by_the_number_of_its_block(fact):
+    raw, total, others, block = BAD[fact]
+    with pytest.raises(ValueError, match=f"{fact}.* in 1 of the blocks: {block}"):
+        law(raw, np.array(total), **others)
+
+
+@pytest.mark.parametrize("project", [law, in_torch], ids=["numpy", "torch"])
+def test_shapes_that_do_not_belong_together_are_refused(project):
+    with pytest.raises(ValueError, match="totals"):
+        project(FINE, np.ones(3))
+    with pytest.raises(ValueError, match="support"):
+        project(FINE, np.ones(2), np.ones((2, 3), bool))
+
+
+@NUMBA
+@given(raw=signed, total=totals, support=masks, weights=scales, narrow=st.floats(1.001, 50.0))
+@settings(max_examples=150, deadline=None)
+def test_the_compiled_loops_give_what_the_plain_search_gives(raw, total, support, weights, narrow):
+    support[:, 0] = True
+    upper = np.where(support, weights, 0.0)
+    upper = upper / upper.sum(axis=1, keepdims=True) * total[:, None] * narrow
+    for others in ({}, {"weights": weights}, {"upper": upper}, {"weights": weights, "upper": upper}):
+        plain = law(raw, total, support, search=threshold.Search, **others)
+        fast = compiled(raw, total, support, **others)
+        assert fast == pytest.approx(plain, rel=1e-9, abs=1e-12 * max(total.max(), 1e-300))
+
+
+def test_a_broken_numba_leaves_the_plain_path(monkeypatch):
+    monkeypatch.setitem(sys.modules, "model.compiled", None)  # importing it now fails
+    projection.fastest.cache_clear()
+    try:
+        assert projection.fastest() is threshold.Search
+    finally:
+        projection.fastest.cache_clear()

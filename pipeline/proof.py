@@ -28,8 +28,11 @@ def replay(runner: Runner, table: Sequence[Stage] = STAGES, last: Stage = EVALUA
         if not found:
             record = manifests.read(link)
             yield f"{name}: {len(record.files) if record else 0} files as published"
-    raise_all(faults)
     cube, maps = runner.workspace.shelf.link("cube"), runner.workspace.shelf.link("maps")
+    body = next(stage for stage in table if stage.gives == "maps").body()
+    if faults and cube.is_dir() and maps.is_dir():
+        faults += body.contradictions(cube, maps)  # a hash names the file; this names the place
+    raise_all(faults)
     if not (cube.is_dir() and maps.is_dir()):
         raise ArtifactFault(str(maps), "no maps to certify", "cube and maps", runner.words())
     made_from = manifests.read(maps)
@@ -37,9 +40,9 @@ def replay(runner: Runner, table: Sequence[Stage] = STAGES, last: Stage = EVALUA
     if made_from and now and made_from.needs.get("cube") != now.stamp:
         other = "made from another cube than the one that is there"
         raise ArtifactFault(str(maps), other, "maps of this cube", runner.words())
-    body = next(stage for stage in table if stage.gives == "maps").body()
     certificate = body.certify(cube, maps)
     if not certificate["passed"]:
         failure = "the certificate does not hold on the files as they are"
-        raise NumberFault(str(maps), failure, "every block keeps its total", remedy(runner, maps))
+        stated = NumberFault(str(maps), failure, "every block keeps its total", remedy(runner, maps))
+        raise_all([stated, *body.contradictions(cube, maps)])
     yield "certificate: passed"

@@ -24,8 +24,9 @@ from stages.store.maps import Sheet
 from stages.store.preview import write_preview
 from stages.store.report import FACTS, PAGE, RUNGS, gather, render
 from stages.store.style import Legend, block_style, legend, map_style
+from stages.store.witness import contradictions
 
-__all__ = ["VERSION", "Config", "certify", "render", "run"]
+__all__ = ["VERSION", "Config", "certify", "contradictions", "render", "run"]
 
 VERSION = 1
 

@@ -67,7 +67,7 @@ def test_verify_tells_a_moved_map_by_its_place(spoiled, pipeline):
     with rasterio.open(
         spoiled / "maps" / "heat_demand_other_buildings_2012.tif", "r+", IGNORE_COG_LAYOUT_BREAK="YES"
     ) as data:
-        data.transform = data.transform * Affine.translation(1, 0)
+        data.transform = data.transform @ Affine.translation(1, 0)
         moved = data.transform.c
     told = verify(spoiled, pipeline)
     assert "heat_demand_other_buildings_2012.tif" in told and str(moved) in told and "the cube's grid" in told

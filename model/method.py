@@ -24,6 +24,7 @@ class Survey:
       cells: (h, w) number of valid fine cells.
       target: (h, w) True = coarse cell of the training split outside the buffer.
       zero_share, positive_median: (layers,) over valid fine cells of the training split.
+      positive_sums: as sums, of values clipped at 0; None = no layer falls below 0, so the two are one.
     """
 
     layers: tuple[Layer, ...]
@@ -36,6 +37,7 @@ class Survey:
     target: NDArray[np.bool_]
     zero_share: Masses
     positive_median: Masses
+    positive_sums: Masses | None = None
 
 
 @dataclass(frozen=True)

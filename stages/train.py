@@ -182,7 +182,7 @@ def device_of(asked: str) -> str:
 def survey_of(data: Cube, samples: Samples) -> Survey:
     """The map at the inventory's own scale, read window by window."""
     factor, (rows, cols) = data.factor, data.coarse.shape
-    sums = np.zeros((len(data.layers), len(data.years), rows, cols))
+    sums, positive = np.zeros((2, len(data.layers), len(data.years), rows, cols))
     cells = np.zeros((rows, cols), dtype=np.int64)
     stride = max(1, READ // factor)
     for row in range(0, rows, stride):
@@ -192,6 +192,7 @@ def survey_of(data: Cube, samples: Samples) -> Survey:
             valid = data.valid(row * factor, col * factor, *size)
             layers = data.covariates(row * factor, col * factor, *size).astype(np.float64)
             sums[(..., *part)] = merge(np.where(valid, layers, 0.0), factor)
+            positive[(..., *part)] = merge(np.where(valid, np.maximum(layers, 0.0), 0.0), factor)
             cells[part] = merge(valid, factor)
     names = ("zero_share", "positive_median")
     totals = data.totals()
@@ -206,4 +207,5 @@ def survey_of(data: Cube, samples: Samples) -> Survey:
         cells,
         samples.target_map,
         **statistics,
+        positive_sums=None if np.array_equal(sums, positive) else positive,
     )

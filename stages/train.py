@@ -26,7 +26,18 @@ READ = 512  # fine cells along a window of the survey: bounds memory, about a ch
 class Config(Section):
     """What learns, from what, for how long."""
 
-    method: Literal["dst_carbon_former", "smooth_mask", "single_proxy", "uniform"] = "dst_carbon_former"
+    method: Literal[
+        "dst_carbon_former",
+        "smooth_mask",
+        "single_proxy",
+        "uniform",
+        "bilinear",
+        "pycnophylactic",
+        "proxy_product",
+        "additive_nnls",
+        "additive_poisson",
+        "exposure",
+    ] = "dst_carbon_former"
     seed: NonNegativeInt = 0  # the same seed gives the same weights, byte for byte, on the same kind of CPU
     years: PositiveInt = 3  # years in a window; fewer when the cube has fewer
     # Totals shown along a window of 12 coarse cells, one drawn for each tile: 6 merges 2 x 2 cells, 1 all.

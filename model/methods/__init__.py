@@ -10,6 +10,12 @@ METHODS: dict[str, str] = {
     "smooth_mask": "model.methods.smooth_mask:SmoothMask",
     "single_proxy": "model.methods.single_proxy:SingleProxy",
     "uniform": "model.methods.uniform:Uniform",
+    "bilinear": "model.methods.bilinear:Bilinear",
+    "pycnophylactic": "model.methods.pycnophylactic:Pycnophylactic",
+    "proxy_product": "model.methods.proxy_product:ProxyProduct",
+    "additive_nnls": "model.methods.additive:AdditiveLeastSquares",
+    "additive_poisson": "model.methods.additive:AdditivePoisson",
+    "exposure": "model.methods.exposure:ExposureIntensity",
 }
 
 

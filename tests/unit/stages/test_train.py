@@ -5,6 +5,7 @@ import subprocess
 import sys
 from dataclasses import fields
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -12,10 +13,11 @@ import torch
 from pydantic import ValidationError
 
 from model.fault import UsageFault
+from model.methods import METHODS
 from model.methods.dst_carbon_former import Options
 from stages import progress, tile, train
-from stages.store import checkpoint
-from stages.store.cube import Cube
+from stages.store import arrays, checkpoint
+from stages.store.cube import STORE, Cube
 from stages.store.samples import Samples
 from tests.small_world import World, build_world
 
@@ -115,7 +117,11 @@ def test_a_window_longer_than_the_cube_has_years_is_said_once(world, tmp_path, n
     assert [note.text for note in notes] == ["train: 1 year(s) in the cube, so windows hold 1, not 3"]
 
 
-@pytest.mark.parametrize("method", ["uniform", "single_proxy", "smooth_mask"])
+def test_every_method_of_the_table_may_be_asked_for():
+    assert set(get_args(train.Config.model_fields["method"].annotation)) == set(METHODS)
+
+
+@pytest.mark.parametrize("method", [name for name in METHODS if name != "dst_carbon_former"])
 def test_a_baseline_passes_through_the_same_stage_without_torch(world, tmp_path, method):
     script = (
         "import sys; from pathlib import Path; from stages import train; "
@@ -145,6 +151,21 @@ def test_the_survey_read_in_parts_equals_the_map_read_at_once(world, monkeypatch
     np.testing.assert_array_equal(parts.cells, whole.cells)
     everything = cube.covariates(0, 0, *cube.fine.shape).astype(np.float64)
     assert whole.sums.sum() == pytest.approx(everything.sum())
+
+
+def test_the_survey_keeps_apart_what_falls_below_zero(tmp_path):
+    """0.5 everywhere but -2 in one cell: a block of 100 sums to 47.5, its positive part to 49.5."""
+    world = build_world(tmp_path, totals=np.ones((1, 1, 6, 6)), sectors=("all",))
+    (tmp_path / "tiles").mkdir()
+    tile.run(tile.Config(), cube=world.cube, out=tmp_path / "tiles")
+    samples = Samples(world.cube, tmp_path / "tiles", "train", 1)
+    layer = arrays.open_group(world.cube / STORE, "ingest", mode="r+")["built"]
+    layer[...] = 0.5
+    assert train.survey_of(Cube.open(world.cube), samples).positive_sums is None
+    layer[3, 4] = -2.0
+    survey = train.survey_of(Cube.open(world.cube), samples)
+    assert survey.sums[0, 0, 0, 0] == 47.5
+    assert survey.positive_sums[0, 0, 0, 0] == 49.5
 
 
 def test_the_section_offers_what_the_method_may_be_given_with_the_same_defaults():

@@ -91,6 +91,24 @@ class Grid:
         down = (self.top - other.top) / self.dy
         return across - np.ceil(across - 0.5), down - np.ceil(down - 0.5)
 
+    def rows_by_area(self, y: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Rows, and how far down each by area, of CRS ordinates: a cell's middle by area is its row plus 0.5.
+
+        In lat/lon half of a cell's area does not end half way down; equal steps of this number enclose equal
+        areas of a cell, so outlines drawn in it have true shares. Projected grids count plainly.
+        """
+        plain = (self.top - y) / self.dy
+        if self.ellipsoid is None:
+            return plain
+        row = np.floor(plain)
+        flattening = self.ellipsoid[1]
+        north, here, south = (
+            _authalic_q(np.sin(np.radians(np.clip(edge, -90.0, 90.0))), flattening)
+            for edge in (self.top - row * self.dy, y, self.top - (row + 1) * self.dy)
+        )
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return row + np.where(north > south, (north - here) / (north - south), plain - row)
+
     def cell_areas(self) -> NDArray[np.float64]:
         """True cell area of each row [m2], shape (rows, 1).
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from model.grid import Grid
 from model.variable import QUANTITIES
 from stages.progress import step, track
-from stages.sources import coverage
+from stages.sources import coverage, drawn
 from stages.sources.declared import Config, Total
 from stages.sources.layers import LayerPlan, cube_facts, plan_layers
 from stages.sources.placed import Sources, open_sources
@@ -22,14 +22,14 @@ from stages.store.resample import bring
 
 __all__ = ["VERSION", "Config", "check", "run", "sources"]
 
-VERSION = 1
+VERSION = 2
 REPORT = "ingest.json"
 Region = tuple[int, int, int, int]  # row, col, rows, cols in fine cells
 
 
 def sources(config: Config) -> list[str]:
     """Files whose content enters the fingerprint, one for each entry: which layer reads which file matters."""
-    return [item.path for item in (*config.totals, *config.covariates)]
+    return [*(item.path for item in (*config.totals, *config.covariates)), *drawn.files(config.vectors)]
 
 
 def check(config: Config) -> dict[str, Any]:
@@ -66,7 +66,7 @@ def check(config: Config) -> dict[str, Any]:
 
 def run(config: Config, *, out: Path) -> None:
     """Makes the cube; goes on with the regions that an earlier attempt left."""
-    found = open_sources(config)
+    found = open_sources(config, folder=out)
     plan = plan_layers(config, found)
     fine = found.coarse.refine(found.factor)
     journal = Journal(out, "ingest")
@@ -190,6 +190,8 @@ def _layer_values(
     if layer.derived is not None:
         summed = np.sum(np.broadcast_arrays(*(made[part] for part in layer.derived.sum)), axis=0)
         return np.clip(summed, *layer.derived.clip) if layer.derived.clip else summed
+    if layer.drawn is not None:
+        return layer.drawn.read(fine, region)[None]
     kind = "class" if layer.code is not None else layer.facts["kind"]
     return np.stack([bring(source.raster, fine, region, kind, layer.code) for source in layer.by_year])
 

@@ -2,9 +2,11 @@
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from stages.section import SafeName, Section, SourcePath
+from stages.sources.drawn import VectorLayer
+from stages.sources.words import CrsText, Pair
 from stages.store.rasters import Raster
 
 RESERVED = {
@@ -13,23 +15,6 @@ RESERVED = {
 }
 FACTOR = 10  # when nothing is said
 Nodata = float | Literal["auto", "none"]
-Pair = Annotated[tuple[float, float], Field(strict=False)]
-
-
-def _known_crs(text: str) -> str:
-    from pyproj import CRS
-    from pyproj.exceptions import CRSError
-
-    try:
-        CRS.from_user_input(text)
-    except CRSError as error:
-        raise ValueError(
-            f"no coordinate reference system is called {text!r}; write e.g. EPSG:3035"
-        ) from error
-    return text
-
-
-CrsText = Annotated[str, AfterValidator(_known_crs)]
 
 
 def _refuse_reserved(names: list[str]) -> None:
@@ -103,6 +88,7 @@ class Config(Section):
     fine_pixel: PositiveFloat | None = None  # instead of factor, in CRS units
     totals: Annotated[tuple[Total, ...], Field(strict=False, min_length=1)]
     covariates: Annotated[tuple[Covariate, ...], Field(strict=False)] = ()
+    vectors: Annotated[tuple[VectorLayer, ...], Field(strict=False)] = ()
     derived: Annotated[tuple[Derived, ...], Field(strict=False)] = ()
     allow_negative: bool = False  # True: negative totals are sinks, kept apart and spread evenly
     year_policy: Literal["exact", "nearest"] = "exact"  # for layers that have no file of a year of the totals
@@ -112,7 +98,12 @@ class Config(Section):
         if self.factor is not None and self.fine_pixel is not None:
             raise ValueError("give `factor` or `fine_pixel`, not both")
         _refuse_reserved(
-            [self.variable, *(item.name for item in self.covariates), *(item.name for item in self.derived)]
+            [
+                self.variable,
+                *(item.name for item in self.covariates),
+                *(item.name for item in self.vectors),
+                *(item.name for item in self.derived),
+            ]
         )
         if len(self.sectors) > 1 and "all" in self.sectors:
             raise ValueError("no sector may be called `all` beside others: the name is kept for their sum")

@@ -7,12 +7,13 @@ import numpy as np
 
 from model.fault import InputFault
 from stages.sources.declared import Config, Covariate, Derived, Total
+from stages.sources.drawn import Drawn
 from stages.sources.opened import Source
 from stages.sources.placed import Sources
 
 
 class LayerPlan:
-    """How one layer of the cube is made: from files by year, from one class of them, or from other layers."""
+    """How one layer of the cube is made: from files by year, a class of them, shapes, or other layers."""
 
     def __init__(
         self,
@@ -22,8 +23,10 @@ class LayerPlan:
         by_year: Sequence[Source] = (),
         code: int | None = None,
         derived: Derived | None = None,
+        drawn: Drawn | None = None,
     ) -> None:
         self.name, self.facts, self.by_year, self.code, self.derived = name, facts, by_year, code, derived
+        self.drawn = drawn
 
 
 def plan_layers(config: Config, found: Sources) -> list[LayerPlan]:
@@ -37,6 +40,7 @@ def plan_layers(config: Config, found: Sources) -> list[LayerPlan]:
         for code in _codes(files):
             made = name if code is None else f"{name}_{code}"
             plan.append(LayerPlan(made, _layer_facts(made, files, found, code), by_year=by_year, code=code))
+    plan += [LayerPlan(name, drawn.facts(), drawn=drawn) for name, drawn in found.drawn.items()]
     known = {layer.name for layer in plan}
     for derived in config.derived:
         if missing := [part for part in derived.sum if part not in known]:
@@ -139,7 +143,7 @@ def _derived_facts(derived: Derived, plan: list[LayerPlan]) -> dict[str, Any]:
 
 def cube_facts(config: Config, found: Sources, plan: list[LayerPlan]) -> dict[str, Any]:
     unit = found.totals[0].unit
-    named = [*(source.declared for source in found.totals), *config.covariates]
+    named = [*(source.declared for source in found.totals), *config.covariates, *config.vectors]
     credits = [
         " ".join(filter(None, (item.attribution, f"({item.licence})" if item.licence else "")))
         for item in named

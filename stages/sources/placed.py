@@ -1,6 +1,7 @@
 """Sees that totals share one grid and that every layer meets it; the totals are never resampled."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 
@@ -8,6 +9,7 @@ from model.fault import Fault, InputFault, raise_all
 from model.grid import Grid
 from stages.progress import tell, track
 from stages.sources.declared import FACTOR, Config, Covariate, Total
+from stages.sources.drawn import Drawn, open_drawn
 from stages.sources.opened import Source, open_file
 from stages.store.arrays import same_crs
 from stages.store.resample import (
@@ -34,10 +36,11 @@ class Sources:
     factor: int
     resampling: dict[int, str] = field(default_factory=dict)  # by id of the covariate source
     blocky: dict[int, bool] = field(default_factory=dict)
+    drawn: dict[str, Drawn] = field(default_factory=dict)  # vector layers by name
 
 
-def open_sources(config: Config) -> Sources:
-    """Opens and judges every file.
+def open_sources(config: Config, folder: Path | None = None) -> Sources:
+    """Opens and judges every file; folder: where shapes of vector layers go that do not fit in memory.
 
     Raises: Fault or Faults (exit 3), all that is wrong in one go.
     """
@@ -57,6 +60,7 @@ def open_sources(config: Config) -> Sources:
     covariates = [source for source in opened if isinstance(source.declared, Covariate)]
     sources = _place(totals, covariates, config, faults)
     raise_all(faults)
+    sources.drawn = open_drawn(config.vectors, sources.coarse.refine(sources.factor), folder=folder)
     return sources
 
 

@@ -11,7 +11,18 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("pipeline", "stages", "model")
 FORBIDDEN = {"pipeline": (), "stages": ("pipeline",), "model": ("pipeline", "stages")}
-FORMATS = {"rasterio", "zarr", "xarray", "rioxarray", "h5netcdf", "h5py", "osgeo", "safetensors"}
+FORMATS = {
+    "rasterio",
+    "zarr",
+    "xarray",
+    "rioxarray",
+    "h5netcdf",
+    "h5py",
+    "osgeo",
+    "safetensors",
+    "pyogrio",
+    "shapely",
+}
 FILES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 MAY_LOAD_TORCH = ("model/layers/", "model/methods/", "model/training.py", "model/losses.py")
 

@@ -18,6 +18,7 @@ class Rung(IntEnum):
     LAND = 3  # evenly over valid cells
     UNIFORM = 4  # evenly over the whole block: no cell of it is valid
     SINK = 5  # a negative total, evenly over valid cells: proxies of sources say nothing of sinks
+    POINT = 6  # point sources took the whole total: nothing was left to be shared out
     OUTSIDE = 255  # the total is not known
 
 

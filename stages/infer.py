@@ -121,7 +121,7 @@ class Estimates:
         self._spans = starts(len(cube.years), self._years, self._years)
         # Why: neighbouring windows share two halos; over them their weights add up to 1.
         self._weights = feather(self._side * factor, 2 * self._halo * factor)
-        totals = cube.totals()
+        totals = cube.remainder()
         # A sink says nothing of where sources are: the method sees its total as not known.
         self._totals, self._known = np.maximum(totals, 0.0), cube.known() & (totals >= 0)
         self._made: dict[tuple[int, int], NDArray[np.float32]] = {}
@@ -218,7 +218,7 @@ def _overlap(window: int, region: int, side: int, length: int, factor: int) -> t
 def _fill(
     group: arrays.Group, cube: Cube, estimates: Estimates, config: Config, side: int, journal: Journal
 ) -> None:
-    totals, known = cube.totals(), cube.known()
+    totals, known = cube.remainder(), cube.known()
     regions = [
         (row, col) for row in range(0, cube.coarse.rows, side) for col in range(0, cube.coarse.cols, side)
     ]
@@ -231,6 +231,7 @@ def _fill(
         raw = estimates.region(row, col, rows, cols)
         mass, rungs, broken = _place_region(raw, totals[blocks], known[blocks], cube, config, row, col)
         factor = cube.factor
+        mass, rungs = _with_points(mass, rungs, cube, row, col)
         fine = (
             slice(None),
             slice(None),
@@ -273,6 +274,24 @@ def _place_region(
     return mass, rungs, broken
 
 
+def _with_points(
+    mass: NDArray[np.float64], rungs: NDArray[np.uint8], cube: Cube, row: int, col: int
+) -> tuple[NDArray[np.float64], NDArray[np.uint8]]:
+    """Adds point sources at their places, valid or not: a plant on an island stands where it stands.
+
+    Args:
+      mass: (sectors, years, fine rows, fine cols) after the law, which shared out the remainder alone.
+      row, col: of the region, in coarse cells.
+    """
+    if cube.points is None:
+        return mass, rungs
+    factor, (rows, cols) = cube.factor, rungs.shape[-2:]
+    there = cube.points.on_window(mass.shape[:2], row * factor, col * factor, rows * factor, cols * factor)
+    blocks = cube.point_mass[..., row : row + rows, col : col + cols]
+    mass = np.where(there > 0, np.nan_to_num(mass, nan=0.0) + there, mass)
+    return mass, np.where((blocks > 0) & (rungs == Rung.NOTHING), Rung.POINT, rungs).astype(np.uint8)
+
+
 def _proxies(cube: Cube, config: Config, window: tuple[int, int, int, int]) -> NDArray[np.float64] | None:
     if config.proxy is None:
         return None
@@ -311,7 +330,9 @@ def _summary(
 
 def _say(told: dict[str, Any]) -> None:
     for entry in told["counts"]:
-        fell = {name: count for name, count in entry["rungs"].items() if name not in ("model", "nothing")}
+        fell = {
+            name: count for name, count in entry["rungs"].items() if name not in ("model", "nothing", "point")
+        }
         if fell:
             words = ", ".join(f"{count} by {name}" for name, count in fell.items())
             tell(

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from model.grid import Grid
 from model.variable import QUANTITIES
 from stages.progress import step, track
-from stages.sources import coverage, drawn
+from stages.sources import coverage, drawn, facilities
 from stages.sources.declared import Config, Total
 from stages.sources.layers import LayerPlan, cube_facts, plan_layers
 from stages.sources.placed import Sources, open_sources
-from stages.store import arrays
+from stages.store import arrays, points
 from stages.store.cube import STORE, lay_out
 from stages.store.journal import Journal
 from stages.store.resample import bring
@@ -29,7 +29,10 @@ Region = tuple[int, int, int, int]  # row, col, rows, cols in fine cells
 
 def sources(config: Config) -> list[str]:
     """Files whose content enters the fingerprint, one for each entry: which layer reads which file matters."""
-    return [*(item.path for item in (*config.totals, *config.covariates)), *drawn.files(config.vectors)]
+    return [
+        *(item.path for item in (*config.totals, *config.covariates)),
+        *drawn.files((*config.vectors, *config.points)),
+    ]
 
 
 def check(config: Config) -> dict[str, Any]:
@@ -41,7 +44,9 @@ def check(config: Config) -> dict[str, Any]:
     found = open_sources(config)
     fine = found.coarse.refine(found.factor)
     plan = plan_layers(config, found)
-    known = _known(_totals(config, found))
+    totals = _totals(config, found)
+    known = _known(totals)
+    _settled(config, found, totals)
     regions = _regions(fine)
     told = [
         _read_region(plan, fine, known, found.factor, region)[2]
@@ -81,6 +86,7 @@ def run(config: Config, *, out: Path) -> None:
     group = arrays.open_group(store, "ingest", mode="r+")
     totals = _totals(config, found)
     arrays.array_of(group, config.variable)[...] = totals
+    settled = _put_points(group, config, found, totals)
     _fill(group, plan, fine, _known(totals), found.factor, journal)
     counted = [
         coverage.sum_up([journal.done[_key(region)][index] for region in _regions(fine)])
@@ -92,6 +98,7 @@ def run(config: Config, *, out: Path) -> None:
     facts = cube_facts(config, found, plan)
     group.attrs.update({"layers": facts["layers"]})
     arrays.seal(store)
+    facts |= {"points": settled} if settled else {}
     (out / REPORT).write_text(json.dumps(facts, indent=1, sort_keys=True) + "\n", "utf-8")
     journal.close()
     coverage.say(plan, counted)
@@ -110,6 +117,27 @@ def _totals(config: Config, found: Sources) -> NDArray[np.float64]:
         mass = QUANTITIES[config.quantity].to_mass(values * unit.scale, area)
         out[config.sectors.index(item.sector), config.years.index(item.year)] = mass
     return out
+
+
+def _settled(config: Config, found: Sources, totals: NDArray[np.float64]) -> points.PointTable | None:
+    """Point sources and what their totals have room for; None when none are declared."""
+    unit = found.totals[0].unit
+    if not config.points or unit is None:
+        return None
+    place = (found.coarse, found.factor)
+    return facilities.settle_all(config.points, unit, *place, totals, config.sectors, config.years)
+
+
+def _put_points(
+    group: arrays.Group, config: Config, found: Sources, totals: NDArray[np.float64]
+) -> list[Any]:
+    """Keeps the point sources in the cube; returns what is told of each file."""
+    unit, table = found.totals[0].unit, _settled(config, found, totals)
+    if table is None or unit is None:
+        return []
+    points.put(group, table, unit.canonical)
+    group.attrs.update({"points": list(table.facts)})
+    return list(table.facts)
 
 
 def _known(totals: NDArray[np.float64]) -> NDArray[np.bool_]:

@@ -21,6 +21,7 @@ from stages.store.certificate import CERTIFICATE, LIMIT, book_of, certify, read_
 from stages.store.cube import Cube
 from stages.store.field import Field
 from stages.store.maps import Sheet
+from stages.store.point_proof import TABLE as POINTS
 from stages.store.preview import write_preview
 from stages.store.report import FACTS, PAGE, RUNGS, gather, render
 from stages.store.style import Legend, block_style, legend, map_style
@@ -28,7 +29,7 @@ from stages.store.witness import contradictions
 
 __all__ = ["VERSION", "Config", "certify", "contradictions", "render", "run"]
 
-VERSION = 1
+VERSION = 2
 
 _DRAFT_BYTES = 4 << 30  # drafts on the disk at once; more maps take another pass over the field
 
@@ -54,6 +55,8 @@ def run(config: Config, *, cube: Path, field: Path, out: Path) -> None:
     with store.frugal():
         write_maps(config, opened, estimate, out, working)
         legends = write_companions(config, opened, estimate, out, working)
+    if opened.points is not None:
+        _write(out / POINTS, opened.points.as_csv(opened.sectors, opened.years, opened.unit))
     certificate = certify(cube, out, config.limit)
     _insist(certificate, out)
     _draw_previews(opened, out, legends)
@@ -164,6 +167,9 @@ def write_companions(config: Config, cube: Cube, field: Field, out: Path, workin
         ]
         if not sheet.is_sum:
             columns.append(("rung", "1", rungs[sheet.members[0], sheet.time].astype(np.float64)))
+        if cube.points is not None:
+            at_points = cube.point_mass[list(sheet.members), sheet.time].sum(axis=0)
+            columns.append(("of it at points", cube.unit, np.where(book.known, at_points, np.nan)))
         draft = working / sheet.blocks_file
         with store.writing(out / sheet.blocks_file):
             store.write_blocks(draft, cube.coarse, _tags(cube, field, sheet) | {"rungs": meaning}, columns)
@@ -190,7 +196,7 @@ def _title(cube: Cube, sheet: Sheet) -> str:
 
 def _tags(cube: Cube, field: Field, sheet: Sheet) -> dict[str, str]:
     """What a map says of itself, wherever it is carried."""
-    inputs = [*cube.total_facts, *cube.facts]
+    inputs = [*cube.total_facts, *cube.facts, *(cube.points.facts if cube.points else ())]
     names = [fact.get("source", "") for fact in inputs]
     names += [file["source"] for fact in inputs for file in fact.get("files", ())]
     return {
@@ -213,6 +219,7 @@ def _insist(certificate: dict[str, Any], out: Path) -> None:
     """
     failed = [fact for fact in certificate["maps"] if not fact["passed"]]
     if not failed:
+        _insist_on_points(certificate, out)
         return
     for fact in failed:
         (out / fact["file"]).unlink()
@@ -227,6 +234,17 @@ def _insist(certificate: dict[str, Any], out: Path) -> None:
         f"at most {certificate['limit']:g} in every block, no hole, nothing below zero",
         "run again: the map was removed and will be made anew; if it stays, pipeline run infer --force",
     )
+
+
+def _insist_on_points(certificate: dict[str, Any], out: Path) -> None:
+    """Raises NumberFault (exit 7) where a map holds less in a cell than the points that stand in it."""
+    for fact in certificate.get("points", {}).get("maps", []):
+        if fact["short"]:
+            (out / fact["file"]).unlink()
+            raise NumberFault(
+                fact["file"], f"{fact['short']} cells hold less than the point sources in them",
+                "every point source at its place", "pipeline run infer --force",
+            )  # fmt: skip
 
 
 def _ensure_room(out: Path, needed: int) -> None:

@@ -81,7 +81,7 @@ def run(config: Config, *, cube: Path, out: Path) -> None:
     """Lays windows, splits the ground and counts what the training split holds."""
     opened = Cube.open(cube)
     raise_all([clash.fault("tile") for clash in clashes(config, opened.factor)])
-    totals, known = opened.totals(), opened.known()
+    totals, known = opened.remainder(), opened.known()
     cells = _valid_cells(opened)
     usable = known.all(axis=(0, 1)) & (cells > 0)
     mass = np.maximum(totals, 0.0).sum(axis=(0, 1))

@@ -6,6 +6,7 @@ from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from stages.section import SafeName, Section, SourcePath
 from stages.sources.drawn import VectorLayer
+from stages.sources.facilities import Facilities
 from stages.sources.words import CrsText, Pair
 from stages.store.rasters import Raster
 
@@ -88,6 +89,7 @@ class Config(Section):
     fine_pixel: PositiveFloat | None = None  # instead of factor, in CRS units
     totals: Annotated[tuple[Total, ...], Field(strict=False, min_length=1)]
     covariates: Annotated[tuple[Covariate, ...], Field(strict=False)] = ()
+    points: Annotated[tuple[Facilities, ...], Field(strict=False)] = ()  # sources with a place of their own
     vectors: Annotated[tuple[VectorLayer, ...], Field(strict=False)] = ()
     derived: Annotated[tuple[Derived, ...], Field(strict=False)] = ()
     allow_negative: bool = False  # True: negative totals are sinks, kept apart and spread evenly

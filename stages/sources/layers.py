@@ -143,7 +143,12 @@ def _derived_facts(derived: Derived, plan: list[LayerPlan]) -> dict[str, Any]:
 
 def cube_facts(config: Config, found: Sources, plan: list[LayerPlan]) -> dict[str, Any]:
     unit = found.totals[0].unit
-    named = [*(source.declared for source in found.totals), *config.covariates, *config.vectors]
+    named = [
+        *(source.declared for source in found.totals),
+        *config.covariates,
+        *config.vectors,
+        *config.points,
+    ]
     credits = [
         " ".join(filter(None, (item.attribution, f"({item.licence})" if item.licence else "")))
         for item in named

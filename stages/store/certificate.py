@@ -15,6 +15,7 @@ from stages.store import maps as store
 from stages.store.cube import Cube
 from stages.store.digest import sha256_of
 from stages.store.maps import Sheet
+from stages.store.point_proof import prove_points
 
 CERTIFICATE = "certificate.json"
 LIMIT = 1e-6  # relative residual a block may have
@@ -139,15 +140,16 @@ def certify(cube: Path, maps: Path, limit: float | None = None) -> dict[str, Any
     limit = _stated_limit(maps) if limit is None else limit
     with store.frugal():
         facts = [measure(opened, sheet, maps, limit) for sheet in store.sheets(opened)]
+        points = prove_points(opened, maps)
     return {
         "variable": opened.name,
         "unit": opened.unit,
         "limit": limit,
-        "passed": all(fact["passed"] for fact in facts),
+        "passed": all(fact["passed"] for fact in facts) and (points is None or points["passed"]),
         "blocks": sum(fact["blocks"] for fact in facts),
         "worst": _heaviest(facts),
         "maps": facts,
-    }
+    } | ({} if points is None else {"points": points})
 
 
 def measure(cube: Cube, sheet: Sheet, maps: Path, limit: float) -> dict[str, Any]:

@@ -10,8 +10,9 @@ import zarr
 from numpy.typing import NDArray
 
 from model.grid import Grid
+from model.points import remainder
 from model.sample import Layer
-from stages.store import arrays
+from stages.store import arrays, points
 
 STORE = "cube.zarr"
 
@@ -53,6 +54,24 @@ class Cube:
     def totals(self) -> NDArray[np.float64]:
         """(sectors, time, h, w) mass per coarse cell; 0 where it is not known."""
         return np.nan_to_num(self._read(self.name, ...), nan=0.0)
+
+    @cached_property
+    def points(self) -> points.PointTable | None:
+        """Point sources, which have a place of their own; None without any."""
+        attributes: dict[str, Any] = dict(self._group.attrs)
+        return points.get(self._group, attributes.get("points", []))
+
+    @cached_property
+    def point_mass(self) -> NDArray[np.float64]:
+        """(sectors, time, h, w) mass placed at points in each coarse cell."""
+        leading = len(self.sectors), len(self.years)
+        if self.points is None:
+            return np.zeros((*leading, *self.coarse.shape))
+        return self.points.on_blocks(leading, self.coarse, self.factor)
+
+    def remainder(self) -> NDArray[np.float64]:
+        """(sectors, time, h, w) mass per coarse cell that is left to be shared out when points have theirs."""
+        return self.totals() if self.points is None else remainder(self.totals(), self.point_mass)
 
     def known(self) -> NDArray[np.bool_]:
         """(sectors, time, h, w) True = the total is known."""

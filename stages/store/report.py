@@ -32,6 +32,7 @@ RUNGS = {
     Rung.LAND: ("valid land", "evenly over valid cells, because neither method nor proxy saw anything"),
     Rung.UNIFORM: ("whole block", "evenly over the whole block, because no cell of it is valid"),
     Rung.SINK: ("sink", "a negative total, spread evenly"),
+    Rung.POINT: ("point sources", "by point sources alone, which took the whole total"),
     Rung.OUTSIDE: ("outside", "the total is unknown: left without a value, not set to zero"),
 }
 _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -55,6 +56,7 @@ def gather(cube: Cube, field: Field, legends: Mapping[str, Legend], page_width: 
             {"sector": sector, "year": year, "counts": _count_rungs(totals[index, time], rungs[index, time])}
             for index, sector in enumerate(cube.sectors) for time, year in enumerate(cube.years)
         ],
+        "points": list(cube.points.facts) if cube.points else [],
         "layers": cube.facts, "totals": cube.total_facts, "attribution": cube.attribution,
         "notes": _notes(cube, rungs, field.facts), "uncertainty": None,
         "page_width": page_width,

@@ -41,7 +41,7 @@ class Samples:
         with rasterio.open(tiles / SPLIT, driver="GTiff") as data:
             self.target_map: NDArray[np.bool_] = data.read(1) == code
         # A sink says nothing of where sources are: training sees its total as not known.
-        totals = self._cube.totals()
+        totals = self._cube.remainder()
         self._totals, self._known = np.maximum(totals, 0.0), self._cube.known() & (totals >= 0)
         entries = [entry for entry in plan["windows"] if entry["split"] == split]
         spans = range(len(self._cube.years) - self.years + 1)

@@ -370,3 +370,36 @@ def test_bins_come_back_in_the_order_they_came(monkeypatch):
     for text in (b"aa", b"bbb", b"c", b"dd"):
         bins.add((0, 0), [text])
     assert bins.get((0, 0)) == [b"aa", b"bbb", b"c", b"dd"] and bins.sizes == {(0, 0): 8}
+
+
+def plants(land, points, amounts, name="plants.gpkg"):
+    pyogrio.raw.write(
+        land.folder / name, np.array([point.wkb for point in points], object), [np.array(amounts)], ["mass"],
+        geometry_type="Unknown", crs="EPSG:3035", driver="GPKG",
+    )  # fmt: skip
+    return {"path": name, "year": 2020, "value": "mass", "unit": "t"}
+
+
+@pytest.mark.parametrize("amount", [np.nan, np.inf, -1.0])
+def test_val_04_a_plant_without_a_usable_amount_stops(land, amount):
+    facts = plants(land, [shapely.Point(4_780_050, 2_821_950)], [amount])
+    with pytest.raises(InputFault, match="is no amount"):
+        check(land.config(points=[facts]))
+
+
+def test_val_07_plants_in_another_kind_of_unit_stop(land):
+    facts = plants(land, [shapely.Point(4_780_050, 2_821_950)], [1.0])
+    with pytest.raises(InputFault, match="the unit 'MWh'"):
+        check(land.config(points=[facts | {"unit": "MWh"}]))
+
+
+def test_plants_of_a_year_without_totals_stop(land):
+    facts = plants(land, [shapely.Point(4_780_050, 2_821_950)], [1.0])
+    with pytest.raises(InputFault, match="points of sector all, 1999"):
+        check(land.config(points=[facts | {"year": 1999}]))
+
+
+def test_outlines_are_no_plants(land):
+    facts = plants(land, [shapely.box(4_780_050, 2_821_000, 4_780_150, 2_821_950)], [1.0])
+    with pytest.raises(InputFault, match="no single points"):
+        check(land.config(points=[facts]))

@@ -12,6 +12,7 @@ from model.grid import Grid
 from model.variable import QUANTITIES
 from stages.progress import step, track
 from stages.sources import coverage, drawn, facilities
+from stages.sources.area import within
 from stages.sources.declared import Config, Total
 from stages.sources.layers import LayerPlan, cube_facts, plan_layers
 from stages.sources.placed import Sources, open_sources
@@ -29,10 +30,9 @@ Region = tuple[int, int, int, int]  # row, col, rows, cols in fine cells
 
 def sources(config: Config) -> list[str]:
     """Files whose content enters the fingerprint, one for each entry: which layer reads which file matters."""
-    return [
-        *(item.path for item in (*config.totals, *config.covariates)),
-        *drawn.files((*config.vectors, *config.points)),
-    ]
+    outline = (config.area.outline,) if config.area and config.area.outline else ()
+    shapes = drawn.files((*config.vectors, *config.points, *outline))
+    return [*(item.path for item in (*config.totals, *config.covariates)), *shapes]
 
 
 def check(config: Config) -> dict[str, Any]:
@@ -111,9 +111,10 @@ def _totals(config: Config, found: Sources) -> NDArray[np.float64]:
     for source in found.totals:
         item, unit = source.declared, source.unit
         assert isinstance(item, Total) and unit is not None
-        values = source.raster.read(0, 0, *found.coarse.shape)
+        values = source.raster.read(found.clipped.row, found.clipped.col, *found.coarse.shape)
         if item.missing == "zero":
             values = np.where(np.isnan(values), 0.0, values)
+        values = within(found.clipped, values)
         mass = QUANTITIES[config.quantity].to_mass(values * unit.scale, area)
         out[config.sectors.index(item.sector), config.years.index(item.year)] = mass
     return out

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from stages.section import SafeName, Section, SourcePath
+from stages.sources.area import Area
 from stages.sources.drawn import VectorLayer
 from stages.sources.facilities import Facilities
 from stages.sources.words import CrsText, Pair
@@ -89,6 +90,7 @@ class Config(Section):
     fine_pixel: PositiveFloat | None = None  # instead of factor, in CRS units
     totals: Annotated[tuple[Total, ...], Field(strict=False, min_length=1)]
     covariates: Annotated[tuple[Covariate, ...], Field(strict=False)] = ()
+    area: Area | None = None  # the part of the totals that the run is about, in whole coarse cells
     points: Annotated[tuple[Facilities, ...], Field(strict=False)] = ()  # sources with a place of their own
     vectors: Annotated[tuple[VectorLayer, ...], Field(strict=False)] = ()
     derived: Annotated[tuple[Derived, ...], Field(strict=False)] = ()

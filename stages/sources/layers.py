@@ -162,7 +162,7 @@ def cube_facts(config: Config, found: Sources, plan: list[LayerPlan]) -> dict[st
         "attribution": "; ".join(dict.fromkeys(filter(None, credits))),
         "layers": [layer.facts for layer in plan],
         "totals": [_total_facts(source) for source in found.totals],
-    }
+    } | ({"area": found.clipped.facts} if config.area else {})
 
 
 def _total_facts(source: Source) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import numpy as np
 from model.fault import Fault, InputFault, raise_all
 from model.grid import Grid
 from stages.progress import tell, track
+from stages.sources.area import Clipped, clip
 from stages.sources.declared import FACTOR, Config, Covariate, Total
 from stages.sources.drawn import Drawn, open_drawn
 from stages.sources.opened import Source, open_file
@@ -34,6 +35,7 @@ class Sources:
     covariates: list[Source]
     coarse: Grid
     factor: int
+    clipped: Clipped
     resampling: dict[int, str] = field(default_factory=dict)  # by id of the covariate source
     blocky: dict[int, bool] = field(default_factory=dict)
     drawn: dict[str, Drawn] = field(default_factory=dict)  # vector layers by name
@@ -85,7 +87,9 @@ def _place(totals: list[Source], covariates: list[Source], config: Config, fault
         if source.raster.grid is not None:
             faults += _same_grid(coarse, first.name, source.raster.grid, source.where)
     factor = _factor(config, coarse, totals[0].where, faults)
-    sources = Sources(totals, covariates, coarse, factor)
+    raise_all(faults)
+    clipped = clip(coarse, config.area)
+    sources = Sources(totals, covariates, clipped.grid, factor, clipped)
     for source in covariates:
         _place_covariate(source, sources, faults)
     _years(config, covariates, faults)

@@ -31,6 +31,7 @@ class Cube:
         self.attribution = str(attributes["attribution"])
         self.facts: list[dict[str, Any]] = list(attributes["layers"])
         self.total_facts: list[dict[str, Any]] = list(attributes["totals"])
+        self.area: dict[str, Any] = attributes.get("area") or {}  # what of the totals was asked for
         self.layers = tuple(Layer(fact["name"], fact["kind"], fact["blocky"]) for fact in self.facts)
         self.sectors = tuple(str(word) for word in np.asarray(arrays.array_of(group, "sector")[...]))
         self.years = arrays.read_years(group)

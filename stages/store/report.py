@@ -131,6 +131,9 @@ def _notes(cube: Cube, rungs: NDArray[np.uint8], told: Mapping[str, Any]) -> lis
     if instead := training.get("fell_back"):
         asked = f"Asked for {training.get('asked')}, but {training.get('reason')}"
         notes.append(f"{asked}: {instead}, which learns nothing, was used instead.")
+    if cube.area:
+        kept, of = cube.area["coarse_cells"], cube.area["of"]
+        notes.append(f"Only part of the totals was asked for: {kept:,} of {of:,} coarse cells.")
     for total in cube.total_facts:
         if gone := total.get("missing_cells"):
             place = f"{total['source']} (sector {total['sector']}, {total['year']})"

@@ -12,7 +12,7 @@ from pydantic import Field, PositiveInt
 
 from model.fault import Fault, InputFault, UsageFault, raise_all
 from model.scores import Scores
-from model.variable import parse_unit
+from model.variable import Unit, parse_unit
 from stages.progress import track
 from stages.section import SafeName, Section, SourcePath
 from stages.store.cube import Cube
@@ -79,8 +79,8 @@ def run(config: Config, *, cube: Path, maps: Mapping[str, Path], out: Path) -> N
     truths = _open(config, opened)
     rows: list[dict[str, Any]] = []
     for method, folder in maps.items():
-        for sheet, raster, scale in track(truths, f"scoring {method}", len(truths), "maps"):
-            scores, scored = _score(opened, sheet, raster, scale, folder)
+        for sheet, raster, unit in track(truths, f"scoring {method}", len(truths), "maps"):
+            scores, scored = _score(opened, sheet, raster, unit, folder)
             row = {"method": method, "sector": sheet.sector, "year": sheet.year, "scored_share": scored}
             rows.append(row | {key: _finite(value) for key, value in scores.finish().items()})
     words = _words(rows, list(maps)) + _asides(rows, maps)
@@ -95,7 +95,7 @@ def run(config: Config, *, cube: Path, maps: Mapping[str, Path], out: Path) -> N
     (out / "scores.md").write_text(_markdown(rows, words, facts), "utf-8")
 
 
-def _open(config: Config, cube: Cube) -> list[tuple[Sheet, Raster, float]]:
+def _open(config: Config, cube: Cube) -> list[tuple[Sheet, Raster, Unit]]:
     """The truth of each map; files are judged in one go."""
     check(config)
     faults: list[Fault] = []
@@ -139,12 +139,12 @@ def _open(config: Config, cube: Cube) -> list[tuple[Sheet, Raster, float]]:
         elif scan(raster, tag_is_real=True).negative:
             faults.append(InputFault(name, "negative values", "a truth of at least 0", "correct the file"))
         else:
-            found.append((sheet, raster, unit.scale))
+            found.append((sheet, raster, unit))
     raise_all(faults)
     return found
 
 
-def _score(cube: Cube, sheet: Sheet, truth: Raster, scale: float, folder: Path) -> tuple[Scores, float]:
+def _score(cube: Cube, sheet: Sheet, truth: Raster, unit: Unit, folder: Path) -> tuple[Scores, float]:
     """Pools over row bands; counts only cells where the map is valid and the truth is known.
 
     Returns: the scores, and the share of the map's valid cells that were scored.
@@ -155,9 +155,10 @@ def _score(cube: Cube, sheet: Sheet, truth: Raster, scale: float, folder: Path) 
         round((grid.top - cube.fine.top) / cube.fine.dy),
         round((cube.fine.left - grid.left) / cube.fine.dx),
     )
-    scores, valid = Scores(), 0
+    scores, valid, areas = Scores(), 0, cube.fine.cell_areas()
     for row, cells in read_bands(folder / sheet.map_file, cube.fine, cube.factor, cube.coarse):
-        real = truth.read(row * cube.factor + shift_row, shift_col, *cells.shape) * scale
+        given = truth.read(row * cube.factor + shift_row, shift_col, *cells.shape)
+        real = unit.to_mass(given, areas[row * cube.factor :][: len(cells)])
         scores = scores + Scores.of(cells, real, np.isfinite(cells) & np.isfinite(real))
         valid += int(np.isfinite(cells).sum())
     return scores, scores.cells / valid if valid else 0.0

@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.grid import Grid
-from model.variable import QUANTITIES
 from stages.progress import step, track
 from stages.sources import coverage, drawn, facilities
 from stages.sources.area import within
@@ -115,7 +114,7 @@ def _totals(config: Config, found: Sources) -> NDArray[np.float64]:
         if item.missing == "zero":
             values = np.where(np.isnan(values), 0.0, values)
         values = within(found.clipped, values)
-        mass = QUANTITIES[config.quantity].to_mass(values * unit.scale, area)
+        mass = unit.to_mass(values, area)
         out[config.sectors.index(item.sector), config.years.index(item.year)] = mass
     return out
 

@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
+from model.variable import spelled
 from stages.section import SafeName, Section, SourcePath
 from stages.sources.area import Area
 from stages.sources.drawn import VectorLayer
@@ -17,6 +18,15 @@ RESERVED = {
 }
 FACTOR = 10  # when nothing is said
 Nodata = float | Literal["auto", "none"]
+
+
+def _known_substance(text: str) -> str:
+    if (name := spelled(text)) is None:
+        raise ValueError(f"no substance is called {text!r}; write e.g. CO2, CH4 or C")
+    return name
+
+
+Substance = Annotated[str, AfterValidator(_known_substance)]
 
 
 def _refuse_reserved(names: list[str]) -> None:
@@ -48,7 +58,7 @@ class Total(File):
 
     sector: SafeName = "all"
     year: int
-    unit: str | None = None  # per cell; without it the file's own unit tag is read
+    unit: str | None = None  # per cell or per area; without it the file's own unit tag is read
     ignore_unit_tag: bool = False  # True: `unit` is right and the different unit in the file is wrong
     missing: Literal["error", "zero", "unknown"] = "error"  # what a cell without a value means
 
@@ -83,7 +93,9 @@ class Config(Section):
 
     variable: SafeName
     long_name: str = ""
-    quantity: Literal["extensive", "flux"] = "extensive"
+    quantity: Literal["auto", "extensive", "flux"] = "auto"  # auto: the units tell; else they must agree
+    substance: Substance | None = None  # what masses are kept as; carbon becomes CO2 only when this says so
+    molar_mass: PositiveFloat | None = None  # g/mol, for totals in moles of a substance we do not know
     factor: Annotated[int, Field(ge=2, le=100)] | None = (
         None  # fine cells along a coarse cell; 10 when nothing is said
     )

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from model.fault import InputFault
+from model.variable import DAYS_PER_YEAR
 from stages.sources.declared import Config, Covariate, Derived, Total
 from stages.sources.drawn import Drawn
 from stages.sources.opened import Source
@@ -157,7 +158,9 @@ def cube_facts(config: Config, found: Sources, plan: list[LayerPlan]) -> dict[st
         "variable": config.variable,
         "long_name": config.long_name or config.variable,
         "unit": unit.canonical if unit else "",
-        "quantity": config.quantity,
+        "quantity": "flux" if unit and unit.is_density else "extensive",
+        "substance": unit.substance if unit else None,
+        "days_per_year": DAYS_PER_YEAR,
         "cell_methods": "area: sum",
         "attribution": "; ".join(dict.fromkeys(filter(None, credits))),
         "layers": [layer.facts for layer in plan],

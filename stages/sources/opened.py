@@ -8,8 +8,6 @@ from stages.sources.declared import Config, Covariate, Total
 from stages.store.digest import sha256_of
 from stages.store.rasters import Raster, Scan, scan
 
-FLUX_SUFFIX = "m-2 s-1"
-
 
 @dataclass
 class Source:
@@ -50,7 +48,7 @@ def open_file(item: Total | Covariate, config: Config) -> tuple[Source | None, l
         )
     unit = None
     if isinstance(item, Total):
-        unit, fault = _unit(item, raster, config.quantity)
+        unit, fault = _unit(item, raster, config)
         faults += [fault] if fault else []
     try:
         counted = scan(raster, tag_is_real=item.nodata == "none")
@@ -60,32 +58,37 @@ def open_file(item: Total | Covariate, config: Config) -> tuple[Source | None, l
     return Source(item, raster, counted, sha256_of(item.path), unit), faults
 
 
-def _unit(item: Total, raster: Raster, quantity: str) -> tuple[Unit | None, Fault | None]:
+def _unit(item: Total, raster: Raster, config: Config) -> tuple[Unit | None, Fault | None]:
     where = f"{raster.name}, sector {item.sector}, {item.year}"
-    declared, tagged = _read_unit(item.unit, quantity), _read_unit(raster.unit, quantity)
+    declared, _ = _read_unit(item.unit, config)
+    tagged, _ = _read_unit(raster.unit, config)
     unit = declared if item.unit is not None else tagged
     if unit is None:
         text = item.unit if item.unit is not None else raster.unit
-        wanted = ACCEPTED_UNITS + (f", then {FLUX_SUFFIX}" if quantity == "flux" else "")
-        fix = "set `unit:` for this total; the substance (CO2, CH4) belongs in `variable:`, as in unit: kt/yr"
-        return None, InputFault(where, f"the unit {text!r}" if text else "no unit", wanted, fix)
-    same = tagged is None or (tagged.canonical, tagged.scale) == (unit.canonical, unit.scale)
-    if same or item.ignore_unit_tag:
+        _, why = _read_unit(text, config)
+        fix = "set `unit:` for this total"
+        return None, InputFault(where, f"the unit {text!r}{why}" if text else "no unit", ACCEPTED_UNITS, fix)
+    if config.quantity != "auto" and unit.is_density != (config.quantity == "flux"):
+        meant = "per area" if config.quantity == "flux" else "per cell"
+        fix = "correct `unit:`, or leave `ingest.quantity` out: the unit tells"
+        return None, InputFault(
+            where, f"the unit {unit.text!r}", f"a unit {meant}: `quantity: {config.quantity}`", fix
+        )
+    if tagged is None or tagged.means_the_same(unit) or item.ignore_unit_tag:
         return unit, None
     found = f"`unit: {unit.text}`, but the file says {raster.unit!r}"
     fix = "leave `unit:` out to believe the file, or set `ignore_unit_tag: true` to overrule it"
     return None, InputFault(where, found, "one unit", fix)
 
 
-def _read_unit(text: str | None, quantity: str) -> Unit | None:
-    """The unit a text means; None when there is none or it is not understood."""
-    stem = (text or "").strip()
-    if not stem or (quantity == "flux" and not stem.endswith(FLUX_SUFFIX)):
-        return None
+def _read_unit(text: str | None, config: Config) -> tuple[Unit | None, str]:
+    """The unit a text means; None and the reason when there is none or it is not understood."""
+    if not (text or "").strip():
+        return None, ""
     try:
-        return parse_unit(stem.removesuffix(FLUX_SUFFIX).strip() if quantity == "flux" else stem)
-    except ValueError:
-        return None
+        return parse_unit(str(text), substance=config.substance, molar_mass=config.molar_mass), ""
+    except ValueError as error:
+        return None, f" ({error})"
 
 
 def _values(item: Total | Covariate, where: str, counted: Scan, config: Config) -> list[Fault]:

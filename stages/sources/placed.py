@@ -99,7 +99,7 @@ def _place(totals: list[Source], covariates: list[Source], config: Config, fault
 def _one_kind_of_unit(totals: list[Source], faults: list[Fault]) -> None:
     first = totals[0].unit
     for source in totals[1:]:
-        if first and source.unit and source.unit.canonical != first.canonical:
+        if first and source.unit and not source.unit.is_of_one_kind_with(first):
             faults.append(
                 InputFault(
                     source.where,

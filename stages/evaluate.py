@@ -15,9 +15,10 @@ from model.scores import Scores
 from model.variable import Unit, parse_unit
 from stages.progress import track
 from stages.section import SafeName, Section, SourcePath
+from stages.store.band import Band, scan
 from stages.store.cube import Cube
 from stages.store.maps import Sheet, read_bands, sheets
-from stages.store.rasters import Raster, scan
+from stages.store.rasters import Raster
 from stages.store.resample import nesting
 from stages.store.suspicion import inspect
 
@@ -95,12 +96,12 @@ def run(config: Config, *, cube: Path, maps: Mapping[str, Path], out: Path) -> N
     (out / "scores.md").write_text(_markdown(rows, words, facts), "utf-8")
 
 
-def _open(config: Config, cube: Cube) -> list[tuple[Sheet, Raster, Unit]]:
+def _open(config: Config, cube: Cube) -> list[tuple[Sheet, Band, Unit]]:
     """The truth of each map; files are judged in one go."""
     check(config)
     faults: list[Fault] = []
     by_place = {(sheet.sector, sheet.year): sheet for sheet in sheets(cube) if not sheet.is_sum}
-    found = []
+    found: list[tuple[Sheet, Band, Unit]] = []
     for item in config.truth:
         name = Path(item.path).name
         if broken := inspect(item.path, item.band):
@@ -144,7 +145,7 @@ def _open(config: Config, cube: Cube) -> list[tuple[Sheet, Raster, Unit]]:
     return found
 
 
-def _score(cube: Cube, sheet: Sheet, truth: Raster, unit: Unit, folder: Path) -> tuple[Scores, float]:
+def _score(cube: Cube, sheet: Sheet, truth: Band, unit: Unit, folder: Path) -> tuple[Scores, float]:
     """Pools over row bands; counts only cells where the map is valid and the truth is known.
 
     Returns: the scores, and the share of the map's valid cells that were scored.

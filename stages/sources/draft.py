@@ -12,7 +12,8 @@ from model.fault import Fault, InputFault
 from model.grid import Grid
 from model.variable import parse_unit
 from stages.store.arrays import make_grid
-from stages.store.rasters import Raster, Scan, scan
+from stages.store.band import Band, Scan, scan
+from stages.store.rasters import Raster
 from stages.store.resample import cells_across
 from stages.store.suspicion import inspect
 
@@ -31,7 +32,7 @@ class Found:
     """
 
     path: Path
-    raster: Raster
+    raster: Band
     scan: Scan
     width: float = np.nan
 
@@ -122,7 +123,7 @@ def _look(folder: Path) -> tuple[list[Found], list[Fault]]:
     ], faults
 
 
-def _ground(reference: Raster) -> Grid:
+def _ground(reference: Band) -> Grid:
     """The middle cell of a raster, as ground on which cells of all are compared."""
     row, col = reference.shape[0] // 2, reference.shape[1] // 2
     left, top = reference.transform @ (col, row)

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from model.fault import Fault, InputFault
 from model.variable import ACCEPTED_UNITS, Unit, parse_unit
 from stages.sources.declared import Config, Covariate, Total
+from stages.store.band import Band, Scan, scan
 from stages.store.digest import sha256_of
-from stages.store.rasters import Raster, Scan, scan
 
 
 @dataclass
@@ -14,19 +14,19 @@ class Source:
     """One declared file, opened and looked at."""
 
     declared: Total | Covariate
-    raster: Raster
+    raster: Band
     scan: Scan
     sha256: str
     unit: Unit | None = None  # totals only
 
     @property
     def where(self) -> str:
-        return f"{self.raster.name}, band {self.raster.band}"
+        return self.raster.where
 
 
 def open_file(item: Total | Covariate, config: Config) -> tuple[Source | None, list[Fault]]:
     raster = item.open()
-    where = f"{raster.name}, band {item.band}"
+    where = raster.where
     faults: list[Fault] = []
     if raster.crs is None:
         faults.append(
@@ -58,7 +58,7 @@ def open_file(item: Total | Covariate, config: Config) -> tuple[Source | None, l
     return Source(item, raster, counted, sha256_of(item.path), unit), faults
 
 
-def _unit(item: Total, raster: Raster, config: Config) -> tuple[Unit | None, Fault | None]:
+def _unit(item: Total, raster: Band, config: Config) -> tuple[Unit | None, Fault | None]:
     where = f"{raster.name}, sector {item.sector}, {item.year}"
     declared, _ = _read_unit(item.unit, config)
     tagged, _ = _read_unit(raster.unit, config)

@@ -14,7 +14,7 @@ from rasterio.warp import reproject, transform_bounds
 from model.fault import InputFault
 from model.grid import Grid
 from stages.store.arrays import same_crs
-from stages.store.rasters import Raster
+from stages.store.band import Band
 
 MAX_SOURCE = 16_000_000  # source cells held at once; a larger need is met in quarters
 MAX_SPLAT = 2_000_000  # the same where the corners of every cell are held too
@@ -68,7 +68,7 @@ def method_name(kind: str, nest: tuple[str, int] | None, finer: bool) -> str:
 
 
 def bring(
-    raster: Raster, fine: Grid, region: tuple[int, int, int, int], kind: str, code: int | None = None
+    raster: Band, fine: Grid, region: tuple[int, int, int, int], kind: str, code: int | None = None
 ) -> Floats:
     """Values of a layer on a window of the fine grid.
 
@@ -116,7 +116,7 @@ def _as_share(values: Floats, code: int | None) -> Floats:
 
 
 def _nested(
-    raster: Raster, source: Grid, target: Grid, kind: str, code: int | None, way: str, k: int
+    raster: Band, source: Grid, target: Grid, kind: str, code: int | None, way: str, k: int
 ) -> Floats:
     across = (target.left - source.left) / source.dx
     down = (source.top - target.top) / source.dy
@@ -144,7 +144,7 @@ def _fold(cells: Floats, *, total: bool) -> Floats:
         return np.where(count == 0, np.nan, summed if total else summed / count)
 
 
-def _source_windows(raster: Raster, target: Grid) -> Iterator[tuple[int, int, int, int, float]]:
+def _source_windows(raster: Band, target: Grid) -> Iterator[tuple[int, int, int, int, float]]:
     """(row, col, rows, cols, shift): source cells around the target, once per turn of the globe that meets it."""
     height, width = raster.shape
     crs = raster.crs
@@ -161,7 +161,7 @@ def _source_windows(raster: Raster, target: Grid) -> Iterator[tuple[int, int, in
             yield top, left, bottom - top, right - left, shift
 
 
-def bounds_of(raster: Raster, grid: Grid | None = None) -> tuple[float, ...]:
+def bounds_of(raster: Band, grid: Grid | None = None) -> tuple[float, ...]:
     """(left, bottom, right, top) of the raster, or of a grid, in the raster's own CRS."""
     if grid is not None and raster.crs is not None:
         return tuple(transform_bounds(grid.crs, raster.crs.to_wkt(), *grid.bounds, densify_pts=21))
@@ -171,7 +171,7 @@ def bounds_of(raster: Raster, grid: Grid | None = None) -> tuple[float, ...]:
     return min(xs), min(ys), max(xs), max(ys)
 
 
-def meets(raster: Raster, grid: Grid) -> bool:
+def meets(raster: Band, grid: Grid) -> bool:
     """True when the raster reaches into the grid.
 
     Why asked in the raster's CRS: the bounds of a layer of the whole globe mean nothing in a regional projection.
@@ -184,7 +184,7 @@ def meets(raster: Raster, grid: Grid) -> bool:
     return bool(down > 0 and across > 0)
 
 
-def cells_across(raster: Raster, grid: Grid) -> float:
+def cells_across(raster: Band, grid: Grid) -> float:
     """Width or height, whichever is larger, of the raster's cells in cells of the grid, at the grid's middle."""
     if raster.crs is None:
         return 1.0
@@ -198,7 +198,7 @@ def cells_across(raster: Raster, grid: Grid) -> float:
     return 1.0 / max(min(spans), 1e-12)
 
 
-def is_finer(raster: Raster, grid: Grid) -> bool:
+def is_finer(raster: Band, grid: Grid) -> bool:
     """True when about two or more of the raster's cells lie along a cell of the grid."""
     return cells_across(raster, grid) <= 0.6
 
@@ -215,7 +215,7 @@ def _quarters(target: Grid) -> list[tuple[slice, slice, Grid]]:
     return parts
 
 
-def _warped(raster: Raster, target: Grid, kind: str, code: int | None) -> Floats:
+def _warped(raster: Band, target: Grid, kind: str, code: int | None) -> Floats:
     """GDAL's warp of arrays we read ourselves, exact transform, one call per window."""
     windows = list(_source_windows(raster, target))
     if sum(rows * cols for _, _, rows, cols, _ in windows) > MAX_SOURCE and target.rows * target.cols > 1:
@@ -247,7 +247,7 @@ def _warped(raster: Raster, target: Grid, kind: str, code: int | None) -> Floats
     return out
 
 
-def _splat(raster: Raster, target: Grid, parts: int) -> Floats:
+def _splat(raster: Band, target: Grid, parts: int) -> Floats:
     """Places the mass of cells about as large as fine ones: each is cut into parts x parts, each part lands once.
 
     Why not GDAL's `sum`: it loses mass when the warp is chunked (OSGeo/gdal 13539). Here the total is exact
@@ -272,7 +272,7 @@ def _splat(raster: Raster, target: Grid, parts: int) -> Floats:
     return np.where(touched, mass, np.nan)
 
 
-def _divided(raster: Raster, target: Grid, span: float) -> Floats:
+def _divided(raster: Band, target: Grid, span: float) -> Floats:
     """Divides the mass of cells larger than fine ones evenly over the points of a lattice that they hold.
 
     The lattice has n x n points a fine cell and goes on beyond the window far enough to count the points of

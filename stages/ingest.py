@@ -17,6 +17,7 @@ from stages.sources.layers import LayerPlan, cube_facts, plan_layers
 from stages.sources.placed import Sources, open_sources
 from stages.store import arrays, points
 from stages.store.cube import STORE, lay_out
+from stages.store.digest import files_of
 from stages.store.journal import Journal
 from stages.store.resample import bring
 
@@ -31,7 +32,8 @@ def sources(config: Config) -> list[str]:
     """Files whose content enters the fingerprint, one for each entry: which layer reads which file matters."""
     outline = (config.area.outline,) if config.area and config.area.outline else ()
     shapes = drawn.files((*config.vectors, *config.points, *outline))
-    return [*(item.path for item in (*config.totals, *config.covariates)), *shapes]
+    named = [item.path for item in (*config.totals, *config.covariates)]
+    return [*(file for path in named for file in files_of(path)), *shapes]
 
 
 def check(config: Config) -> dict[str, Any]:

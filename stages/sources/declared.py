@@ -1,6 +1,7 @@
 """How totals and layers are declared in the configuration."""
 
-from typing import Annotated, Literal
+from collections.abc import Iterable, Iterator
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
@@ -10,6 +11,8 @@ from stages.sources.area import Area
 from stages.sources.drawn import VectorLayer
 from stages.sources.facilities import Facilities
 from stages.sources.words import CrsText, Pair
+from stages.store.band import Band
+from stages.store.foreign import is_gridded
 from stages.store.rasters import Raster
 
 RESERVED = {
@@ -18,6 +21,7 @@ RESERVED = {
 }
 FACTOR = 10  # when nothing is said
 Nodata = float | Literal["auto", "none"]
+Sectors = Annotated[tuple[SafeName, ...], Field(strict=False)] | dict[SafeName, str]
 
 
 def _known_substance(text: str) -> str:
@@ -34,33 +38,96 @@ def _refuse_reserved(names: list[str]) -> None:
         raise ValueError(f"the cube keeps these names for itself: {taken}; choose others")
 
 
-def _listed(pairs: list[tuple[str, int]]) -> str:
+def _listed(pairs: Iterable[tuple[str, int | None]]) -> str:
     return ", ".join(f"{sector} {year}" for sector, year in pairs)
 
 
 class File(Section):
-    """One band of one GeoTIFF, and how to read it."""
+    """One band of one GeoTIFF, or one variable of a NetCDF file or Zarr store, and how to read it."""
 
     path: SourcePath
     band: PositiveInt = 1
+    variable: str | None = None  # NetCDF and Zarr: which one; needless when there is one alone
+    # NetCDF and Zarr: a value along each axis beside x, y and time
+    select: Annotated[dict[str, str | float], Field(default_factory=dict)]
+    cell_methods: str | None = None  # how steps within a year become one: "time: sum" or "time: mean"
     nodata: Nodata = "auto"  # auto: believe the file's tag; none: the value is real; or the value itself
     crs: CrsText | None = None  # only for a file that names none, e.g. EPSG:3035
     registration: Pair = (0.0, 0.0)  # CRS units added to the file's origin (x, y)
     licence: str = ""
     attribution: str = ""
 
-    def open(self) -> Raster:
-        return Raster(self.path, self.band, self.nodata, self.crs, self.registration)
+    @model_validator(mode="after")
+    def _fits_the_format(self) -> "File":
+        if is_gridded(self.path):
+            if self.band != 1:
+                raise ValueError("NetCDF and Zarr have no bands: set `variable:` and `select:`")
+        elif self.variable or self.select or self.cell_methods:
+            raise ValueError(
+                "`variable`, `select` and `cell_methods` are for NetCDF and Zarr, by their suffix"
+            )
+        return self
+
+    def open(self, *, nearest: bool = False) -> Band:
+        """The band it means; nearest: a year may stand for another.
+
+        Raises: Fault when the file does not hold it.
+        """
+        if not is_gridded(self.path):
+            return Raster(self.path, self.band, self.nodata, self.crs, self.registration)
+        from stages.store.netcdf import Variable  # xarray takes half a second
+
+        year = getattr(self, "year", None)
+        return Variable(
+            self.path,
+            self.variable,
+            self.select,
+            year if isinstance(year, int) else None,
+            nodata=self.nodata,
+            crs=self.crs,
+            registration=self.registration,
+            cell_methods=self.cell_methods,
+            nearest=nearest,
+        )
 
 
 class Total(File):
-    """The inventory: one sector and year of it."""
+    """The inventory: one sector and year of it, or several of one NetCDF file or Zarr store."""
 
     sector: SafeName = "all"
-    year: int
+    year: int | None = None
+    years: Annotated[
+        tuple[int, ...], Field(strict=False)
+    ] = ()  # instead of year: several along the time axis
+    sectors: Sectors = ()  # instead of sector: names along an axis, or variables; or {our name: its name}
+    along: str | None = None  # the axis of the sectors; without it they are variables
     unit: str | None = None  # per cell or per area; without it the file's own unit tag is read
     ignore_unit_tag: bool = False  # True: `unit` is right and the different unit in the file is wrong
     missing: Literal["error", "zero", "unknown"] = "error"  # what a cell without a value means
+
+    @model_validator(mode="after")
+    def _one_way(self) -> "Total":
+        if (self.year is None) == (not self.years):
+            raise ValueError("give `year`, or `years` for several in one file")
+        if (self.years or self.sectors) and not is_gridded(self.path):
+            raise ValueError(
+                "`years` and `sectors` are for NetCDF and Zarr; give each band an entry of its own"
+            )
+        if self.along and not self.sectors:
+            raise ValueError("`along` needs `sectors`: which of them are wanted")
+        return self
+
+    def singles(self) -> "Iterator[Total]":
+        """One declaration for each sector and year."""
+        named = self.sectors if isinstance(self.sectors, dict) else {name: name for name in self.sectors}
+        for sector, inside in named.items() or ((self.sector, ""),):
+            chosen: dict[str, Any] = {"sector": sector, "sectors": (), "along": None, "years": ()}
+            if named and self.along:
+                chosen["select"] = {**self.select, self.along: inside}
+            elif named:
+                chosen["variable"] = inside
+            for year in self.years or (self.year,):
+                yield self.model_copy(update={**chosen, "year": year})
 
 
 class Covariate(File):
@@ -70,12 +137,26 @@ class Covariate(File):
     kind: Literal["continuous", "share", "class", "total"]
     unit: str
     year: int | Literal["static"] = "static"
+    years: Annotated[
+        tuple[int, ...], Field(strict=False)
+    ] = ()  # instead of year: several along the time axis
     classes: Annotated[
         tuple[int, ...], Field(strict=False)
     ] = ()  # kind class: the codes wanted; none = all found
     allow_partial: bool = False  # True: cells without a value are masked and counted, not an error
     resample: bool = False  # True: a file whose cells lie off the grid's lines is meant to be resampled
     long_name: str | None = None
+
+    @model_validator(mode="after")
+    def _one_way(self) -> "Covariate":
+        if self.years and (self.year != "static" or not is_gridded(self.path)):
+            raise ValueError("`years` is for NetCDF and Zarr, instead of `year`")
+        return self
+
+    def singles(self) -> "Iterator[Covariate]":
+        """One declaration for each year."""
+        for year in self.years or (self.year,):
+            yield self.model_copy(update={"year": year, "years": ()})
 
 
 class Derived(Section):
@@ -123,21 +204,31 @@ class Config(Section):
         )
         if len(self.sectors) > 1 and "all" in self.sectors:
             raise ValueError("no sector may be called `all` beside others: the name is kept for their sum")
-        pairs = [(total.sector, total.year) for total in self.totals]
+        pairs = [(total.sector, total.year) for total in self.every_total]
         if twice := sorted({pair for pair in pairs if pairs.count(pair) > 1}):
             raise ValueError("each sector and year once; given twice: " + _listed(twice))
         if holes := sorted({(sector, year) for sector in self.sectors for year in self.years} - set(pairs)):
             raise ValueError("a total of every sector for every year; there is none for " + _listed(holes))
-        entries = [f"{layer.name} {layer.year}" for layer in self.covariates]
+        entries = [f"{layer.name} {layer.year}" for layer in self.every_layer]
         if again := sorted({entry for entry in entries if entries.count(entry) > 1}):
             raise ValueError(f"layer and year given twice: {again}")
         for name in {layer.name for layer in self.covariates}:
-            same = [layer for layer in self.covariates if layer.name == name]
+            same = [layer for layer in self.every_layer if layer.name == name]
             if len({(layer.kind, layer.unit, layer.allow_partial) for layer in same}) > 1:
                 raise ValueError(f"all years of layer {name!r} need the same kind, unit and allow_partial")
             if len(same) > 1 and any(layer.year == "static" for layer in same):
                 raise ValueError(f"layer {name!r} is given as static and for a year")
         return self
+
+    @property
+    def every_total(self) -> tuple[Total, ...]:
+        """One declaration for each sector and year."""
+        return tuple(single for total in self.totals for single in total.singles())
+
+    @property
+    def every_layer(self) -> tuple[Covariate, ...]:
+        """One declaration for each layer and year."""
+        return tuple(single for layer in self.covariates for single in layer.singles())
 
     @property
     def known_factor(self) -> int | None:
@@ -146,8 +237,8 @@ class Config(Section):
 
     @property
     def sectors(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(total.sector for total in self.totals))
+        return tuple(dict.fromkeys(total.sector for total in self.every_total))
 
     @property
     def years(self) -> tuple[int, ...]:
-        return tuple(sorted({total.year for total in self.totals}))
+        return tuple(sorted({total.year for total in self.every_total if total.year is not None}))

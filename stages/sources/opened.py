@@ -6,7 +6,6 @@ from model.fault import Fault, InputFault
 from model.variable import ACCEPTED_UNITS, Unit, parse_unit
 from stages.sources.declared import Config, Covariate, Total
 from stages.store.band import Band, Scan, scan
-from stages.store.digest import sha256_of
 
 
 @dataclass
@@ -24,8 +23,14 @@ class Source:
         return self.raster.where
 
 
-def open_file(item: Total | Covariate, config: Config) -> tuple[Source | None, list[Fault]]:
-    raster = item.open()
+def open_file(item: Total | Covariate, config: Config, sha256: str) -> tuple[Source | None, list[Fault]]:
+    """The source a declaration means, and everything wrong with it; None when it cannot be read."""
+    try:
+        raster = item.open(nearest=isinstance(item, Covariate) and config.year_policy == "nearest")
+    except Fault as fault:
+        return None, [fault]
+    if bent := _bent(item, raster):
+        return None, [bent]
     where = raster.where
     faults: list[Fault] = []
     if raster.crs is None:
@@ -48,14 +53,28 @@ def open_file(item: Total | Covariate, config: Config) -> tuple[Source | None, l
         )
     unit = None
     if isinstance(item, Total):
-        unit, fault = _unit(item, raster, config)
-        faults += [fault] if fault else []
+        unit, wrong = _unit(item, raster, config)
+        faults += [wrong] if wrong else []
+        faults += _steps(raster, unit) if unit else []
     try:
         counted = scan(raster, tag_is_real=item.nodata == "none")
     except InputFault as fault:
         return None, [*faults, fault]
     faults += _values(item, where, counted, config)
-    return Source(item, raster, counted, sha256_of(item.path), unit), faults
+    return Source(item, raster, counted, sha256, unit), faults
+
+
+def _bent(item: Total | Covariate, raster: Band) -> Fault | None:
+    """Amounts need cells that are rectangles of their own: what is read on a lattice cannot be conserved."""
+    if raster.bent is None or not (isinstance(item, Total) or item.kind == "total"):
+        return None
+    return InputFault(
+        raster.where,
+        f"{'totals' if isinstance(item, Total) else 'counts'}, but {raster.bent}",
+        "amounts on regular cells, which can be divided without loss",
+        "regrid them conservatively first (cdo remapcon)"
+        + ("" if isinstance(item, Total) else ", or give a density with `kind: continuous`"),
+    )
 
 
 def _unit(item: Total, raster: Band, config: Config) -> tuple[Unit | None, Fault | None]:
@@ -79,6 +98,22 @@ def _unit(item: Total, raster: Band, config: Config) -> tuple[Unit | None, Fault
     found = f"`unit: {unit.text}`, but the file says {raster.unit!r}"
     fix = "leave `unit:` out to believe the file, or set `ignore_unit_tag: true` to overrule it"
     return None, InputFault(where, found, "one unit", fix)
+
+
+def _steps(raster: Band, unit: Unit) -> list[Fault]:
+    """Steps of a year that add up must be amounts; those that average must be rates or states."""
+    steps, method = getattr(raster, "steps", 1), getattr(raster, "method", "mean")
+    if steps == 1 or not unit.timed:
+        return []
+    if method == "sum":
+        fix = 'leave the time out of `unit:` if each step is an amount, or set `cell_methods: "time: mean"`'
+    elif unit.periods == 12.0:
+        fix = 'leave "per month" out of `unit:` and set `cell_methods: "time: sum"`: months differ in length'
+    else:
+        return []
+    return [
+        InputFault(raster.where, f"{method} of {steps} steps in {unit.text!r}", "amounts that add up", fix)
+    ]
 
 
 def _read_unit(text: str | None, config: Config) -> tuple[Unit | None, str]:

@@ -13,6 +13,7 @@ from stages.sources.declared import FACTOR, Config, Covariate, Total
 from stages.sources.drawn import Drawn, open_drawn
 from stages.sources.opened import Source, open_file
 from stages.store.arrays import same_crs
+from stages.store.digest import sha256_of
 from stages.store.resample import (
     NEST_TOLERANCE,
     bounds_of,
@@ -46,14 +47,15 @@ def open_sources(config: Config, folder: Path | None = None) -> Sources:
 
     Raises: Fault or Faults (exit 3), all that is wrong in one go.
     """
-    declared: list[Total | Covariate] = [*config.totals, *config.covariates]
+    declared: list[Total | Covariate] = [*config.every_total, *config.every_layer]
     faults: list[Fault] = []
     for path, band in dict.fromkeys((item.path, item.band) for item in declared):
         faults += inspect(path, band)
     raise_all(faults)
+    hashes = {path: sha256_of(path) for path in dict.fromkeys(item.path for item in declared)}
     opened = []
     for item in track(declared, "reading sources", len(declared), "files"):
-        source, found = open_file(item, config)
+        source, found = open_file(item, config, hashes[item.path])
         faults += found
         if source:
             opened.append(source)
@@ -250,7 +252,7 @@ def _years(config: Config, covariates: list[Source], faults: list[Fault]) -> Non
         source.declared.name for source in covariates if isinstance(source.declared, Covariate)
     )
     for name in names:
-        years = [layer.year for layer in config.covariates if layer.name == name]
+        years = [layer.year for layer in config.every_layer if layer.name == name]
         lacking = [year for year in config.years if year not in years and "static" not in years]
         if lacking and config.year_policy == "exact":
             faults.append(

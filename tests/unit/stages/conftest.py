@@ -114,3 +114,20 @@ def cube(tmp_path: Path):
         return Cube.open(out)
 
     return make
+
+
+@pytest.fixture
+def told():
+    """All faults of a pass, as one text; every one carries four parts and exit code 3."""
+    from model.fault import Fault, Faults
+    from stages.ingest import check
+
+    def ask(config: Config) -> str:
+        with pytest.raises((Fault, Faults)) as caught:
+            check(config)
+        faults = getattr(caught.value, "faults", [caught.value])
+        parts = [(fault.where, fault.found, fault.wanted, fault.fix) for fault in faults]
+        assert all(fault.code == 3 for fault in faults) and all(all(four) for four in parts)
+        return "\n".join(" | ".join(four) for four in parts)
+
+    return ask

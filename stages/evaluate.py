@@ -8,17 +8,18 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-from pydantic import Field, PositiveInt
+from pydantic import Field
 
 from model.fault import Fault, InputFault, UsageFault, raise_all
 from model.scores import Scores
 from model.variable import Unit, parse_unit
 from stages.progress import track
-from stages.section import SafeName, Section, SourcePath
+from stages.section import SafeName, Section
+from stages.sources.declared import File
 from stages.store.band import Band, scan
 from stages.store.cube import Cube
+from stages.store.digest import files_of
 from stages.store.maps import Sheet, read_bands, sheets
-from stages.store.rasters import Raster
 from stages.store.resample import nesting
 from stages.store.suspicion import inspect
 
@@ -32,15 +33,12 @@ COLUMNS = {
 }
 
 
-class Truth(Section):
+class Truth(File):
     """The fine truth of a sector and year, on the fine grid; read by evaluate alone."""
 
-    path: SourcePath
     sector: SafeName = "all"
     year: int
     unit: str
-    band: PositiveInt = 1
-    nodata: float | Annotated[str, Field(pattern="^(auto|none)$")] = "auto"
 
 
 class Config(Section):
@@ -52,7 +50,7 @@ class Config(Section):
 
 def sources(config: Config) -> list[str]:
     """Files whose content enters the fingerprint, one for each entry."""
-    return [item.path for item in config.truth]
+    return [file for item in config.truth for file in files_of(item.path)]
 
 
 def check(config: Config) -> None:
@@ -118,7 +116,11 @@ def _open(config: Config, cube: Cube) -> list[tuple[Sheet, Band, Unit]]:
                 )
             )
             continue
-        raster = Raster(item.path, item.band, item.nodata)
+        try:
+            raster = item.open()
+        except Fault as fault:
+            faults.append(fault)
+            continue
         if nesting(raster.grid, cube.fine) != ("coarser", 1):
             faults.append(
                 InputFault(

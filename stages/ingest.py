@@ -94,10 +94,14 @@ def run(config: Config, *, out: Path) -> None:
         for index in range(len(plan))
     ]
     coverage.refuse_gaps(plan, counted, fine)
-    for layer, tally in zip(plan, counted, strict=True):
-        layer.facts.update(coverage.describe(tally))
+    for index, (layer, tally) in enumerate(zip(plan, counted, strict=True)):
+        kept = {region[:2]: journal.done[_key(region)][index] for region in _regions(fine)}
+        layer.facts.update(coverage.describe(tally), thumbnail=coverage.thumbnail(kept))
     facts = cube_facts(config, found, plan)
-    group.attrs.update({"layers": facts["layers"]})
+    for total in facts["totals"]:
+        place = config.sectors.index(total["sector"]), config.years.index(total["year"])
+        total["mass"] = float(np.nansum(totals[place]))
+    group.attrs.update({"layers": facts["layers"], "totals": facts["totals"]})
     arrays.seal(store)
     facts |= {"points": settled} if settled else {}
     (out / REPORT).write_text(json.dumps(facts, indent=1, sort_keys=True) + "\n", "utf-8")
@@ -204,12 +208,15 @@ def _read_region(
     wanted = _fine_cells(known, factor, region)
     valid = np.ones((rows, cols), bool)
     values: dict[str, NDArray[np.float64]] = {}
-    tallies = []
+    tallies, step = [], coverage.thumb_step(fine, arrays.CHUNK)
     for layer in plan:
-        values[layer.name] = _layer_values(layer, fine, region, values)
-        there = np.asarray(~np.isnan(values[layer.name]).any(axis=0))
-        valid &= there
-        tallies.append(coverage.tally(values[layer.name], there, wanted, row, col))
+        own = _layer_values(layer, fine, region, values)
+        empty = np.isnan(own)
+        fill = layer.facts["fill"]
+        filled = np.asarray(empty.any(axis=0) & (fill is not None))
+        values[layer.name] = own if fill is None else np.where(empty, fill, own)
+        valid &= np.asarray(~np.isnan(values[layer.name]).any(axis=0))
+        tallies.append(coverage.tally(values[layer.name], wanted, filled, row, col, step))
     return values, valid, tallies
 
 

@@ -144,6 +144,9 @@ class Covariate(File):
         tuple[int, ...], Field(strict=False)
     ] = ()  # kind class: the codes wanted; none = all found
     allow_partial: bool = False  # True: cells without a value are masked and counted, not an error
+    fill: float | None = (
+        None  # instead: what cells without a value are, in the layer's unit; counted and told
+    )
     resample: bool = False  # True: a file whose cells lie off the grid's lines is meant to be resampled
     long_name: str | None = None
 
@@ -151,6 +154,12 @@ class Covariate(File):
     def _one_way(self) -> "Covariate":
         if self.years and (self.year != "static" or not is_gridded(self.path)):
             raise ValueError("`years` is for NetCDF and Zarr, instead of `year`")
+        if self.fill is not None and self.allow_partial:
+            raise ValueError(
+                "give `fill` or `allow_partial`: cells without a value are either filled or masked"
+            )
+        if self.fill and self.kind == "class":
+            raise ValueError("`fill` of classes can only be 0: no share of any of them")
         return self
 
     def singles(self) -> "Iterator[Covariate]":
@@ -214,8 +223,10 @@ class Config(Section):
             raise ValueError(f"layer and year given twice: {again}")
         for name in {layer.name for layer in self.covariates}:
             same = [layer for layer in self.every_layer if layer.name == name]
-            if len({(layer.kind, layer.unit, layer.allow_partial) for layer in same}) > 1:
-                raise ValueError(f"all years of layer {name!r} need the same kind, unit and allow_partial")
+            if len({(layer.kind, layer.unit, layer.allow_partial, layer.fill) for layer in same}) > 1:
+                raise ValueError(
+                    f"all years of layer {name!r} need the same kind, unit, allow_partial and fill"
+                )
             if len(same) > 1 and any(layer.year == "static" for layer in same):
                 raise ValueError(f"layer {name!r} is given as static and for a year")
         return self

@@ -103,6 +103,7 @@ def _layer_facts(name: str, files: list[Source], found: Sources, code: int | Non
         "blocky": any(found.blocky[id(source)] for source in files),
         "resampling": found.resampling[id(files[0])],
         "allow_partial": first.allow_partial,
+        "fill": first.fill,
         "files": [
             {
                 "source": source.raster.name,
@@ -138,6 +139,7 @@ def _derived_facts(derived: Derived, plan: list[LayerPlan]) -> dict[str, Any]:
         "blocky": all(part["blocky"] for part in parts),
         "resampling": "sum of " + ", ".join(derived.sum) + clip,
         "allow_partial": all(part["allow_partial"] for part in parts),
+        "fill": None,
         "files": [],
         "licence": "",
         "attribution": "",

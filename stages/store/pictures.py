@@ -27,6 +27,22 @@ def mass_picture(cells: NDArray, legend: Legend) -> str:
     return _address(_png(index, RAMP))
 
 
+def value_picture(values: NDArray[np.float64]) -> str:
+    """Any layer between its 2nd and 98th percentile, as a data address; grey where it has no value."""
+    good = values[np.isfinite(values)]
+    low, high = np.percentile(good, (2, 98)) if good.size else (0.0, 0.0)
+    if low == high and good.size:
+        low, high = float(good.min()), float(good.max())
+    position = (
+        np.clip((np.nan_to_num(values) - low) / (high - low), 0.0, 1.0)
+        if high > low
+        else np.zeros(values.shape)
+    )
+    index = np.round(position * (_STEPS - 1)).astype(np.uint8)
+    index[np.isnan(values)] = _NODATA
+    return _address(_png(index, RAMP))
+
+
 def residual_picture(relative: NDArray, limit: float) -> str:
     """Size of the relative residual, log scale from FLOOR to the limit; grey where a block placed nothing."""
     size = np.abs(relative.astype(np.float64))

@@ -15,6 +15,7 @@ from model.fault import InputFault
 from model.grid import Grid
 from stages.store.arrays import same_crs
 from stages.store.band import Band
+from stages.store.overlap import overlapped
 
 MAX_SOURCE = 16_000_000  # source cells held at once; a larger need is met in quarters
 MAX_SPLAT = 2_000_000  # the same where the corners of every cell are held too
@@ -63,7 +64,7 @@ def method_name(kind: str, nest: tuple[str, int] | None, finer: bool) -> str:
     if kind == "total":
         return "mass of each source cell divided over the fine cells it covers"
     if kind == "class":
-        return "area share per class" if finer else "nearest class"
+        return "area share per class"
     return "area mean" if finer or kind == "share" else "bilinear"
 
 
@@ -86,6 +87,12 @@ def bring(
             piece = _nested(raster, turned, target, kind, code, *nest)
             out = np.where(np.isnan(out), piece, out)
         return out
+    if (source := _in_one_system(raster, fine)) is not None and _is_weighed(raster, fine, kind):
+        out = np.full(target.shape, np.nan)
+        for turned in _turns(source, target):
+            piece = overlapped(raster, turned, fine, region, total=kind == "total", code=code)
+            out = np.where(np.isnan(out), piece, out)
+        return out
     if kind != "total":
         return _warped(raster, target, kind, code)
     span = cells_across(raster, fine)
@@ -101,6 +108,16 @@ def bring(
         if span > DIVIDE
         else _splat(raster, target, ceil(SPLAT * max(span, 1.0)))
     )
+
+
+def _in_one_system(raster: Band, fine: Grid) -> Grid | None:
+    """The raster's grid when its axes are those of the fine grid."""
+    return raster.grid if raster.grid is not None and same_crs(raster.grid.crs, fine.crs) else None
+
+
+def _is_weighed(raster: Band, fine: Grid, kind: str) -> bool:
+    """Amounts and shares are; a smooth quantity on larger cells is interpolated instead."""
+    return kind != "continuous" or is_finer(raster, fine)
 
 
 def _turns(source: Grid, target: Grid) -> list[Grid]:
@@ -223,10 +240,8 @@ def _warped(raster: Band, target: Grid, kind: str, code: int | None) -> Floats:
         for down, across, part in _quarters(target):
             out[down, across] = _warped(raster, part, kind, code)
         return out
-    averaged = kind == "share" or is_finer(raster, target)
-    resampling = (
-        Resampling.average if averaged else Resampling.nearest if kind == "class" else Resampling.bilinear
-    )
+    averaged = kind != "continuous" or is_finer(raster, target)
+    resampling = Resampling.average if averaged else Resampling.bilinear
     out = np.full(target.shape, np.nan)
     for row, col, rows, cols, shift in windows:
         piece = np.full(target.shape, np.nan)

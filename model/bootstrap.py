@@ -44,10 +44,11 @@ def draw_blocks(filled: NDArray[np.bool_], draws: int, rng: np.random.Generator)
 
 def interval(value: float, drawn: NDArray[np.float64], blocks: int) -> Interval:
     """The percentile interval of a score over the draws; without one when there are too few blocks."""
+    drawn = np.atleast_1d(drawn)
     known = drawn[np.isfinite(drawn)]
     if not np.isfinite(value):
         return Interval(None, None, None)
     if blocks < LEAST or known.size == 0:
-        return Interval(float(value), None, None)
+        return Interval(float(value) + 0.0, None, None)
     low, high = np.percentile(known, INSIDE)
-    return Interval(float(value), float(low), float(high))
+    return Interval(float(value) + 0.0, float(low) + 0.0, float(high) + 0.0)  # no negative zero

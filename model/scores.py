@@ -53,7 +53,7 @@ class Scores:
         because a difference of two large sums loses R2 on skewed maps).
       logs: (..., 5) sums of a = log1p(q), b = log1p(y), a^2, b^2 and ab.
       top_cells, top_absolute: (..., 2) number of cells with truth in the largest 1 % and 5 %, and |q - y| there.
-      hot_guessed, hot_found: cells whose estimate reaches the 1 % cut of the truth; those whose truth does too.
+      hot_guessed, hot_found: cells among the largest 1 % of the estimate; those that are so in the truth too.
       gaps, sizes: (..., 3) sums of (p - o)^2 and p^2 + o^2 over the neighbourhoods WIDTHS, with p and o the shares
         of the estimate's and the truth's events around a cell.
       work, moved: mass times distance within blocks, and the mass of the truth there.
@@ -89,6 +89,7 @@ class Scores:
         cuts: Cuts | None = None,
         labels: NDArray[np.int64] | None = None,
         count: int = 0,
+        hot: float | None = None,
     ) -> "Scores":
         """Compares the cells where `where` is True; all arrays have the same shape.
 
@@ -96,6 +97,8 @@ class Scores:
           tau: truth up to this counts as zero, and so does an estimate.
           cuts: without them the scores of the largest cells stay undefined.
           labels: which of `count` groups a cell belongs to.
+          hot: the largest 1 % of the estimate hold at least this; by default what those of the truth hold.
+            Why its own: a smooth map reaches no peak of the truth, and may still know where they are.
         """
         guess = np.asarray(estimate)[where].astype(np.float64)
         real = np.asarray(truth)[where].astype(np.float64)
@@ -109,7 +112,7 @@ class Scores:
         centre = mean if labels is None else mean[np.asarray(labels)[where]]
         a, b = np.log1p(np.maximum(guess, 0.0)), np.log1p(np.maximum(real, 0.0))
         tops = [real >= cut for cut in (cuts.top_1, cuts.top_5)]
-        hot = guess >= cuts.top_1
+        largest = guess >= (cuts.top_1 if hot is None else hot)
         return cls(
             cells=cells,
             nonzero=add(positive),
@@ -124,8 +127,8 @@ class Scores:
             logs=_side_by_side(add(values) for values in (a, b, a * a, b * b, a * b)),
             top_cells=_side_by_side(add(top) for top in tops),
             top_absolute=_side_by_side(add(error * top) for top in tops),
-            hot_guessed=add(hot),
-            hot_found=add(hot & tops[0]),
+            hot_guessed=add(largest),
+            hot_found=add(largest & tops[0]),
         )
 
     @classmethod

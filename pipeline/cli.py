@@ -193,19 +193,27 @@ def check(request: Request) -> None:
 
 
 @pipeline.command()
+@click.option(
+    "--protocol",
+    type=click.Choice(["truth", "scale_shift"]),
+    default="truth",
+    show_default=True,
+    help="What methods are scored on; scale_shift needs no truth.",
+)
 @common
-def evaluate(request: Request) -> None:
-    """Makes maps by every method of evaluate.methods and scores them against the truth."""
-    from pipeline.scoring import evaluate_all
+def evaluate(request: Request, protocol: str) -> None:
+    """Makes maps by every method of evaluate.methods and scores them against the truth, or without any."""
+    from pipeline import protocols, scoring
 
     config = request.config()
     runner = request.runner()
+    ways = {"truth": scoring.evaluate_all, "scale_shift": protocols.scale_shift}
     with runner.stopper.armed():
-        scoring = evaluate_all(runner, config)
-    table = scoring.link / "scores.md"
+        scores = ways[protocol](runner, config)
+    table = scores.link / "scores.md"
     if table.is_file():
         click.echo(table.read_text(encoding="utf-8"))
-    click.echo(f"scores: {scoring.link}")
+    click.echo(f"scores: {scores.link}")
 
 
 @pipeline.command()

@@ -1,12 +1,15 @@
 """Has every method of a comparison make finished maps by the same freshness rules, then scores them."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from model.fault import UsageFault
 from pipeline.config import RunConfig
 from pipeline.freshness import Task, staleness
 from pipeline.run import Runner, advance, tasks
+from pipeline.workspace import Shelf
 from stages import EVALUATE, STAGES, Stage
 
 SHARED = ("ingest", "tile")  # do not depend on the method
@@ -24,7 +27,11 @@ def evaluate_all(
     """
     if (judge := getattr(last.body(), "check", None)) is not None:
         judge(config[last.name])
-    everything = comparison(runner, config, table, last)
+    return carry_out(runner, comparison(runner, config, table, last))
+
+
+def carry_out(runner: Runner, everything: Sequence[Task]) -> Task:
+    """Runs whatever is not fresh, in order; returns the last task."""
     shelf = runner.workspace.shelf
     if all(staleness(task, runner.hashes) is None for task in everything):
         runner.screen.say("up to date")
@@ -32,7 +39,7 @@ def evaluate_all(
     with runner.workspace.locked():
         for before, task in zip([None, *everything], everything, strict=False):
             if task.shelf != shelf and (before is None or before.shelf != task.shelf):
-                runner.screen.say(f"method {task.shelf.folder.name}")
+                runner.screen.say(f"for {task.shelf.folder.relative_to(shelf.folder / 'evaluate')}")
             advance(runner, task)
         runner.hashes.save()
     return everything[-1]
@@ -40,17 +47,58 @@ def evaluate_all(
 
 def comparison(runner: Runner, config: RunConfig, table: Sequence[Stage], last: Stage) -> list[Task]:
     """Every task of an evaluation, the scoring at the end."""
+    everything: list[Task] = []
+    maps: dict[str, Path] = {}
+    shelf = runner.workspace.shelf
+    cube = None
+    for case, changed, home in cases(config, shelf, last):
+        everything += tasks(changed, home, table)
+        cube = cube or home.link("cube")
+        prefix = f"{case}/" if case else ""
+        training: Any = changed["train"]
+        maps[prefix + training.method] = home.link("maps")
+        for method, other, aside in others(changed, home, table, last):
+            everything += tasks(other, aside, [stage for stage in table if stage.name not in SHARED])
+            maps[prefix + method] = aside.link("maps")
+    inputs: dict[str, Any] = {need: maps if need == "maps" else cube for need in last.needs}
+    return [*everything, Task(last, config[last.name], shelf, inputs)]
+
+
+def others(
+    config: RunConfig, home: Shelf, table: Sequence[Stage], last: Stage
+) -> Iterator[tuple[str, RunConfig, Shelf]]:
+    """Every method beside the run's own: its name, its configuration, and its shelf, which shares cube and tiles."""
     training: Any = config["train"]
     settings: Any = config[last.name]
-    shelf = runner.workspace.shelf
-    everything = tasks(config, shelf, table)
-    maps: dict[str, Path] = {training.method: shelf.link("maps")}
+    shared = [stage.gives for stage in table if stage.name in SHARED]
     for method in dict.fromkeys(settings.methods):
-        if method == training.method:
-            continue
-        other = config.changed(f"train.method={method}")
-        aside = shelf.beside(method, [stage.gives for stage in table if stage.name in SHARED])
-        everything += tasks(other, aside, [stage for stage in table if stage.name not in SHARED])
-        maps[method] = aside.link("maps")
-    inputs: dict[str, Any] = {need: maps if need == "maps" else shelf.link(need) for need in last.needs}
-    return [*everything, Task(last, config[last.name], shelf, inputs)]
+        if method != training.method:
+            yield method, config.changed(f"train.method={method}"), home.beside(method, shared)
+
+
+def cases(config: RunConfig, shelf: Shelf, last: Stage) -> Iterator[tuple[str, RunConfig, Shelf]]:
+    """Each named subset of the layers: name, configuration and shelf; without any, the run itself.
+
+    The case that uses the run's own layers shares the run's artifacts.
+    Raises: UsageFault (exit 2) for a layer that the configuration does not declare.
+    """
+    named = getattr(config[last.name], "cases", {})
+    if not named:
+        yield "", config, shelf
+        return
+    everything: Any = config.changed("ingest.leave_out=[]")["ingest"]
+    own: Any = config["ingest"]
+    for case, layers in named.items():
+        if unknown := sorted(set(layers) - set(everything.layer_names)):
+            raise UsageFault(
+                f"evaluate.cases.{case}",
+                f"no layer {', '.join(unknown)}",
+                f"layers of the section ingest: {', '.join(everything.layer_names)}",
+                "correct the names",
+            )
+        left = [name for name in everything.layer_names if name not in layers]
+        if set(own.leave_out) == set(left):
+            yield case, config, shelf
+        else:
+            changed = config.changed(f"ingest.leave_out={json.dumps(left)}")
+            yield case, changed, Shelf(shelf.folder / "evaluate" / "cases" / case)

@@ -35,3 +35,7 @@ STAGES = (
 
 # Not a link of the chain: it alone may open the truth, and it reads finished maps.
 EVALUATE = Stage("evaluate", needs=("cube", "maps"), gives="scores")
+
+# Rows of protocols that run the chain again on a world made harder (pipeline/protocols.py).
+ALTER = Stage("alter", needs=("cube",), gives="cube")
+RESCORE = Stage("rescore", needs=("cube", "fields"), gives="scale_shift")

@@ -196,6 +196,7 @@ class Config(Section):
     points: Annotated[tuple[Facilities, ...], Field(strict=False)] = ()  # sources with a place of their own
     vectors: Annotated[tuple[VectorLayer, ...], Field(strict=False)] = ()
     derived: Annotated[tuple[Derived, ...], Field(strict=False)] = ()
+    leave_out: Annotated[tuple[SafeName, ...], Field(strict=False)] = ()  # layers declared but not used
     allow_negative: bool = False  # True: negative totals are sinks, kept apart and spread evenly
     year_policy: Literal["exact", "nearest"] = "exact"  # for layers that have no file of a year of the totals
 
@@ -230,6 +231,24 @@ class Config(Section):
             if len(same) > 1 and any(layer.year == "static" for layer in same):
                 raise ValueError(f"layer {name!r} is given as static and for a year")
         return self
+
+    @model_validator(mode="after")
+    def _leave_out(self) -> "Config":
+        names = self.layer_names
+        if unknown := sorted(set(self.leave_out) - set(names)):
+            raise ValueError(f"leave_out names no layer: {unknown}; there are {', '.join(names)}")
+        gone = set(self.leave_out)
+        used = {
+            "covariates": tuple(layer for layer in self.covariates if layer.name not in gone),
+            "derived": tuple(layer for layer in self.derived if layer.name not in gone),
+        }
+        return self.model_copy(update=used) if gone else self
+
+    @property
+    def layer_names(self) -> tuple[str, ...]:
+        """Every layer that is used, as it is declared."""
+        names = [layer.name for layer in self.covariates] + [layer.name for layer in self.derived]
+        return tuple(dict.fromkeys(names))
 
     @property
     def every_total(self) -> tuple[Total, ...]:

@@ -41,7 +41,7 @@ def compared(tmp_path):
             "nodata": "none",
             **truth,
         }
-        config = Config.model_validate({"truth": [given]}, context={"folder": tmp_path})
+        config = Config.model_validate({"truth": [given], "block": 1}, context={"folder": tmp_path})
         run(config, cube=world.cube, maps={"ours": maps, "same": maps}, out=out)
         return json.loads((out / "scores.json").read_text())
 
@@ -55,7 +55,7 @@ def test_a_map_equal_to_the_truth_has_nothing_in_the_wrong_cell(compared):
     assert row["misallocated_share"] == 0.0 and row["r2"] == 1.0 and row["zeros_with_mass"] == 0.0
     with (out / "scores.csv").open() as stream:
         assert next(csv.DictReader(stream))["method"] == "ours"
-    assert "| ours | homes | 2012 | 0.000 |" in (out / "scores.md").read_text()
+    assert "| ours | homes | 2012 | 0.000 (0.000 to 0.000) |" in (out / "scores.md").read_text()
 
 
 def test_mass_moved_to_another_cell_is_counted_once(compared):
@@ -76,7 +76,18 @@ def test_val_07_truth_in_another_unit_is_the_same_truth(compared):
 def test_it_says_in_words_when_a_method_does_not_beat_another(compared):
     homes, write, score, _ = compared
     write(homes)
-    assert "does not beat same" in score()["words"][0]
+    assert "does not beat same: the two are not told apart" in score()["words"][0]
+
+
+def test_a_truth_that_does_not_sum_to_the_totals_is_scored_as_given_and_matched(compared):
+    homes, write, score, out = compared
+    write(homes * 0.8)
+    told = score()
+    share = {row["truth"]: row["misallocated_share"] for row in told["rows"]}
+    assert share["as given"] == pytest.approx(0.5 * 0.2 / 0.8)  # a fifth of the totals is too much everywhere
+    assert share["matched"] == pytest.approx(0.0, abs=1e-7)
+    assert any("does not sum to the totals (block by block 20.0%" in word for word in told["words"])
+    assert "| as given |" in (out / "scores.md").read_text()
 
 
 def test_a_truth_that_covers_more_than_the_map_is_cut_to_it(compared):

@@ -1,0 +1,1 @@
+"""How finished maps are judged: the truth opened, maps measured, the table written."""

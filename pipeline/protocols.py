@@ -6,7 +6,7 @@ from typing import Any
 from pipeline.config import RunConfig
 from pipeline.freshness import Task
 from pipeline.run import Runner, tasks
-from pipeline.scoring import SHARED, carry_out, others
+from pipeline.scoring import SHARED, carry_out, judged, others
 from pipeline.workspace import Shelf
 from stages import ALTER, EVALUATE, RESCORE, STAGES, Stage
 from stages.section import Section
@@ -26,8 +26,7 @@ def scale_shift(runner: Runner, config: RunConfig) -> Task:
         chain = _without(config, group)
         everything.append(_altered(shelf, home, group=group))
         everything += tasks(chain, home, [stage for stage in STAGES[1:] if stage.name != "mosaic"])
-        training: Any = chain["train"]
-        fields[f"{group}/{training.method}"] = home.link("field")
+        fields[f"{group}/{judged(chain)}"] = home.link("field")
         for method, other, aside in others(chain, home, STAGES, EVALUATE):
             everything += tasks(other, aside, _learning())
             fields[f"{group}/{method}"] = aside.link("field")
@@ -61,4 +60,5 @@ def _without(config: RunConfig, group: int) -> RunConfig:
         f"tile.block={max(1, round(tiling.block / group))}",
         "infer.core=null",
         "infer.halo=null",
+        "infer.checkpoint=null",
     )

@@ -56,11 +56,28 @@ class Plan:
 
 
 def tasks(config: RunConfig, shelf: Shelf, table: Sequence[Stage] = STAGES) -> list[Task]:
-    """The chain of one run as the table tells it."""
+    """The chain of one run as the table tells it, without stages whose work a setting makes needless."""
+    needs = {
+        stage.name: [need for need in stage.needs if need not in _spared(stage, config)] for stage in table
+    }
+    spared = {need for stage in table for need in _spared(stage, config)}
+    kept: list[Stage] = []
+    for stage in reversed(table):
+        if stage.gives not in spared:
+            kept.insert(0, stage)
+        else:  # nobody else reads it, so what only it reads is needless too
+            wanted = {need for other in kept for need in needs[other.name]}
+            spared |= set(stage.needs) - wanted - {table[0].gives}
     return [
-        Task(stage, config[stage.name], shelf, {need: shelf.link(need) for need in stage.needs})
-        for stage in table
+        Task(stage, config[stage.name], shelf, {need: shelf.link(need) for need in needs[stage.name]})
+        for stage in kept
     ]
+
+
+def _spared(stage: Stage, config: RunConfig) -> tuple[str, ...]:
+    """Artifacts a stage does without under this configuration."""
+    tell = getattr(stage.body(), "spares", None)
+    return tuple(tell(config[stage.name])) if tell else ()
 
 
 def plan(chain: Sequence[Task], hashes: Hashes, force: Collection[str] = ()) -> list[Plan]:

@@ -13,6 +13,7 @@ from pipeline.workspace import Shelf
 from stages import EVALUATE, STAGES, Stage
 
 SHARED = ("ingest", "tile")  # do not depend on the method
+TRANSFERRED = "transferred"  # what a checkpoint trained elsewhere is called in a table
 
 
 def evaluate_all(
@@ -52,11 +53,16 @@ def comparison(runner: Runner, config: RunConfig, table: Sequence[Stage], last: 
     shelf = runner.workspace.shelf
     cube = None
     for case, changed, home in cases(config, shelf, last):
-        everything += tasks(changed, home, table)
+        chain = tasks(changed, home, table)
+        made = {task.stage.name for task in chain}
+        everything += chain
+        # A checkpoint from elsewhere needs no tiles; the methods beside it do.
+        everything += tasks(
+            changed, home, [row for row in table if row.name in SHARED and row.name not in made]
+        )
         cube = cube or home.link("cube")
         prefix = f"{case}/" if case else ""
-        training: Any = changed["train"]
-        maps[prefix + training.method] = home.link("maps")
+        maps[prefix + judged(changed)] = home.link("maps")
         for method, other, aside in others(changed, home, table, last):
             everything += tasks(other, aside, [stage for stage in table if stage.name not in SHARED])
             maps[prefix + method] = aside.link("maps")
@@ -68,12 +74,21 @@ def others(
     config: RunConfig, home: Shelf, table: Sequence[Stage], last: Stage
 ) -> Iterator[tuple[str, RunConfig, Shelf]]:
     """Every method beside the run's own: its name, its configuration, and its shelf, which shares cube and tiles."""
-    training: Any = config["train"]
     settings: Any = config[last.name]
     shared = [stage.gives for stage in table if stage.name in SHARED]
     for method in dict.fromkeys(settings.methods):
-        if method != training.method:
-            yield method, config.changed(f"train.method={method}"), home.beside(method, shared)
+        if method != judged(config):
+            overrides = [f"train.method={method}"]
+            overrides += ["infer.checkpoint=null"] if judged(config) == TRANSFERRED else []
+            yield method, config.changed(*overrides), home.beside(method, shared)
+
+
+def judged(config: RunConfig) -> str:
+    """The run's own method, which the others are compared with."""
+    training: Any = config["train"]
+    if getattr(config["infer"], "checkpoint", None) is not None:
+        return TRANSFERRED
+    return str(training.method)
 
 
 def cases(config: RunConfig, shelf: Shelf, last: Stage) -> Iterator[tuple[str, RunConfig, Shelf]]:

@@ -13,14 +13,14 @@ from pydantic import Field as Setting
 from pydantic import NonNegativeInt, PositiveInt
 
 from model.blocks import from_blocks, to_blocks
-from model.fault import Fault, UsageFault, raise_all
+from model.fault import ArtifactFault, Fault, InputFault, UsageFault, raise_all
 from model.ladder import Rung, place
 from model.method import Method
 from model.projection import LAWS
 from model.sample import Tile
 from model.windows import feather, starts
 from stages.progress import step, tell
-from stages.section import Clash, Section
+from stages.section import Clash, Section, SourcePath
 from stages.store import arrays, checkpoint, field
 from stages.store.cube import Cube
 from stages.store.journal import Journal
@@ -29,7 +29,7 @@ VERSION = 1
 NEAR = 120  # fine cells along the core of a window
 HALO = 20  # fine cells around it
 # What the report says of the training.
-TOLD = ("asked", "fell_back", "reason", "step", "steps", "score", "start_score", "tiles")
+TOLD = ("transferred", "asked", "fell_back", "reason", "step", "steps", "score", "start_score", "tiles")
 CORE_CHUNK = 240  # fine cells along a region that is projected and written at once
 
 
@@ -41,6 +41,21 @@ class Config(Section):
     core: PositiveInt | None = None  # fine cells along the kept part of a window; default: near 120
     halo: NonNegativeInt | None = None  # fine cells read around it and feathered; default: near 20
     proxy: str | None = None  # layer that places a block's total where the estimate is 0 everywhere
+    checkpoint: SourcePath | None = (
+        None  # folder of a checkpoint trained elsewhere; then nothing is trained here
+    )
+
+
+def sources(config: Config) -> list[str]:
+    """Files whose content enters the fingerprint: those of a checkpoint from elsewhere."""
+    if config.checkpoint is None:
+        return []
+    return [str(Path(config.checkpoint) / name) for name in (checkpoint.FACTS, checkpoint.WEIGHTS)]
+
+
+def spares(config: Config) -> tuple[str, ...]:
+    """Artifacts of the run that it does without."""
+    return () if config.checkpoint is None else ("checkpoint",)
 
 
 def clashes(config: Config, factor: int) -> list[Clash]:
@@ -67,10 +82,14 @@ def halo_blocks(config: Config, factor: int) -> int:
     return -(-config.halo // factor)
 
 
-def run(config: Config, *, cube: Path, checkpoint: Path, out: Path) -> None:
-    """Estimates every fine cell and makes each block meet its total; goes on where an earlier attempt stopped."""
+def run(config: Config, *, cube: Path, checkpoint: Path | None = None, out: Path) -> None:
+    """Estimates every fine cell and makes each block meet its total; goes on where an earlier attempt stopped.
+
+    Args:
+      checkpoint: of this run; not read when the configuration names one from elsewhere.
+    """
     opened = Cube.open(cube)
-    method, facts = _load(checkpoint, opened)
+    method, facts = _load(config, checkpoint, opened)
     _check(config, opened)
     chunk = max(1, round(CORE_CHUNK / opened.factor)) * opened.factor
     journal, store = Journal(out, "infer"), out / field.STORE
@@ -90,8 +109,20 @@ def run(config: Config, *, cube: Path, checkpoint: Path, out: Path) -> None:
     _say(told)
 
 
-def _load(folder: Path, cube: Cube) -> tuple[Method, dict[str, Any]]:
-    return checkpoint.load(folder, cube)
+def _load(config: Config, folder: Path | None, cube: Cube) -> tuple[Method, dict[str, Any]]:
+    """The method of this run, or the one trained elsewhere.
+
+    Raises: InputFault (exit 3) when the latter does not fit the cube; ArtifactFault (exit 4) when a file is damaged.
+    """
+    if config.checkpoint is None:
+        assert folder is not None
+        return checkpoint.load(folder, cube)
+    try:
+        method, facts = checkpoint.load(Path(config.checkpoint), cube)
+    except ArtifactFault as fault:
+        fix = "name the checkpoint folder of a run with the same layers, sectors and factor, or train here"
+        raise InputFault(f"infer.checkpoint, {fault.where}", fault.found, fault.wanted, fix) from fault
+    return method, {**facts, "transferred": Path(config.checkpoint).absolute().parent.name}
 
 
 def _check(config: Config, cube: Cube) -> None:

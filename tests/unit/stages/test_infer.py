@@ -174,3 +174,44 @@ def test_beyond_the_edge_the_map_is_mirrored(start, length, size):
 def test_cfg_05_windows_that_cannot_work_are_told():
     assert clashes(Config(core=125), 10) and clashes(Config(halo=80), 10)
     assert all(clashes(Config(), factor) == [] for factor in range(2, 101))
+
+
+@pytest.fixture
+def trained_elsewhere(land, cube, tmp_path):
+    """A checkpoint of a method that learns nothing, made on the small map; and that map's cube."""
+    from model.methods import method_class
+    from stages.store import checkpoint
+
+    opened = cube(land.config())
+    method = method_class("uniform")(None)
+    folder = tmp_path / "runs" / "far_away" / "checkpoint"
+    folder.mkdir(parents=True)
+    checkpoint.save("uniform", method, {**checkpoint.cube_facts(opened), "years": 1}, folder)
+    return folder
+
+
+def test_a_checkpoint_from_elsewhere_meets_the_totals_here(trained_elsewhere, land, cube, tmp_path):
+    totals = np.random.default_rng(5).gamma(2.0, 900.0, (3, 4))
+    here = cube(land.with_total(totals))
+    out = tmp_path / "field"
+    out.mkdir()
+    config = Config.model_validate({"checkpoint": str(trained_elsewhere)})
+    run(config, cube=tmp_path / "cube1", out=out)
+    made = Field.open(out)
+    assert blocks(made.mass(0, 0, 30, 40)[0, 0]) == pytest.approx(here.totals()[0, 0], rel=1e-12)
+    assert made.facts["training"]["transferred"] == "far_away"
+    assert infer.spares(config) == ("checkpoint",)
+    assert [path.rsplit("/", 1)[1] for path in infer.sources(config)] == [
+        "checkpoint.json",
+        "weights.safetensors",
+    ]
+
+
+def test_a_checkpoint_of_other_layers_is_refused(trained_elsewhere, land, cube, tmp_path):
+    from model.fault import InputFault
+
+    cube(land.with_layer(name="lights"))
+    config = Config.model_validate({"checkpoint": str(trained_elsewhere)})
+    with pytest.raises(InputFault, match=r"roads .* only in training; layer lights .* only in") as caught:
+        run(config, cube=tmp_path / "cube1", out=tmp_path)
+    assert "infer.checkpoint" in caught.value.where and "same layers" in caught.value.fix

@@ -12,7 +12,8 @@ from pydantic import Field, NonNegativeInt, PositiveInt
 from model.grid import Grid
 from stages.judging import truth as truths
 from stages.judging.measure import Answer, Ground, Rows, look_at, measure
-from stages.judging.table import Entry, build, write
+from stages.judging.page import PAGE, SHOWN, plates, render
+from stages.judging.table import Entry, Table, build, write
 from stages.judging.truth import Opened, Truth
 from stages.progress import step, tell
 from stages.section import SafeName, Section
@@ -92,6 +93,26 @@ def run(config: Config, *, cube: Path, maps: Mapping[str, Path], out: Path) -> N
         "reliability": reliable,
     }
     write(table, facts, out)
+    title = f"{opened.long_name}: {judged} against {len(maps) - 1} others"
+    shown = [_plates(item, opened, ground, maps, table) for item in found[:SHOWN]]
+    (out / PAGE).write_text(render(title, table, facts, shown), "utf-8")
+
+
+def _plates(
+    item: Opened, cube: Cube, ground: Ground, maps: Mapping[str, Path], table: Table
+) -> dict[str, Any]:
+    """The truth, the judged map and the best of the others; where there are cases, those of the first."""
+    sheet, judged = item.sheet, next(iter(maps))
+    answer = look_at(item.rows, ground, 0, np.random.default_rng(0))
+    told = [
+        entry["against"]
+        for entry in table.differences
+        if (entry["sector"], entry["year"]) == (sheet.sector, str(sheet.year))
+    ]
+    case = judged.rpartition("/")[0]
+    chosen = [judged, *(f"{case}/{name}" if case else name for name in told[:1])]
+    found = {"truth": item.rows} | {key: _map_rows(maps[key], sheet, cube) for key in chosen}
+    return plates(f"{sheet.sector} {sheet.year}", found, answer.sums, ground, cube.unit)
 
 
 def ground_of(cube: Cube, side: int) -> Ground:

@@ -11,6 +11,7 @@ from pydantic import Field, NonNegativeInt, PositiveInt
 
 from model.sample import merge
 from stages.judging.measure import Ground, look_at, measure
+from stages.judging.page import PAGE, render
 from stages.judging.table import Entry, build, write
 from stages.progress import step
 from stages.section import Section
@@ -73,6 +74,8 @@ def run(config: Config, *, cube: Path, fields: Mapping[str, Path], out: Path) ->
         "reliability": reliable,
     }
     write(table, facts, out)
+    title = f"{opened.long_name}: scale shift"
+    (out / PAGE).write_text(render(title, table, facts, []), "utf-8")
 
 
 def coarse_sums(field: FineField, cube: Cube, group: int) -> NDArray[np.float64]:

@@ -119,3 +119,20 @@ def test_without_any_truth_it_says_what_to_set(compared, tmp_path):
     with pytest.raises(Fault) as caught:
         run(Config(), cube=tmp_path / "cube", maps={}, out=tmp_path)
     assert caught.value.code == 2 and "evaluate.truth" in caught.value.fix
+
+
+def test_the_page_stands_alone_and_shows_the_truth_beside_the_maps(compared):
+    homes, write, score, out = compared
+    write(homes * np.random.default_rng(0).lognormal(0, 0.5, homes.shape))
+    told = score()
+    page = (out / "scores.html").read_text()
+    assert page.count("data:image/png;base64,") == 6  # truth, ours and same: whole and near
+    assert "http:" not in page and "https:" not in page and "<script" not in page
+    assert "<polyline" in page and all(word.split(":")[0] in page for word in told["words"])
+
+
+def test_reliability_lies_on_the_diagonal_where_the_map_is_the_truth(compared):
+    homes, write, score, _ = compared
+    write(homes)
+    for point in score()["reliability"][0]["points"]:
+        assert point["truth"] == pytest.approx(point["estimate"], rel=1e-6)

@@ -38,7 +38,7 @@ class Config(Section):
     """What is done to the cube; without a setting it is copied."""
 
     group: PositiveInt = 1  # coarse cells merged along an axis: only their sums stay known
-    layer: str | None = None  # the covariate that is spoilt
+    layers: Annotated[tuple[str, ...], Field(strict=False)] = ()  # covariates that are spoilt
     change: Literal["drop", "shift", "blur"] = "drop"  # drop: each block sees its mean
     cells: NonNegativeInt = 0  # fine cells it is shifted by, east and south, or blurred over
     hide: Hide | None = None
@@ -99,8 +99,7 @@ def _write_band(group: Any, old: Cube, config: Config, row: int, rows: int, cols
     if config.group > 1:
         coarse_layers = [index for index, layer in enumerate(old.layers) if layer.blocky]
         values[coarse_layers] = flattened(values[coarse_layers], valid, factor)
-    if config.layer is not None:
-        index = names.index(config.layer)
+    for index in (names.index(name) for name in config.layers):
         values[index] = _spoilt(config, old, index, row, rows, cols, valid)
     for index, name in enumerate(names):
         stored = arrays.array_of(group, name)

@@ -45,7 +45,7 @@ def test_merged_totals_are_sums_and_what_is_left_over_is_cut_off(altered):
 
 
 def test_a_dropped_layer_tells_nothing_inside_a_block(altered):
-    before, after = altered(layer="built", change="drop")
+    before, after = altered(layers=("built",), change="drop")
     old, valid = before.covariates(0, 0, 10, 10)[0, 0], before.valid(0, 0, 10, 10)
     new = after.covariates(0, 0, 10, 10)[0, 0]
     assert new[valid] == pytest.approx(old[valid].mean(), rel=1e-6)
@@ -53,7 +53,7 @@ def test_a_dropped_layer_tells_nothing_inside_a_block(altered):
 
 def test_a_shifted_layer_is_shifted_across_the_bands_it_is_written_in(altered, monkeypatch):
     monkeypatch.setattr("stages.alter.BAND", 20)
-    before, after = altered(layer="built", change="shift", cells=3)
+    before, after = altered(layers=("built",), change="shift", cells=3)
     old, new = before.covariates(0, 0, 70, 50)[0, 0], after.covariates(0, 0, 70, 50)[0, 0]
     assert np.array_equal(new[3:, 3:], old[:-3, :-3])
 

@@ -57,20 +57,56 @@ class Context(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, T, H, W) -> same shape; H and W need not be multiples of the pooling."""
-        batch, channels, years, rows, cols = x.shape
-        flat = x.transpose(1, 2).reshape(batch * years, channels, rows, cols)
-        right, below = -cols % self.pool, -rows % self.pool
-        pooled = functional.avg_pool2d(
-            functional.pad(flat, (0, right, 0, below), mode="replicate"), self.pool
-        )
-        small = pooled.shape[-2:]
-        tokens = pooled.reshape(batch, years, channels, -1).transpose(2, 3).reshape(batch, -1, channels)
+        return x + widened(self.read(pooled(x, self.pool)), self.pool, x.shape)
+
+    def read(self, x: Tensor) -> Tensor:
+        """(B, C, T, h, w) -> what both readings of the whole field find at each place, same shape."""
+        tokens = x.movedim(1, -1).flatten(1, -2)
         main, gate = self.enter(self.norm(tokens)).chunk(2, dim=-1)
         read = self.forwards(main) + self.backwards(main.flip(1)).flip(1)
-        found = self.leave(read * functional.silu(gate))
-        found = found.reshape(batch, years, -1, channels).transpose(2, 3).reshape(-1, channels, *small)
-        size = (small[0] * self.pool, small[1] * self.pool)
-        wide = functional.interpolate(found, size=size, mode="bilinear", align_corners=False)[
-            ..., :rows, :cols
-        ]
-        return x + wide.reshape(batch, years, channels, rows, cols).transpose(1, 2)
+        found: Tensor = self.leave(read * functional.silu(gate))
+        return found.reshape(*x.movedim(1, -1).shape).movedim(-1, 1)
+
+
+class Valley(nn.Module):
+    """The same reading at several sizes: down to the coarsest, and up again with what was found there.
+
+    Args:
+      channels: C of (B, C, T, H, W).
+      pool: fine cells along a place at the finest size.
+      levels: sizes, each half of the one before.
+    """
+
+    def __init__(self, channels: int, pool: int, levels: int = 3) -> None:
+        super().__init__()
+        self.pool = pool
+        self.readers = nn.ModuleList(Context(channels, pool) for _ in range(levels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, T, H, W) -> same shape."""
+        sizes = [pooled(x, self.pool)]
+        for _ in self.readers[1:]:
+            sizes.append(pooled(sizes[-1], 2))
+        found = torch.zeros_like(sizes[-1])
+        for reader, seen in zip(reversed(self.readers), reversed(sizes), strict=True):
+            if found.shape != seen.shape:
+                found = widened(found, 2, seen.shape)
+            found = found + reader.read(seen + found)
+        return x + widened(found, self.pool, x.shape)
+
+
+def pooled(x: Tensor, pool: int) -> Tensor:
+    """Means over pool x pool cells of each year: (B, C, T, H, W) -> (B, C, T, h, w); edges repeat."""
+    flat = x.transpose(1, 2).flatten(0, 1)
+    right, below = -x.shape[-1] % pool, -x.shape[-2] % pool
+    small = functional.avg_pool2d(functional.pad(flat, (0, right, 0, below), mode="replicate"), pool)
+    return small.reshape(len(x), -1, *small.shape[1:]).transpose(1, 2)
+
+
+def widened(x: Tensor, pool: int, shape: torch.Size) -> Tensor:
+    """The way back to (B, C, T, H, W), bilinear."""
+    flat = x.transpose(1, 2).flatten(0, 1)
+    size = (x.shape[-2] * pool, x.shape[-1] * pool)
+    wide = functional.interpolate(flat, size=size, mode="bilinear", align_corners=False)
+    wide = wide[..., : shape[-2], : shape[-1]]
+    return wide.reshape(len(x), -1, *wide.shape[1:]).transpose(1, 2)

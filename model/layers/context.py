@@ -1,6 +1,7 @@
 """Context from far away: a bidirectional selective scan over the pooled field of all years."""
 
 from math import log
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -88,6 +89,7 @@ class Valley(nn.Module):
         for _ in self.readers[1:]:
             sizes.append(pooled(sizes[-1], 2))
         found = torch.zeros_like(sizes[-1])
+        reader: Any
         for reader, seen in zip(reversed(self.readers), reversed(sizes), strict=True):
             if found.shape != seen.shape:
                 found = widened(found, 2, seen.shape)

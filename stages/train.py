@@ -37,6 +37,8 @@ class Config(Section):
         "additive_nnls",
         "additive_poisson",
         "exposure",
+        "random_forest",
+        "gradient_boosting",
     ] = "dst_carbon_former"
     seed: NonNegativeInt = 0  # the same seed gives the same weights, byte for byte, on the same kind of CPU
     years: PositiveInt = 3  # years in a window; fewer when the cube has fewer

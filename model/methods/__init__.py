@@ -16,6 +16,8 @@ METHODS: dict[str, str] = {
     "additive_nnls": "model.methods.additive:AdditiveLeastSquares",
     "additive_poisson": "model.methods.additive:AdditivePoisson",
     "exposure": "model.methods.exposure:ExposureIntensity",
+    "random_forest": "model.methods.random_forest:RandomForest",
+    "gradient_boosting": "model.methods.gradient_boosting:GradientBoosting",
 }
 
 

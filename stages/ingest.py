@@ -2,19 +2,21 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from model.fault import Fault, Faults, raise_all
 from model.grid import Grid
 from stages.progress import step, track
 from stages.sources import coverage, drawn, facilities
 from stages.sources.area import within
 from stages.sources.declared import Config, Total
 from stages.sources.layers import LayerPlan, cube_facts, plan_layers
-from stages.sources.placed import Sources, open_sources
+from stages.sources.placed import Sources, judge, open_sources
 from stages.store import arrays, points
 from stages.store.cube import STORE, lay_out
 from stages.store.digest import files_of
@@ -42,20 +44,18 @@ def check(config: Config) -> dict[str, Any]:
     Returns: sizes of what a run would make, in words.
     Raises: Fault or Faults (exit 3), all that is wrong in one go.
     """
-    found = open_sources(config)
-    fine = found.coarse.refine(found.factor)
-    plan = plan_layers(config, found)
-    totals = _totals(config, found)
-    known = _known(totals)
-    _settled(config, found, totals)
-    regions = _regions(fine)
-    told = [
-        _read_region(plan, fine, known, found.factor, region)[2]
-        for region in track(regions, "looking for gaps", len(regions), "regions")
-    ]
-    counted = [coverage.sum_up([tallies[index] for tallies in told]) for index in range(len(plan))]
-    coverage.refuse_gaps(plan, counted, fine)
-    coverage.say(plan, counted)
+    found, faults = judge(config)
+    if found is None:
+        raise_all(faults)
+    assert found is not None
+    fine, plan = found.coarse.refine(found.factor), _possible_plan(config, found, faults)
+    if all(source.unit for source in found.totals) and len(found.totals) == len(config.every_total):
+        totals = _totals(config, found)
+        faults += _point_faults(config, found, totals)
+        counted = _count(plan, fine, _known(totals), found.factor)
+        faults += coverage.gaps(plan, counted, fine)
+        coverage.say(plan, counted)
+    raise_all(faults)
     layers, cells = len(plan), fine.rows * fine.cols
     maps = cells * len(config.years) * (len(config.sectors) + 1)
     cube = cells * (4 * layers * len(config.years) + 1)
@@ -66,8 +66,33 @@ def check(config: Config) -> dict[str, Any]:
         "sectors": list(config.sectors),
         "years": list(config.years),
         "layers": layers,
+        "layer names": [layer.name for layer in plan],
         "disk bytes, at most": cube + field + 3 * 4 * maps,  # maps, their overviews and drafts
     }
+
+
+def _possible_plan(config: Config, found: Sources, faults: list[Fault]) -> list[LayerPlan]:
+    """The layers that can be made of files without a fault; those are told beside, not once more."""
+    if faults:
+        config = config.model_copy(
+            update={"derived": (), "vectors": () if not found.drawn else config.vectors}
+        )
+        found = replace(found, covariates=[one for one in found.covariates if id(one) in found.resampling])
+    try:
+        return plan_layers(config, found)
+    except Fault as fault:
+        faults.append(fault)
+        return []
+
+
+def _count(plan: list[LayerPlan], fine: Grid, known: NDArray[np.bool_], factor: int) -> list[dict[str, Any]]:
+    """What each layer covers, read once without being kept."""
+    regions = _regions(fine) if plan else []
+    told = [
+        _read_region(plan, fine, known, factor, region)[2]
+        for region in track(regions, "looking for gaps", len(regions), "regions")
+    ]
+    return [coverage.sum_up([tallies[index] for tallies in told]) for index in range(len(plan))]
 
 
 def run(config: Config, *, out: Path) -> None:
@@ -93,7 +118,7 @@ def run(config: Config, *, out: Path) -> None:
         coverage.sum_up([journal.done[_key(region)][index] for region in _regions(fine)])
         for index in range(len(plan))
     ]
-    coverage.refuse_gaps(plan, counted, fine)
+    raise_all(coverage.gaps(plan, counted, fine))
     for index, (layer, tally) in enumerate(zip(plan, counted, strict=True)):
         kept = {region[:2]: journal.done[_key(region)][index] for region in _regions(fine)}
         layer.facts.update(coverage.describe(tally), thumbnail=coverage.thumbnail(kept))
@@ -132,6 +157,16 @@ def _settled(config: Config, found: Sources, totals: NDArray[np.float64]) -> poi
         return None
     place = (found.coarse, found.factor)
     return facilities.settle_all(config.points, unit, *place, totals, config.sectors, config.years)
+
+
+def _point_faults(config: Config, found: Sources, totals: NDArray[np.float64]) -> list[Fault]:
+    try:
+        _settled(config, found, totals)
+    except Fault as fault:
+        return [fault]
+    except Faults as several:
+        return several.faults
+    return []
 
 
 def _put_points(

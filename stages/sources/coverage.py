@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from model.fault import Fault, InputFault, raise_all
+from model.fault import Fault, InputFault
 from model.grid import Grid
 from stages.progress import tell
 from stages.sources.layers import LayerPlan
@@ -92,8 +92,8 @@ def describe(counted: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def refuse_gaps(plan: list[LayerPlan], counted: list[dict[str, Any]], fine: Grid) -> None:
-    """Raises InputFault (exit 3) for every layer with a gap that nobody allowed, with its share and its box."""
+def gaps(plan: list[LayerPlan], counted: list[dict[str, Any]], fine: Grid) -> list[Fault]:
+    """A fault for every layer with a gap that nobody allowed, with its share and its box."""
     faults: list[Fault] = []
     for layer, found in zip(plan, counted, strict=True):
         if not found["gap"] or layer.facts["allow_partial"] or layer.derived is not None:
@@ -113,7 +113,7 @@ def refuse_gaps(plan: list[LayerPlan], counted: list[dict[str, Any]], fine: Grid
                 "their block's total goes to its other cells",
             )
         )
-    raise_all(faults)
+    return faults
 
 
 def say(plan: list[LayerPlan], counted: list[dict[str, Any]]) -> None:

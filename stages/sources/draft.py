@@ -11,6 +11,7 @@ import numpy as np
 from model.fault import Fault, InputFault
 from model.grid import Grid
 from model.variable import parse_unit
+from stages.sources.opened import YEAR
 from stages.store.arrays import make_grid
 from stages.store.band import Band, Scan, scan
 from stages.store.rasters import Raster
@@ -18,7 +19,6 @@ from stages.store.resample import cells_across
 from stages.store.suspicion import inspect
 
 SUFFIXES = (".tif", ".tiff")
-YEAR = re.compile(r"(?<!\d)((?:19|20)\d\d)(?!\d)")
 CLASSES = 40  # more distinct integers are rather percents or counts
 COARSE = 1.5  # a file whose cells are this many times those of the finest may hold totals
 

@@ -1,11 +1,15 @@
 """Opens every declared file and tells all that is wrong with its values and its unit."""
 
+import re
 from dataclasses import dataclass
 
 from model.fault import Fault, InputFault
 from model.variable import ACCEPTED_UNITS, Unit, parse_unit
+from stages.progress import tell
 from stages.sources.declared import Config, Covariate, Total
 from stages.store.band import Band, Scan, scan
+
+YEAR = re.compile(r"(?<!\d)((?:19|20)\d\d)(?!\d)")
 
 
 @dataclass
@@ -61,6 +65,7 @@ def open_file(item: Total | Covariate, config: Config, sha256: str) -> tuple[Sou
     except InputFault as fault:
         return None, [*faults, fault]
     faults += _values(item, where, counted, config)
+    _compare_years(item, raster)
     return Source(item, raster, counted, sha256, unit), faults
 
 
@@ -75,6 +80,18 @@ def _bent(item: Total | Covariate, raster: Band) -> Fault | None:
         "regrid them conservatively first (cdo remapcon)"
         + ("" if isinstance(item, Total) else ", or give a density with `kind: continuous`"),
     )
+
+
+def _compare_years(item: Total | Covariate, raster: Band) -> None:
+    """Tells when the file's name speaks of another year alone; the declaration is believed."""
+    named = {int(year) for year in YEAR.findall(raster.name)}
+    if (
+        isinstance(item.year, int)
+        and len(named) == 1
+        and item.year not in named
+        and not hasattr(raster, "year")
+    ):
+        tell(f"{raster.name}: declared for {item.year}, but its name says {named.pop()}", warning=True)
 
 
 def _unit(item: Total, raster: Band, config: Config) -> tuple[Unit | None, Fault | None]:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from model.fault import Fault, InputFault, raise_all
+from model.fault import Fault, Faults, InputFault, raise_all
 from model.grid import Grid
 from stages.progress import tell, track
 from stages.sources.area import Clipped, clip
@@ -47,44 +47,68 @@ def open_sources(config: Config, folder: Path | None = None) -> Sources:
 
     Raises: Fault or Faults (exit 3), all that is wrong in one go.
     """
+    sources, faults = judge(config, folder)
+    raise_all(faults)
+    assert sources is not None
+    return sources
+
+
+def judge(config: Config, folder: Path | None = None) -> tuple[Sources | None, list[Fault]]:
+    """Opens every file that can be opened and tells everything that is wrong.
+
+    Returns: the sources, None when the totals say no place; and all faults.
+    """
     declared: list[Total | Covariate] = [*config.every_total, *config.every_layer]
     faults: list[Fault] = []
+    broken: set[tuple[str, int]] = set()
     for path, band in dict.fromkeys((item.path, item.band) for item in declared):
-        faults += inspect(path, band)
-    raise_all(faults)
-    hashes = {path: sha256_of(path) for path in dict.fromkeys(item.path for item in declared)}
+        if wrong := inspect(path, band):
+            faults += wrong
+            broken.add((path, band))
+    whole = [item for item in declared if (item.path, item.band) not in broken]
+    hashes = {path: sha256_of(path) for path in dict.fromkeys(item.path for item in whole)}
     opened = []
-    for item in track(declared, "reading sources", len(declared), "files"):
+    for item in track(whole, "reading sources", len(whole), "files"):
         source, found = open_file(item, config, hashes[item.path])
         faults += found
         if source:
             opened.append(source)
-    raise_all(faults)
     totals = [source for source in opened if isinstance(source.declared, Total)]
     covariates = [source for source in opened if isinstance(source.declared, Covariate)]
-    sources = _place(totals, covariates, config, faults)
-    raise_all(faults)
-    sources.drawn = open_drawn(config.vectors, sources.coarse.refine(sources.factor), folder=folder)
-    return sources
+    placed = [source for source in totals if source.raster.grid is not None]
+    faults += _rotated(totals)
+    if not placed:
+        return None, faults
+    sources, faults = _place(placed, covariates, config, faults)
+    try:
+        sources.drawn = open_drawn(config.vectors, sources.coarse.refine(sources.factor), folder=folder)
+    except Fault as fault:
+        faults.append(fault)
+    except Faults as several:
+        faults += several.faults
+    return sources, faults
 
 
-def _place(totals: list[Source], covariates: list[Source], config: Config, faults: list[Fault]) -> Sources:
+def _rotated(totals: list[Source]) -> list[Fault]:
+    return [
+        InputFault(
+            source.where,
+            "a rotated or mirrored grid",
+            "totals on a north-up grid",
+            "give the totals on their own regular grid; they are never resampled",
+        )
+        for source in totals
+        if source.raster.is_rotated
+    ]
+
+
+def _place(
+    totals: list[Source], covariates: list[Source], config: Config, faults: list[Fault]
+) -> tuple[Sources, list[Fault]]:
     first = totals[0].raster
-    for source in totals:
-        if source.raster.is_rotated:
-            faults.append(
-                InputFault(
-                    source.where,
-                    "a rotated or mirrored grid",
-                    "totals on a north-up grid",
-                    "give the totals on their own regular grid; they are never resampled",
-                )
-            )
-    raise_all(faults)
     _one_kind_of_unit(totals, faults)
     coarse = first.grid
-    if coarse is None:
-        raise InputFault(totals[0].where, "no place on the ground", "a georeferenced grid", "set `crs:`")
+    assert coarse is not None
     for source in totals[1:]:
         if source.raster.grid is not None:
             faults += _same_grid(coarse, first.name, source.raster.grid, source.where)
@@ -95,7 +119,7 @@ def _place(totals: list[Source], covariates: list[Source], config: Config, fault
     for source in covariates:
         _place_covariate(source, sources, faults)
     _years(config, covariates, faults)
-    return sources
+    return sources, faults
 
 
 def _one_kind_of_unit(totals: list[Source], faults: list[Fault]) -> None:

@@ -58,7 +58,7 @@ def test_a_checkpoint_comes_back_as_it_was_saved(saved):
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5])
-def test_weights_that_are_cut_short_are_refused(saved, share):
+def test_dmg_08_weights_that_are_cut_short_are_refused(saved, share):
     path = saved[0] / checkpoint.WEIGHTS
     content = path.read_bytes()
     path.write_bytes(content[: int(len(content) * share)])
@@ -69,7 +69,7 @@ def test_weights_that_are_cut_short_are_refused(saved, share):
 
 
 @pytest.mark.parametrize("place", [20, -1])
-def test_one_flipped_byte_of_the_weights_is_noticed(saved, place):
+def test_dmg_09_one_flipped_byte_of_the_weights_is_noticed(saved, place):
     path = saved[0] / checkpoint.WEIGHTS
     content = bytearray(path.read_bytes())
     content[place] ^= 1
@@ -101,7 +101,7 @@ def test_a_method_this_version_does_not_know_is_not_imported(saved):
         checkpoint.load(saved[0])
 
 
-def test_a_pickle_in_place_of_the_weights_is_never_run(saved, tmp_path):
+def test_sec_06_a_pickle_in_place_of_the_weights_is_never_run(saved, tmp_path):
     canary = tmp_path / "canary"
 
     class Trap:
@@ -123,7 +123,7 @@ def test_weights_of_another_network_are_refused(saved):
         checkpoint.load(saved[0])
 
 
-def test_every_difference_from_the_cube_is_listed(saved, tmp_path):
+def test_dmg_10_every_difference_from_the_cube_is_listed(saved, tmp_path):
     other = build_world(
         tmp_path / "other",
         factor=5,

@@ -329,3 +329,89 @@ def test_a_unit_that_contradicts_the_file_is_refused_until_it_is_meant(land, cub
     assert (
         cube(land.config(totals=[land.total(path="other.tif", unit="kt")])).totals().sum() > land.totals.sum()
     )
+
+
+@pytest.mark.parametrize(
+    ("unit", "value"),
+    [
+        ("Mg", 1e3), ("t", 1e3), ("tonne", 1e3), ("kt", 1.0), ("Gg a-1", 1.0), ("t/yr", 1e3), ("kg", 1e6),
+        ("t CO2 ha-1 yr-1", 10.0), ("kg m-2 s-1", 1e6 / 1e6 / 365 / 86400),
+    ],
+)  # fmt: skip
+def test_val_09_spellings_of_a_unit_give_one_cube(land, cube, unit, value):
+    # A thousand tonnes on every cell of 1 km2.
+    made = cube(land.with_total(np.full((3, 4), value), unit=unit))
+    assert made.totals() == pytest.approx(1e3, rel=1e-9)
+
+
+def test_val_10_a_flux_and_totals_per_cell_agree_on_longitudes_and_latitudes(land, cube):
+    from pyproj import Geod
+
+    place = Affine(0.5, 0, 10, 0, -0.5, 60)
+    flux = np.random.default_rng(1).random((3, 4)) * 1e-9
+    geod, mass = Geod(ellps="WGS84"), np.empty((3, 4))
+    for row, col in np.ndindex(3, 4):
+        west, north = 10 + 0.5 * col, 60 - 0.5 * row
+        # Parallels as many short geodesics: an independent area, good to 1e-9.
+        east = np.linspace(west, west + 0.5, 20_001)
+        ring = np.concatenate([east, east[::-1]]), np.repeat([north - 0.5, north], 20_001)
+        area = abs(geod.polygon_area_perimeter(*ring)[0])
+        mass[row, col] = flux[row, col] * area * 365 * 86400 / 1000
+    fluxes = cube(
+        land.with_total(flux, place, unit="kg m-2 s-1", crs="EPSG:4326").model_copy(update={"covariates": ()})
+    )
+    totals = cube(
+        land.with_total(mass, place, unit="t", crs="EPSG:4326").model_copy(update={"covariates": ()})
+    )
+    assert fluxes.totals() == pytest.approx(totals.totals(), rel=1e-8)
+
+
+def test_val_11_a_constant_layer_is_named_and_makes_no_nan(land, cube):
+    from model.transforms import Inputs
+    from stages.progress import listen
+
+    heard = []
+    config = land.with_layer(np.full((30, 40), 7.0))
+    listen(heard.append)
+    made = cube(config)
+    listen(None)
+    assert any("roads is 7 everywhere" in getattr(note, "text", "") for note in heard)
+    assert made.covariates(0, 0, 30, 40).min() == 7.0
+    inputs = Inputs((0,), (7.0,), (0.7, 0.5), (1.0, 1.0), (1.0,))  # a deviation of 0 is kept as 1
+    assert np.isfinite(inputs._channels(_scene(made), np.ones((1, 30, 40), bool))).all()
+
+
+def _scene(made):
+    from model.sample import Scene
+
+    window = (0, 0, *made.fine.shape)
+    values = made.covariates(*window), made.valid(*window), made.totals(), made.known()
+    return Scene(*values, made.factor, made.layers)
+
+
+def test_a_layer_named_for_another_year_is_told(land, told):
+    from stages.progress import listen
+
+    heard = []
+    land.file("roads_2011.tif", land.layer)
+    listen(heard.append)
+    check(land.config(covariates=[land.covariate(path="roads_2011.tif", year=2020)]))
+    listen(None)
+    assert any("roads_2011.tif" in getattr(note, "text", "") for note in heard)
+
+
+def test_faults_of_files_of_places_and_of_gaps_are_told_in_one_pass(land):
+    land.file("gap.tif", np.where(np.arange(40) < 28, land.layer, np.nan))
+    land.file("far.tif", land.layer, Affine(100, 0, 5_280_000, 0, -100, 2_822_000))
+    land.file("inf.tif", np.full((30, 40), np.inf, np.float32))
+    names = ("gap", "far", "inf", "absent")
+    text = told(land.config(covariates=[land.covariate(name=name, path=f"{name}.tif") for name in names]))
+    assert "30.0%" in text and "axis order" in text and "infinite" in text and "no such file" in text
+
+
+def test_cells_without_a_value_may_be_filled_and_are_counted(land, cube):
+    clipped = land.layer.copy()
+    clipped[:, 28:] = np.nan
+    made = cube(land.with_layer(clipped, fill=-1.0))
+    assert made.valid(0, 0, 30, 40).all() and (made.covariates(0, 28, 30, 12) == -1).all()
+    assert made.facts[0]["filled_cells"] == 360 and made.facts[0]["masked_cells"] == 0

@@ -8,12 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import PositiveFloat, PositiveInt
 
-from model.fault import ArtifactFault, NumberFault, ResourceFault
+from model.fault import NumberFault, ResourceFault
 from model.ladder import Rung
-from model.storage import store_float32
 from stages import progress
 from stages.section import Section
 from stages.store import maps as store
@@ -24,6 +22,7 @@ from stages.store.maps import Sheet
 from stages.store.point_proof import TABLE as POINTS
 from stages.store.preview import write_preview
 from stages.store.report import FACTS, PAGE, RUNGS, gather, render
+from stages.store.storing import Strip
 from stages.store.style import Legend, block_style, legend, map_style
 from stages.store.witness import contradictions
 
@@ -38,6 +37,9 @@ class Config(Section):
     """How maps are written and judged."""
 
     limit: PositiveFloat = LIMIT  # relative residual no block may exceed, on the files as written
+    quantum: PositiveFloat | None = (
+        None  # mass of a unit: maps of whole numbers, every block exact; else float32
+    )
     overviews: bool = True  # averaged, so that colours stay true when zoomed out
     page_width: PositiveInt = 2000  # pixels of a picture in the report; larger maps are averaged down
 
@@ -77,7 +79,7 @@ def write_maps(config: Config, cube: Cube, field: Field, out: Path, working: Pat
     for start in range(0, len(pending), group):
         chosen = pending[start : start + group]
         with store.writing(working / "drafts"):
-            _fill_drafts(cube, field, chosen, working)
+            _fill_drafts(config, cube, field, chosen, working)
         for sheet in progress.track(chosen, "writing maps", len(every), "maps", before=done):
             with store.writing(out / sheet.map_file):
                 draft = working / sheet.map_file
@@ -85,69 +87,28 @@ def write_maps(config: Config, cube: Cube, field: Field, out: Path, working: Pat
         done += len(chosen)
 
 
-def _fill_drafts(cube: Cube, field: Field, chosen: list[Sheet], working: Path) -> None:
+def _fill_drafts(config: Config, cube: Cube, field: Field, chosen: list[Sheet], working: Path) -> None:
     """One pass over the field fills a draft for each map, band by band of whole blocks."""
     totals, known, rungs = cube.totals(), cube.known(), field.rungs()
-    books = [book_of(sheet, totals, known, rungs) for sheet in chosen]
+    books = [book_of(sheet, totals, known, rungs, config.quantum) for sheet in chosen]
     factor, cols = cube.factor, cube.fine.cols
     with ExitStack() as stack:
         drafts = []
         for sheet in chosen:
             words = _tags(cube, field, sheet), _title(cube, sheet), cube.unit
-            draft = store.start_draft(working / sheet.map_file, cube.fine, *words)
+            draft = store.start_draft(working / sheet.map_file, cube.fine, *words, config.quantum)
             drafts.append(stack.enter_context(draft))
         windows = store.bands(cube.coarse, factor)
         for row, count in progress.track(windows, "filling maps", len(windows), "bands"):
             mass = field.mass(row * factor, 0, count * factor, cols)
             valid = cube.valid(row * factor, 0, count * factor, cols)
             for sheet, book, draft in zip(chosen, books, drafts, strict=True):
-                rows = slice(row, row + count)
-                outside = rungs[list(sheet.members), sheet.time, rows] == Rung.OUTSIDE
-                cells = _add_up(mass[list(sheet.members), sheet.time], outside, factor)
-                stored = _store(cells, book.due[rows], book.placed[rows], valid, sheet, row)
+                rows, members = slice(row, row + count), list(sheet.members)
+                outside = rungs[members, sheet.time, rows] == Rung.OUTSIDE
+                here, strip = mass[members, sheet.time], Strip(sheet, row, valid, book.placed[rows])
+                due = np.where(outside, 0.0, totals[members, sheet.time, rows])
+                stored = strip.stored(here, due, outside, config.quantum)
                 store.write_band(draft, row * factor, stored)
-
-
-def _add_up(mass: NDArray[np.float64], outside: NDArray[np.bool_], factor: int) -> NDArray[np.float64]:
-    """Sum of the members that placed something; NaN where none did: an unknown total is not a zero.
-
-    Args:
-      mass: (members, rows, cols).
-      outside: (members, h, w) True = the member's total is unknown or was not placed.
-    """
-    kept = np.where(np.repeat(np.repeat(outside, factor, axis=1), factor, axis=2), np.nan, mass)
-    missing = np.isnan(kept)
-    return np.where(missing.all(axis=0), np.nan, np.where(missing, 0.0, kept).sum(axis=0))
-
-
-def _store(
-    cells: NDArray[np.float64],
-    due: NDArray[np.float64],
-    placed: NDArray[np.bool_],
-    valid: NDArray[np.bool_],
-    sheet: Sheet,
-    first_block: int,
-) -> NDArray[np.float32]:
-    """Casts a band to float32 with its block sums kept.
-
-    Raises: ArtifactFault (exit 4) when the field has a hole or misses a total: neither may be papered over.
-    """
-    factor = cells.shape[0] // due.shape[0]
-    where, fix = f"field, sector {sheet.sector}, {sheet.year}", "pipeline run infer --force"
-    expected = valid & np.repeat(np.repeat(placed, factor, axis=0), factor, axis=1)
-    if (holes := expected & np.isnan(cells)).any():
-        row, col = (int(index) for index in np.argwhere(holes)[0])
-        first = f"first at row {first_block * factor + row}, column {col}"
-        found = f"{int(holes.sum())} cells without a value, {first}"
-        raise ArtifactFault(where, found, "a value in every cell that may receive mass", fix)
-    try:
-        return store_float32(cells, due)
-    except ValueError as error:
-        found = f"{error} (block rows counted from {first_block})"
-        raise ArtifactFault(where, found, "blocks that meet their totals", fix) from error
-    except OverflowError as error:
-        wanted = f"cells below {np.finfo(np.float32).max:.3g}"
-        raise NumberFault(where, str(error), wanted, "declare the totals in a larger unit") from error
 
 
 def write_companions(config: Config, cube: Cube, field: Field, out: Path, working: Path) -> dict[str, Legend]:
@@ -157,7 +118,7 @@ def write_companions(config: Config, cube: Cube, field: Field, out: Path, workin
     totals, known, rungs = cube.totals(), cube.known(), field.rungs()
     every = store.sheets(cube)
     for sheet in progress.track(every, "measuring maps", len(every), "maps"):
-        book = book_of(sheet, totals, known, rungs)
+        book = book_of(sheet, totals, known, rungs, config.quantum)
         reading = read_map(out / sheet.map_file, cube)
         relative = np.where(book.placed, book.relative_residual(reading.sums), np.nan)
         columns = [

@@ -33,6 +33,7 @@ class Reading:
       cells: (h, w) number of cells with a value.
       holes: (h, w) number of cells that may receive mass and hold no value.
       histogram: number of positive cells per 1/200 of a decade, from 1e-18 to 1e18.
+      quantum: mass of one unit where the map holds whole numbers; sums are then exact.
     """
 
     sums: NDArray[np.float64]
@@ -40,6 +41,7 @@ class Reading:
     cells: NDArray[np.int64]
     holes: NDArray[np.int64]
     histogram: NDArray[np.int64]
+    quantum: float | None = None
 
     def quantile(self, share: float) -> float:
         """The value below which this share of the positive cells lies, to 1.2 %; 0 when none is positive."""
@@ -59,12 +61,15 @@ def read_map(path: Path, cube: Cube) -> Reading:
     sums, lowest = np.zeros(coarse.shape), np.full(coarse.shape, np.nan)
     cells, holes = np.zeros(coarse.shape, np.int64), np.zeros(coarse.shape, np.int64)
     histogram = np.zeros((_DECADES[1] - _DECADES[0]) * _PER_DECADE, np.int64)
-    for row, stored in store.read_bands(path, fine, factor, coarse):
+    quantum = store.read_quantum(path, fine)
+    unit = quantum or 1
+    for row, stored in store.read_bands(path, fine, factor, coarse, in_units=True):
         rows = slice(row, row + stored.shape[0] // factor)
         missing = np.isnan(stored)
         mass = np.where(missing, 0.0, stored.astype(np.float64))
+        sums[rows] = merge(mass, factor) * unit
+        mass *= unit
         valid = cube.valid(row * factor, 0, *stored.shape)
-        sums[rows] = merge(mass, factor)
         cells[rows] = merge((~missing).astype(np.int64), factor)
         holes[rows] = merge((missing & valid).astype(np.int64), factor)
         floor = np.where(missing, np.inf, mass).reshape(-1, factor, coarse.cols, factor).min(axis=(1, 3))
@@ -72,7 +77,7 @@ def read_map(path: Path, cube: Cube) -> Reading:
         positive = mass[(mass > 0) & np.isfinite(mass)]
         bins = np.floor((np.log10(positive) - _DECADES[0]) * _PER_DECADE).astype(np.int64)
         histogram += np.bincount(np.clip(bins, 0, histogram.size - 1), minlength=histogram.size)
-    return Reading(sums, lowest, cells, holes, histogram)
+    return Reading(sums, lowest, cells, holes, histogram, quantum)
 
 
 @dataclass(frozen=True)
@@ -82,7 +87,8 @@ class Account:
     Attributes:
       known: (h, w) True = some total of the block is known.
       given: (h, w) sum of the known totals.
-      due: (h, w) the part of it that has a place on the map; the rest lies outside.
+      due: (h, w) the part of it that has a place on the map, in whole numbers where the map holds those.
+      outside: (h, w) the part of it that has no place on the map.
       size: (h, w) sum of the absolute values of what is due: what a residual is measured against.
       placed: (h, w) True = at least one sector placed its total here.
     """
@@ -90,6 +96,7 @@ class Account:
     known: NDArray[np.bool_]
     given: NDArray[np.float64]
     due: NDArray[np.float64]
+    outside: NDArray[np.float64]
     size: NDArray[np.float64]
     placed: NDArray[np.bool_]
 
@@ -103,22 +110,38 @@ class Account:
         )
 
 
-def book_of(sheet: Sheet, totals: NDArray, known: NDArray, rungs: NDArray) -> Account:
+def book_of(
+    sheet: Sheet, totals: NDArray, known: NDArray, rungs: NDArray, quantum: float | None = None
+) -> Account:
     """The account of one map, from arrays of all sectors and years: (sectors, years, h, w)."""
     members = list(sheet.members)
-    return account(totals[members, sheet.time], known[members, sheet.time], rungs[members, sheet.time])
+    return account(
+        totals[members, sheet.time], known[members, sheet.time], rungs[members, sheet.time], quantum
+    )
 
 
-def account(totals: NDArray[np.float64], known: NDArray[np.bool_], rungs: NDArray[np.uint8]) -> Account:
-    """Adds up the members of a map; all arguments are (members, h, w)."""
+def account(
+    totals: NDArray[np.float64],
+    known: NDArray[np.bool_],
+    rungs: NDArray[np.uint8],
+    quantum: float | None = None,
+) -> Account:
+    """Adds up the members of a map; arrays are (members, h, w).
+
+    Args:
+      quantum: with it every member owes the whole number of units nearest to its total.
+    """
     given = np.where(known, totals, 0.0)
-    due = np.where(rungs == Rung.OUTSIDE, 0.0, given)
     placed = np.asarray(rungs != Rung.OUTSIDE)
+    kept = np.where(placed, given, 0.0)
+    due = kept if quantum is None else np.rint(kept / quantum)
+    unit = 1.0 if quantum is None else quantum
     return Account(
         np.asarray(known.any(axis=0)),
         given.sum(axis=0),
-        due.sum(axis=0),
-        np.abs(due).sum(axis=0),
+        due.sum(axis=0) * unit,
+        np.where(placed, 0.0, given).sum(axis=0),
+        np.abs(due).sum(axis=0) * unit,
         np.asarray(placed.any(axis=0)),
     )
 
@@ -145,6 +168,10 @@ def certify(cube: Path, maps: Path, limit: float | None = None) -> dict[str, Any
         "variable": opened.name,
         "unit": opened.unit,
         "limit": limit,
+        "quantum": facts[0]["quantum"],
+        "rounded": sum(abs(fact["rounded"]) for fact in facts if not fact["is_sum"])
+        if facts[0]["quantum"]
+        else 0.0,
         "passed": all(fact["passed"] for fact in facts) and (points is None or points["passed"]),
         "blocks": sum(fact["blocks"] for fact in facts),
         "worst": _heaviest(facts),
@@ -156,10 +183,13 @@ def measure(cube: Cube, sheet: Sheet, maps: Path, limit: float) -> dict[str, Any
     """The certificate of one map."""
     rungs = np.stack([_rungs(cube, index, sheet, maps) for index in sheet.members])
     members = list(sheet.members)
-    book = account(cube.totals()[members, sheet.time], cube.known()[members, sheet.time], rungs)
     reading = read_map(maps / sheet.map_file, cube)
+    totals, known = cube.totals()[members, sheet.time], cube.known()[members, sheet.time]
+    book = account(totals, known, rungs, reading.quantum)
     relative = book.relative_residual(reading.sums)
-    given, due, placed = (float(values.sum()) for values in (book.given, book.due, reading.sums))
+    given, due, outside, placed = (
+        float(values.sum()) for values in (book.given, book.due, book.outside, reading.sums)
+    )
     size = float(book.size.sum())
     # A hole is a cell that may receive mass, in a block that placed some, without a value.
     holes = int(reading.holes[book.placed].sum())
@@ -167,12 +197,16 @@ def measure(cube: Cube, sheet: Sheet, maps: Path, limit: float) -> dict[str, Any
     worst = _worst(cube.coarse, relative, book, reading)
     total = (placed - due) / size if size else (0.0 if placed == 0 else float("inf"))
     kept = bool(abs(worst["relative_residual"]) <= limit and abs(total) <= limit)
+    exact = bool(np.array_equal(reading.sums, book.due))
+    kept &= exact or reading.quantum is None
     told = store.read_blocks(maps / sheet.blocks_file, cube.coarse)[:2]
     agrees = bool(np.array_equal(told[0][book.known], book.given[book.known]))
     agrees &= bool(np.array_equal(told[1][book.known], reading.sums[book.known]))
     return {
         "file": sheet.map_file, "sector": sheet.sector, "year": sheet.year, "is_sum": sheet.is_sum,
-        "given": given, "placed": placed, "outside": given - due, "residual": placed - due,
+        "given": given, "placed": placed, "outside": outside, "residual": placed - due,
+        "quantum": reading.quantum, "rounded": given - outside - due, "exact": exact,
+        "rungs": {} if sheet.is_sum else _counted(rungs),
         "relative_residual": total, "blocks": int(book.known.sum()),
         "blocks_outside": int((book.known & ~book.placed).sum()), "worst": worst,
         "smallest_cell": float(np.nanmin(reading.lowest)) if reading.cells.any() else 0.0,
@@ -181,6 +215,11 @@ def measure(cube: Cube, sheet: Sheet, maps: Path, limit: float) -> dict[str, Any
         "sha256": sha256_of(maps / sheet.map_file), "blocks_file": sheet.blocks_file,
         "blocks_sha256": sha256_of(maps / sheet.blocks_file),
     }  # fmt: skip
+
+
+def _counted(rungs: NDArray[np.uint8]) -> dict[str, int]:
+    """How many blocks each rung of the ladder placed."""
+    return {Rung(code).name.lower(): int((rungs == code).sum()) for code in np.unique(rungs)}
 
 
 def _stated_limit(maps: Path) -> float:

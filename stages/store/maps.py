@@ -25,6 +25,7 @@ from stages.store.cube import Cube
 ALL = "all"
 TILE = 256
 BAND_ROWS = 240  # fine rows in memory at once, rounded to whole blocks; the field's chunks are as high
+NO_UNITS = -(2**31)  # no value, in a map of whole numbers
 _CACHE = 64 << 20  # bytes GDAL may keep of decoded tiles; its own default is a twentieth of the machine
 
 
@@ -112,17 +113,30 @@ def writing(path: Path) -> Iterator[None]:
         ) from error
 
 
-def start_draft(path: Path, grid: Grid, tags: Mapping[str, str], description: str, unit: str) -> Any:
-    """Lays out an empty float32 map of one band to be filled by `write_band`; returns the open dataset.
+def start_draft(
+    path: Path,
+    grid: Grid,
+    tags: Mapping[str, str],
+    description: str,
+    unit: str,
+    quantum: float | None = None,
+) -> Any:
+    """Lays out an empty map of one band to be filled by `write_band`; returns the open dataset.
+
+    It holds float32 mass, or whole numbers of a quantum: int32 with the quantum as the band's scale.
 
     Why strips and no compression: bands of whole blocks then fall on whole strips, each written once. Tiles
     and compression come with the one pass in `publish`.
     """
-    return _create(path, grid, "float32", tags, [(description, unit)])
+    if quantum is None:
+        return _create(path, grid, "float32", tags, [(description, unit)])
+    draft = _create(path, grid, "int32", tags, [(description, unit)], nodata=NO_UNITS)
+    draft.scales = (quantum,)
+    return draft
 
 
-def write_band(draft: Any, first_row: int, cells: NDArray[np.float32]) -> None:
-    """Writes rows of a draft from first_row on, full width."""
+def write_band(draft: Any, first_row: int, cells: NDArray[np.float32] | NDArray[np.int32]) -> None:
+    """Writes rows of a draft from first_row on, full width, in the draft's own type."""
     draft.write(cells, 1, window=Window(0, first_row, cells.shape[1], cells.shape[0]))
 
 
@@ -139,8 +153,10 @@ def publish(draft: Path, final: Path, *, overviews: bool, resampling: str) -> No
     """Turns a finished draft into a Cloud-Optimised GeoTIFF that appears under its name only when whole."""
     _insist_on_length(draft)
     cog = draft.with_suffix(".cog.tif")
+    with rasterio.open(draft, driver="GTiff") as dataset:
+        whole = np.dtype(dataset.dtypes[0]).kind == "i"
     rasterio.shutil.copy(
-        draft, cog, driver="COG", COMPRESS="DEFLATE", PREDICTOR="FLOATING_POINT", LEVEL="6",
+        draft, cog, driver="COG", COMPRESS="DEFLATE", PREDICTOR="STANDARD" if whole else "FLOATING_POINT", LEVEL="6",
         BLOCKSIZE=str(TILE), OVERVIEWS="AUTO" if overviews else "NONE", OVERVIEW_RESAMPLING=resampling,
         BIGTIFF="IF_SAFER",
     )  # fmt: skip
@@ -159,15 +175,18 @@ def _insist_on_length(draft: Path) -> None:
 
 
 def read_bands(
-    path: Path, grid: Grid, factor: int, coarse: Grid
-) -> Iterator[tuple[int, NDArray[np.float32]]]:
+    path: Path, grid: Grid, factor: int, coarse: Grid, *, in_units: bool = False
+) -> Iterator[tuple[int, NDArray[np.floating]]]:
     """Reads a finished map from the file, band by band: (first block row, (rows, cols) cells).
 
+    Args:
+      in_units: a map of whole numbers is given as those, so that sums over it are exact.
     Raises: ArtifactFault (exit 4) when the file is missing, damaged or lies on another grid.
     """
     with _opened(path, grid) as dataset:
         for row, count in bands(coarse, factor):
-            yield row, dataset.read(1, window=Window(0, row * factor, grid.cols, count * factor))
+            cells = _mass(dataset, window=Window(0, row * factor, grid.cols, count * factor))
+            yield row, cells if in_units else cells * (quantum_in(dataset) or 1)
 
 
 def read_blocks(path: Path, grid: Grid) -> NDArray[np.float64]:
@@ -179,25 +198,50 @@ def read_blocks(path: Path, grid: Grid) -> NDArray[np.float64]:
         return dataset.read()
 
 
-def read_overview(path: Path, grid: Grid, step: int) -> NDArray[np.float32]:
+def read_overview(path: Path, grid: Grid, step: int) -> NDArray[np.floating]:
     """A finished map in cells step times as wide: means of cells with a value, NaN where none has one."""
     shape = (-(-grid.rows // step), -(-grid.cols // step))
     with _opened(path, grid) as dataset:
-        return dataset.read(1, out_shape=shape, resampling=rasterio.enums.Resampling.average)
+        cells = _mass(dataset, out_shape=shape, resampling=rasterio.enums.Resampling.average)
+        return cells * (quantum_in(dataset) or 1)
 
 
-def read_part(path: Path, grid: Grid, row: int, col: int, rows: int, cols: int) -> NDArray[np.float32]:
+def read_part(path: Path, grid: Grid, row: int, col: int, rows: int, cols: int) -> NDArray[np.floating]:
     """A window of a finished map in full detail."""
     with _opened(path, grid) as dataset:
-        return dataset.read(1, window=Window(col, row, cols, rows))
+        return _mass(dataset, window=Window(col, row, cols, rows)) * (quantum_in(dataset) or 1)
+
+
+def read_quantum(path: Path, grid: Grid) -> float | None:
+    """Mass of one unit of a map of whole numbers; None for a map of float32."""
+    with _opened(path, grid) as dataset:
+        return quantum_in(dataset)
+
+
+def quantum_in(dataset: Any) -> float | None:
+    """The same of an open map."""
+    return float(dataset.scales[0]) if np.dtype(dataset.dtypes[0]).kind == "i" else None
+
+
+def _mass(dataset: Any, **how: Any) -> NDArray[np.floating]:
+    """Cells as stored: float32, or whole numbers in float64; NaN where there is no value."""
+    cells: NDArray = dataset.read(1, **how)
+    if quantum_in(dataset) is None:
+        return cells
+    return np.where(cells == NO_UNITS, np.nan, cells.astype(np.float64))
 
 
 def _create(
-    path: Path, grid: Grid, dtype: str, tags: Mapping[str, str], columns: Sequence[tuple[str, str]]
+    path: Path,
+    grid: Grid,
+    dtype: str,
+    tags: Mapping[str, str],
+    columns: Sequence[tuple[str, str]],
+    nodata: float = np.nan,
 ) -> Any:
     dataset = rasterio.open(
         path, "w", driver="GTiff", width=grid.cols, height=grid.rows, count=len(columns), dtype=dtype,
-        crs=CRS.from_wkt(grid.crs), transform=Affine(*grid.transform), nodata=np.nan, BIGTIFF="IF_SAFER",
+        crs=CRS.from_wkt(grid.crs), transform=Affine(*grid.transform), nodata=nodata, BIGTIFF="IF_SAFER",
     )  # fmt: skip
     dataset.update_tags(AREA_OR_POINT="Area", **tags)
     for band, (description, unit) in enumerate(columns, start=1):

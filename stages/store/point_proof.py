@@ -36,12 +36,14 @@ def _prove(cube: Cube, points: PointTable, sheet: Sheet, maps: Path) -> dict[str
     mine = (columns["sector"] == sheet.members[0]) & (columns["year"] == sheet.time)
     placed = mine & (columns["placed"] > 0)
     short, cells, factor = 0, 0, cube.factor
+    grain = store.read_quantum(maps / sheet.map_file, cube.fine) or 0.0  # a cell may lie a unit below
     leading = len(cube.sectors), len(cube.years)
     for row, stored in store.read_bands(maps / sheet.map_file, cube.fine, factor, cube.coarse):
         wanted = points.on_window(leading, row * factor, 0, *stored.shape)[sheet.members[0], sheet.time]
         here = wanted > 0
         cells += int(here.sum())
-        short += int((~(stored[here].astype(np.float64) >= wanted[here] * (1 - ROUNDING))).sum())
+        least = wanted[here] * (1 - ROUNDING) - grain
+        short += int((~(stored[here].astype(np.float64) >= least)).sum())
     sums = {name: float(columns[name][mine].sum()) for name in ("given", "placed", "excess", "outside")}
     order = np.argsort(-columns["placed"][placed], kind="stable")[:LISTED]
     where = [columns[name][placed][order].tolist() for name in ("row", "col", "x", "y", "placed")]

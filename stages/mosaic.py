@@ -14,6 +14,7 @@ from model.fault import NumberFault, ResourceFault
 from model.ladder import Rung
 from stages import progress
 from stages.section import Section
+from stages.sources.zoned import ZoneFile, open_zones, zone_files
 from stages.store import maps as store
 from stages.store.certificate import CERTIFICATE, LIMIT, book_of, certify, read_map
 from stages.store.cube import Cube
@@ -25,11 +26,13 @@ from stages.store.report import FACTS, PAGE, RUNGS, gather, render
 from stages.store.storing import Strip
 from stages.store.style import Legend, block_style, legend, map_style
 from stages.store.witness import contradictions
+from stages.store.zones import as_csv, measure_zones
 
-__all__ = ["VERSION", "Config", "certify", "contradictions", "render", "run"]
+__all__ = ["VERSION", "Config", "certify", "contradictions", "render", "run", "sources"]
 
 VERSION = 2
 
+ZONES = "zones.csv"
 _DRAFT_BYTES = 4 << 30  # drafts on the disk at once; more maps take another pass over the field
 
 
@@ -37,11 +40,15 @@ class Config(Section):
     """How maps are written and judged."""
 
     limit: PositiveFloat = LIMIT  # relative residual no block may exceed, on the files as written
-    quantum: PositiveFloat | None = (
-        None  # mass of a unit: maps of whole numbers, every block exact; else float32
-    )
+    quantum: PositiveFloat | None = None  # mass of a unit: maps of whole numbers, exact; else float32
     overviews: bool = True  # averaged, so that colours stay true when zoomed out
     page_width: PositiveInt = 2000  # pixels of a picture in the report; larger maps are averaged down
+    zones: ZoneFile | None = None  # polygons, or a raster of ids, that totals are told by
+
+
+def sources(config: Config) -> list[str]:
+    """Files whose content enters the fingerprint."""
+    return zone_files(config.zones)
 
 
 def run(config: Config, *, cube: Path, field: Path, out: Path) -> None:
@@ -62,8 +69,9 @@ def run(config: Config, *, cube: Path, field: Path, out: Path) -> None:
     certificate = certify(cube, out, config.limit)
     _insist(certificate, out)
     _draw_previews(opened, out, legends)
+    zones = _write_zones(config, opened, out)
     _write_json(out / CERTIFICATE, certificate)
-    _write_json(out / FACTS, gather(opened, estimate, legends, config.page_width))
+    _write_json(out / FACTS, gather(opened, estimate, legends, config.page_width, zones))
     _write(out / PAGE, render(out))
     shutil.rmtree(working)
 
@@ -171,6 +179,16 @@ def _tags(cube: Cube, field: Field, sheet: Sheet) -> dict[str, str]:
 
 def _joined(texts: Iterable[str]) -> str:
     return "; ".join(dict.fromkeys(filter(None, texts)))
+
+
+def _write_zones(config: Config, cube: Cube, out: Path) -> dict[str, Any] | None:
+    """The table of totals by zone, from the files as written; None when none are asked for."""
+    if config.zones is None:
+        return None
+    with store.frugal():
+        told = measure_zones(cube, open_zones(config.zones, cube.fine), out)
+    _write(out / ZONES, as_csv(told, cube.unit))
+    return told
 
 
 def _insist(certificate: dict[str, Any], out: Path) -> None:

@@ -36,10 +36,17 @@ RUNGS = {
     Rung.OUTSIDE: ("outside", "the total is unknown: left without a value, not set to zero"),
 }
 _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+_ZONES_SHOWN = 40  # the table beside the maps has every zone
 _SHOWN = 8  # maps drawn on the page; more would make it too heavy to open
 
 
-def gather(cube: Cube, field: Field, legends: Mapping[str, Legend], page_width: int) -> dict[str, Any]:
+def gather(
+    cube: Cube,
+    field: Field,
+    legends: Mapping[str, Legend],
+    page_width: int,
+    zones: dict[str, Any] | None = None,
+) -> dict[str, Any]:
     """Every fact of the page that is not in the certificate, as JSON values without times."""
     every = store.sheets(cube)
     totals, rungs = cube.totals(), field.rungs()
@@ -59,7 +66,7 @@ def gather(cube: Cube, field: Field, legends: Mapping[str, Legend], page_width: 
         "points": list(cube.points.facts) if cube.points else [],
         "layers": cube.facts, "totals": cube.total_facts, "attribution": cube.attribution,
         "notes": _notes(cube, rungs, field.facts), "uncertainty": None,
-        "page_width": page_width,
+        "page_width": page_width, "zones": zones,
     }  # fmt: skip
 
 
@@ -82,8 +89,27 @@ def render(maps: Path) -> str:
         sections = _sections(maps, certificate, facts)
     return template.render(
         facts=facts, certificate=certificate, sections=sections, left_out=len(facts["maps"]) - len(sections),
+        zones=_zone_table(facts.get("zones"), facts["years"][-1]),
         rung_words={str(int(rung)): words for rung, words in RUNGS.items()}, years=_years(facts["years"]),
     )  # fmt: skip
+
+
+def _zone_table(told: Mapping[str, Any] | None, year: int) -> dict[str, Any] | None:
+    """The heaviest zones of one year, a column for each sector."""
+    if told is None:
+        return None
+    chosen = [index for index, sheet in enumerate(told["sheets"]) if sheet["year"] == year]
+
+    def row(name: str, masses: list[float]) -> dict[str, Any]:
+        return {"name": name, "mass": [masses[index] for index in chosen]}
+
+    order = sorted(told["zones"], key=lambda entry: -entry["mass"][chosen[-1]])
+    rows = [row(entry["name"], entry["mass"]) for entry in order[:_ZONES_SHOWN]]
+    rows += [row("outside any zone", told["outside"]), row("whole map", told["whole"])]
+    return {
+        "year": year, "sectors": [told["sheets"][index]["sector"] for index in chosen], "rows": rows,
+        "left_out": max(len(order) - _ZONES_SHOWN, 0), "rule": told["rule"],
+    }  # fmt: skip
 
 
 def _sections(maps: Path, certificate: dict[str, Any], facts: dict[str, Any]) -> list[dict[str, Any]]:

@@ -176,6 +176,10 @@ class Shapes:
         """Bins that hold something."""
         return len(self._store.sizes)
 
+    def in_bin(self, row: int, col: int) -> Floats | None:
+        """(BIN, BIN) lengths or shares of one bin, not remembered; None where it holds nothing."""
+        return self._measured((row, col)) if (row, col) in self._store.sizes else None
+
     def read(self, row: int, col: int, rows: int, cols: int) -> Floats:
         """(rows, cols) length [m] or share of the cell, 0 to 1, in a window that may reach into the margin."""
         out = np.zeros((rows, cols))

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from model.fault import Fault, Faults, raise_all
 from model.grid import Grid
 from stages.progress import step, track
-from stages.sources import coverage, drawn, facilities
+from stages.sources import coverage, derived, drawn, facilities
 from stages.sources.area import within
 from stages.sources.declared import Config, Total
 from stages.sources.layers import LayerPlan, cube_facts, plan_layers
@@ -244,28 +244,42 @@ def _read_region(
     valid = np.ones((rows, cols), bool)
     values: dict[str, NDArray[np.float64]] = {}
     tallies, step = [], coverage.thumb_step(fine, arrays.CHUNK)
+    by_name = {layer.name: layer for layer in plan}
     for layer in plan:
-        own = _layer_values(layer, fine, region, values)
-        empty = np.isnan(own)
-        fill = layer.facts["fill"]
-        filled = np.asarray(empty.any(axis=0) & (fill is not None))
-        values[layer.name] = own if fill is None else np.where(empty, fill, own)
+        own = _layer_values(layer, fine, region, values, by_name)
+        filled = np.asarray(np.isnan(own).any(axis=0) & (layer.facts["fill"] is not None))
+        values[layer.name] = _filled(layer, own)
         valid &= np.asarray(~np.isnan(values[layer.name]).any(axis=0))
         tallies.append(coverage.tally(values[layer.name], wanted, filled, row, col, step))
     return values, valid, tallies
 
 
 def _layer_values(
-    layer: LayerPlan, fine: Grid, region: Region, made: dict[str, NDArray[np.float64]]
+    layer: LayerPlan,
+    fine: Grid,
+    region: Region,
+    made: dict[str, NDArray[np.float64]],
+    by_name: dict[str, LayerPlan],
 ) -> NDArray[np.float64]:
-    """(years or 1, rows, cols) of one layer on one region."""
+    """(years or 1, rows, cols) of one layer on one region; made: layers of this very region by name."""
+
+    def part(name: str, there: Region) -> NDArray[np.float64]:
+        if there == region and name in made:
+            return made[name]
+        return _filled(by_name[name], _layer_values(by_name[name], fine, there, {}, by_name))
+
     if layer.derived is not None:
-        summed = np.sum(np.broadcast_arrays(*(made[part] for part in layer.derived.sum)), axis=0)
-        return np.clip(summed, *layer.derived.clip) if layer.derived.clip else summed
+        return derived.compute(layer.derived, fine, region, part)
     if layer.drawn is not None:
         return layer.drawn.read(fine, region)[None]
     kind = "class" if layer.code is not None else layer.facts["kind"]
     return np.stack([bring(source.raster, fine, region, kind, layer.code) for source in layer.by_year])
+
+
+def _filled(layer: LayerPlan, values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """With the declared number where a layer has none; unchanged when none was declared."""
+    fill = layer.facts["fill"]
+    return values if fill is None else np.where(np.isnan(values), fill, values)
 
 
 def _fine_cells(known: NDArray[np.bool_], factor: int, region: Region) -> NDArray[np.bool_]:

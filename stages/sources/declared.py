@@ -8,6 +8,7 @@ from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt, model_va
 from model.variable import spelled
 from stages.section import SafeName, Section, SourcePath
 from stages.sources.area import Area
+from stages.sources.derived import Derived
 from stages.sources.drawn import VectorLayer
 from stages.sources.facilities import Facilities
 from stages.sources.words import CrsText, Pair
@@ -166,16 +167,6 @@ class Covariate(File):
         """One declaration for each year."""
         for year in self.years or (self.year,):
             yield self.model_copy(update={"year": year, "years": ()})
-
-
-class Derived(Section):
-    """A layer made of others, cell by cell."""
-
-    name: SafeName
-    sum: Annotated[tuple[SafeName, ...], Field(strict=False, min_length=1)]
-    clip: Pair | None = None
-    unit: str = "1"
-    long_name: str | None = None
 
 
 class Config(Section):

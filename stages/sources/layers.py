@@ -7,7 +7,8 @@ import numpy as np
 
 from model.fault import InputFault
 from model.variable import DAYS_PER_YEAR
-from stages.sources.declared import Config, Covariate, Derived, Total
+from stages.sources.declared import Config, Covariate, Total
+from stages.sources.derived import Derived, facts_of
 from stages.sources.drawn import Drawn
 from stages.sources.opened import Source
 from stages.sources.placed import Sources
@@ -44,14 +45,15 @@ def plan_layers(config: Config, found: Sources) -> list[LayerPlan]:
     plan += [LayerPlan(name, drawn.facts(), drawn=drawn) for name, drawn in found.drawn.items()]
     known = {layer.name for layer in plan}
     for derived in config.derived:
-        if missing := [part for part in derived.sum if part not in known]:
+        if missing := [part for part in derived.parts if part not in known]:
             raise InputFault(
                 f"derived layer {derived.name}",
                 f"made of {missing}",
                 f"layers of the cube: {sorted(known)}",
-                "correct `sum:`",
+                f"correct `{derived.way}:`",
             )
-        plan.append(LayerPlan(derived.name, _derived_facts(derived, plan), derived=derived))
+        parts = [layer.facts for layer in plan if layer.name in derived.parts]
+        plan.append(LayerPlan(derived.name, facts_of(derived, parts), derived=derived))
         known.add(derived.name)
     names = [layer.name for layer in plan] + [config.variable, "valid"]
     if twice := sorted({name for name in names if names.count(name) > 1}):
@@ -123,26 +125,6 @@ def _layer_facts(name: str, files: list[Source], found: Sources, code: int | Non
         ],
         "licence": first.licence,
         "attribution": first.attribution,
-    }
-
-
-def _derived_facts(derived: Derived, plan: list[LayerPlan]) -> dict[str, Any]:
-    parts = [layer.facts for layer in plan if layer.name in derived.sum]
-    clip = f", clipped to {derived.clip[0]:g}..{derived.clip[1]:g}" if derived.clip else ""
-    return {
-        "name": derived.name,
-        "long_name": derived.long_name or derived.name,
-        "kind": parts[0]["kind"] if len({part["kind"] for part in parts}) == 1 else "continuous",
-        "declared_kind": "derived",
-        "unit": derived.unit,
-        "static": all(part["static"] for part in parts),
-        "blocky": all(part["blocky"] for part in parts),
-        "resampling": "sum of " + ", ".join(derived.sum) + clip,
-        "allow_partial": all(part["allow_partial"] for part in parts),
-        "fill": None,
-        "files": [],
-        "licence": "",
-        "attribution": "",
     }
 
 

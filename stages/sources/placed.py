@@ -10,6 +10,7 @@ from model.grid import Grid
 from stages.progress import tell, track
 from stages.sources.area import Clipped, clip
 from stages.sources.declared import FACTOR, Config, Covariate, Total
+from stages.sources.derived import margins
 from stages.sources.drawn import Drawn, open_drawn
 from stages.sources.opened import Source, open_file
 from stages.store.arrays import same_crs
@@ -81,7 +82,8 @@ def judge(config: Config, folder: Path | None = None) -> tuple[Sources | None, l
         return None, faults
     sources, faults = _place(placed, covariates, config, faults)
     try:
-        sources.drawn = open_drawn(config.vectors, sources.coarse.refine(sources.factor), folder=folder)
+        fine = sources.coarse.refine(sources.factor)
+        sources.drawn = open_drawn(config.vectors, fine, margins(config.derived, fine), folder)
     except Fault as fault:
         faults.append(fault)
     except Faults as several:

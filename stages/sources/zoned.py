@@ -8,7 +8,8 @@ from model.fault import InputFault, raise_all
 from model.grid import Grid
 from stages.sources.drawn import VectorFile, open_declared
 from stages.store import vectors
-from stages.store.rasters import Raster, scan
+from stages.store.band import scan
+from stages.store.rasters import Raster
 from stages.store.suspicion import inspect
 from stages.store.zones import Zones
 

@@ -78,6 +78,7 @@ class Drawn:
             "blocky": False,
             "resampling": MEASURED[item.kind],
             "allow_partial": item.allow_partial,
+            "fill": None,
             "files": [
                 {
                     "source": table.name,

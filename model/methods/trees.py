@@ -113,7 +113,7 @@ class TreeMethod:
         squares = [f"{2 * blocks + 1} blocks around" for blocks in BLOCKS_AROUND]
         return {
             "summary": self.summary,
-            "learns": False,
+            "learns": True,
             "inputs": [self.layers[index] for index in self.used],
             "scales": ["own value", *squares],
             "trees": {

@@ -195,10 +195,10 @@ def check(request: Request) -> None:
 @pipeline.command()
 @click.option(
     "--protocol",
-    type=click.Choice(["truth", "scale_shift"]),
+    type=click.Choice(["truth", "scale_shift", "folds", "years", "proxies"]),
     default="truth",
     show_default=True,
-    help="What methods are scored on; scale_shift needs no truth.",
+    help="What is asked; scale_shift and proxies need no truth.",
 )
 @common
 def evaluate(request: Request, protocol: str) -> None:
@@ -207,7 +207,13 @@ def evaluate(request: Request, protocol: str) -> None:
 
     config = request.config()
     runner = request.runner()
-    ways = {"truth": scoring.evaluate_all, "scale_shift": protocols.scale_shift}
+    ways = {
+        "truth": scoring.evaluate_all,
+        "scale_shift": protocols.scale_shift,
+        "folds": protocols.folds,
+        "years": protocols.years,
+        "proxies": protocols.proxies,
+    }
     with runner.stopper.armed():
         scores = ways[protocol](runner, config)
     table = scores.link / "scores.md"

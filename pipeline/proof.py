@@ -1,6 +1,7 @@
 """Proves again that every artifact is as it was published."""
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from model.fault import ArtifactFault, Fault, NumberFault, raise_all
 from pipeline import manifest as manifests
@@ -14,12 +15,8 @@ def replay(runner: Runner, table: Sequence[Stage] = STAGES, last: Stage = EVALUA
     Raises: ArtifactFault (exit 4) for missing maps or damage, NumberFault (exit 7) when the proof fails.
     """
     folder = runner.workspace.folder
-    links = sorted(
-        link
-        for shelf in (folder, *sorted((folder / "evaluate").glob("*")))
-        for link in (shelf / stage.gives for stage in (*table, last))
-        if link.is_symlink()
-    )
+    links = [folder / stage.gives for stage in (*table, last)]
+    links = sorted({link for link in links if link.is_symlink()} | set(_links(folder / "evaluate")))
     faults: list[Fault] = []
     for link in links:
         name = link.relative_to(folder).as_posix()
@@ -46,3 +43,12 @@ def replay(runner: Runner, table: Sequence[Stage] = STAGES, last: Stage = EVALUA
         stated = NumberFault(str(maps), failure, "every block keeps its total", remedy(runner, maps))
         raise_all([stated, *body.contradictions(cube, maps)])
     yield "certificate: passed"
+
+
+def _links(folder: Path) -> Iterator[Path]:
+    """Every artifact on the shelves of methods, cases and protocols."""
+    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
+        if path.is_symlink():
+            yield path
+        elif path.is_dir() and not path.name.startswith("."):
+            yield from _links(path)

@@ -39,3 +39,5 @@ EVALUATE = Stage("evaluate", needs=("cube", "maps"), gives="scores")
 # Rows of protocols that run the chain again on a world made harder (pipeline/protocols.py).
 ALTER = Stage("alter", needs=("cube",), gives="cube")
 RESCORE = Stage("rescore", needs=("cube", "fields"), gives="scale_shift")
+REFOLD = Stage("refold", needs=("cube", "fields"), gives="folds")
+ATTRIBUTE = Stage("attribute", needs=("cube", "field", "fields"), gives="attribution")

@@ -1,6 +1,7 @@
 """Cube -> the same world made harder in one stated way, so that a protocol can ask what is lost."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -11,8 +12,9 @@ from pydantic import Field, NonNegativeInt, PositiveInt
 
 from model.fault import UsageFault
 from model.grid import Grid
-from model.harder import Fold, blurred, flattened, hidden, shifted
+from model.harder import blurred, flattened, shifted
 from model.sample import merge
+from stages.judging.fields import Hide, grounds
 from stages.progress import track
 from stages.section import Section
 from stages.store import arrays
@@ -23,21 +25,13 @@ FACTS = "altered.json"
 BAND = 240  # fine rows at a time, rounded to whole blocks
 
 
-class Hide(Section):
-    """Totals that are made unknown: one fold of several, and a rim around it."""
-
-    kind: Literal["blocks", "random"] = "blocks"
-    fold: NonNegativeInt = 0
-    folds: Annotated[int, Field(ge=2, le=20)] = 5
-    side: PositiveInt = 10  # coarse cells along a spatial block; random folds deal out single cells
-    buffer: NonNegativeInt = 1  # coarse cells around the fold that are hidden too; none for random folds
-    seed: NonNegativeInt = 0
-
-
 class Config(Section):
     """What is done to the cube; without a setting it is copied."""
 
     group: PositiveInt = 1  # coarse cells merged along an axis: only their sums stay known
+    match: bool = (
+        False  # average the other layers too, so that none is finer against a merged total than before
+    )
     layers: Annotated[tuple[str, ...], Field(strict=False)] = ()  # covariates that are spoilt
     change: Literal["drop", "shift", "blur"] = "drop"  # drop: each block sees its mean
     cells: NonNegativeInt = 0  # fine cells it is shifted by, east and south, or blurred over
@@ -84,8 +78,7 @@ def _totals(cube: Cube, config: Config, coarse: Grid) -> NDArray[np.float64]:
     """(sectors, years, h, w); a merged total is known when all its members are."""
     totals = np.where(cube.known(), cube.totals(), np.nan)
     if config.hide is not None:
-        gone = hidden(Fold(**config.hide.model_dump()), np.nansum(np.abs(totals), axis=(0, 1)))[1]
-        totals = np.where(gone, np.nan, totals)
+        totals = np.where(grounds(config.hide, cube)[1], np.nan, totals)
     for year in config.hide_years:
         totals[:, cube.years.index(year)] = np.nan
     rows, cols = coarse.rows * config.group, coarse.cols * config.group
@@ -99,7 +92,10 @@ def _write_band(group: Any, old: Cube, config: Config, row: int, rows: int, cols
     if config.group > 1:
         coarse_layers = [index for index, layer in enumerate(old.layers) if layer.blocky]
         values[coarse_layers] = flattened(values[coarse_layers], valid, factor)
-    for index in (names.index(name) for name in config.layers):
+        fine_layers = [index for index in range(len(names)) if index not in coarse_layers]
+        if config.match:
+            values[fine_layers] = flattened(values[fine_layers], valid, config.group)
+    for index in _indices(names, config.layers):
         values[index] = _spoilt(config, old, index, row, rows, cols, valid)
     for index, name in enumerate(names):
         stored = arrays.array_of(group, name)
@@ -108,6 +104,26 @@ def _write_band(group: Any, old: Cube, config: Config, row: int, rows: int, cols
             values[index, 0] if stored.ndim == 2 else values[index]
         )
     arrays.array_of(group, "valid")[row : row + rows, :cols] = valid.astype(np.uint8)
+
+
+def _indices(names: list[str], wanted: tuple[str, ...]) -> list[int]:
+    """Places of the layers; a layer of classes goes by the name before its codes.
+
+    Raises: UsageFault (exit 2) for a layer that is not there.
+    """
+    found = []
+    for layer in wanted:
+        fitting = [index for index, name in enumerate(names) if name == layer]
+        fitting += [
+            index for index, name in enumerate(names) if re.fullmatch(re.escape(layer) + r"_-?\d+", name)
+        ]
+        if not fitting:
+            known = ", ".join(names)
+            raise UsageFault(
+                "evaluate", f"no layer {layer!r}", f"a layer of the cube: {known}", "correct the name"
+            )
+        found += fitting
+    return found
 
 
 def _spoilt(

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, NonNegativeInt, PositiveInt
 
-from model.grid import Grid
 from stages.judging import truth as truths
+from stages.judging.fields import ground_of
 from stages.judging.measure import Answer, Ground, Rows, look_at, measure
 from stages.judging.page import PAGE, SHOWN, plates, render
 from stages.judging.table import Entry, Table, build, write
@@ -19,7 +19,6 @@ from stages.progress import step, tell
 from stages.section import SafeName, Section
 from stages.store.cube import Cube
 from stages.store.digest import files_of
-from stages.store.figures import ground as extent
 from stages.store.maps import Sheet, read_part
 
 VERSION = 2
@@ -40,6 +39,16 @@ class Config(Section):
     groups: Annotated[tuple[Annotated[int, Field(ge=2, le=100)], ...], Field(strict=False, min_length=1)] = (
         *(2, 3, 4, 6, 10),
     )  # coarse cells merged along an axis by the protocol scale_shift
+    match: bool = True  # there, layers are averaged too: none is finer against a block than in the run itself
+    folds: Annotated[int, Field(ge=2, le=20)] = (
+        5  # parts of the ground, each unseen once, by the protocol folds
+    )
+    shifts: Annotated[tuple[Annotated[int, Field(ge=1, le=50)], ...], Field(strict=False)] = (
+        *(1, 2, 3),
+    )  # fine cells a layer is shifted by in the protocol proxies
+    blurs: Annotated[tuple[Annotated[int, Field(ge=1, le=50)], ...], Field(strict=False)] = (
+        1,
+    )  # fine cells it is blurred over, on each side
 
 
 def sources(config: Config) -> list[str]:
@@ -113,17 +122,6 @@ def _plates(
     chosen = [judged, *(f"{case}/{name}" if case else name for name in told[:1])]
     found = {"truth": item.rows} | {key: _map_rows(maps[key], sheet, cube) for key in chosen}
     return plates(f"{sheet.sector} {sheet.year}", found, answer.sums, ground, cube.unit)
-
-
-def ground_of(cube: Cube, side: int) -> Ground:
-    """The fine cells of a cube, in spatial blocks of `side` coarse cells."""
-    return Ground.of(cube.coarse.shape, cube.factor, cell_size(cube.fine), side)
-
-
-def cell_size(grid: Grid) -> tuple[float, float]:
-    """(height, width) of a cell in metres; on a geographic grid along its middle parallel."""
-    width, height = extent(grid)
-    return height / grid.rows, width / grid.cols
 
 
 def _map_rows(folder: Path, sheet: Sheet, cube: Cube) -> Rows:

@@ -1,6 +1,5 @@
 """Fields made from merged totals + the totals they were merged from -> scores without any fine truth."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,13 +9,13 @@ from numpy.typing import NDArray
 from pydantic import Field, NonNegativeInt, PositiveInt
 
 from model.sample import merge
+from stages.judging.fields import fell_back
 from stages.judging.measure import Ground, look_at, measure
 from stages.judging.page import PAGE, render
 from stages.judging.table import Entry, build, write
 from stages.progress import step
 from stages.section import Section
 from stages.store.cube import Cube
-from stages.store.field import FACTS
 from stages.store.field import Field as FineField
 from stages.store.figures import ground as extent
 
@@ -48,7 +47,7 @@ def run(config: Config, *, cube: Path, fields: Mapping[str, Path], out: Path) ->
         word, _, method = key.partition("/")
         group = int(word)
         field = FineField.open(folder)
-        words += _fell_back(key, folder)
+        words += fell_back(key, folder)
         given = coarse_sums(field, opened, group)
         for sector, name in enumerate(opened.sectors):
             for time, year in enumerate(opened.years):
@@ -114,10 +113,3 @@ def _score(
     )
     scores, reliability, _ = measure(lambda first, count: given[first : first + count], answer, ground)
     return scores, reliability.points()
-
-
-def _fell_back(key: str, folder: Path) -> list[str]:
-    training = json.loads((folder / FACTS).read_text("utf-8")).get("training", {})
-    if instead := training.get("fell_back"):
-        return [f"{key} learned nothing ({training.get('reason')}): its field is that of {instead}."]
-    return []

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from model.fault import UsageFault
-from stages.alter import Config, Hide, run
+from stages.alter import Config, run
+from stages.judging.fields import Hide
 from stages.store.cube import Cube
 from tests.small_world import build_world
 
@@ -44,6 +45,14 @@ def test_merged_totals_are_sums_and_what_is_left_over_is_cut_off(altered):
     assert after.fine.dx == pytest.approx(before.fine.dx) and after.fine.top == before.fine.top
 
 
+def test_layers_are_averaged_with_the_totals_only_when_they_are_to_match(altered):
+    before, matched = altered(group=2, match=True)
+    old, valid = before.covariates(0, 0, 2, 2)[0, 0], before.valid(0, 0, 2, 2)
+    assert matched.covariates(0, 0, 2, 2)[0, 0][valid] == pytest.approx(old[valid].mean(), rel=1e-6)
+    _, kept = altered(group=2)
+    assert np.array_equal(kept.covariates(0, 0, 60, 40), before.covariates(0, 0, 60, 40))
+
+
 def test_a_dropped_layer_tells_nothing_inside_a_block(altered):
     before, after = altered(layers=("built",), change="drop")
     old, valid = before.covariates(0, 0, 10, 10)[0, 0], before.valid(0, 0, 10, 10)
@@ -63,6 +72,17 @@ def test_hidden_folds_and_years_are_not_known(altered):
     assert 0 < (~folded.known()[0, 1]).sum() < 35
     _, without = altered(hide_years=(2015,))
     assert not without.known()[0, 1].any() and without.known()[0, 0].sum() == 34
+
+
+def test_more_folds_than_spatial_blocks_are_refused(altered):
+    with pytest.raises(UsageFault, match="2 spatial blocks for 3 folds on 7 x 5 coarse cells") as caught:
+        altered(hide=Hide(fold=0, folds=3, side=5))
+    assert "evaluate.folds" in caught.value.fix
+
+
+def test_an_unknown_layer_is_refused(altered):
+    with pytest.raises(UsageFault, match="no layer 'roads'"):
+        altered(layers=("roads",))
 
 
 def test_a_map_too_small_to_be_merged_is_refused(altered):

@@ -108,12 +108,14 @@ def proxies(runner: Runner, config: RunConfig) -> Task:
     changes = [("dropped", "drop", 0)]
     changes += [(f"shifted by {cells}", "shift", cells) for cells in settings.shifts]
     changes += [(f"blurred over {2 * cells + 1}", "blur", cells) for cells in settings.blurs]
+    inferring = next(task for task in everything if task.stage.name == "infer")
     fields: dict[str, Path] = {}
-    for layer in layers.layer_names:
-        for said, change, cells in changes:
+    names: tuple[str, ...] = layers.layer_names
+    for layer in ("every layer", *names):
+        for said, change, cells in changes[: 1 if layer not in names else None]:
             home = Shelf(shelf.folder / "evaluate" / "proxies" / layer / f"{change}_{cells}")
-            everything.append(_altered(shelf, home, layers=(layer,), change=change, cells=cells))
-            inferring = next(task for task in tasks(config, shelf) if task.stage.name == "infer")
+            spoilt = (layer,) if layer in names else names
+            everything.append(_altered(shelf, home, layers=spoilt, change=change, cells=cells))
             inputs = {**inferring.inputs, "cube": home.link("cube")}
             everything.append(replace(inferring, shelf=home, inputs=inputs))
             fields[f"{layer}/{said}"] = home.link("field")

@@ -72,7 +72,8 @@ def run(config: Config, *, cube: Path, fields: Mapping[str, Path], out: Path) ->
             answer = look_at(item.rows, ground, 0, np.random.default_rng(0))
             # Why the cuts of the whole: the largest cells of all folds together are the largest of the map.
             answer = replace(answer, cuts=look_at(item.rows, whole, 0, np.random.default_rng(0)).cuts)
-            scores, _, _ = measure(rows_of(field, opened, sheet.members[0], sheet.time), answer, ground)
+            rows = rows_of(field, opened, sheet.members[0], sheet.time)
+            scores, _, _ = measure(rows, answer, ground, whole)
             place = (part.name, method, sheet.sector, str(sheet.year))
             pooled[place] = pooled[place] + scores if place in pooled else scores
         step("scoring", done, len(fields), "fields")

@@ -95,11 +95,17 @@ def look_at(rows: Rows, ground: Ground, sample: int, rng: np.random.Generator) -
     return Answer(rows, cuts, mass / cells if cells else 1.0, sums, np.sort(chosen))
 
 
-def measure(estimate: Rows, answer: Answer, ground: Ground) -> tuple[Scores, Reliability, float]:
-    """Scores of a map by spatial block, its reliability, and the share of its cells that was scored."""
+def measure(
+    estimate: Rows, answer: Answer, ground: Ground, whole: Ground | None = None
+) -> tuple[Scores, Reliability, float]:
+    """Scores of a map by spatial block, its reliability, and the share of its cells that was scored.
+
+    Args:
+      whole: the ground over which the largest 1 % of the estimate are found; by default the one that is scored.
+    """
     scores = Scores.of(*_nothing(), labels=np.zeros(0, np.int64), count=ground.count)
     reliability = Reliability.of(*_nothing(), answer.unit)
-    own = Cuts.of(lambda: _counted(estimate, ground))
+    own = Cuts.of(lambda: _counted(estimate, whole or ground))
     valid = 0
     last = ground.shape[0] * ground.factor
     for row, count in ground.bands():

@@ -28,6 +28,8 @@ class Config(Section):
 
     method: Literal[
         "dst_carbon_former",
+        "dst_carbon_former_v1_7",
+        "dst_carbon_former_v3_0",
         "smooth_mask",
         "single_proxy",
         "uniform",
@@ -60,6 +62,13 @@ class Config(Section):
     blocky_layers: Literal["drop", "average"] = (
         "drop"  # covariates as coarse as a block: leave out, or show averaged
     )
+    # The next four are heard by the published forms alone.
+    without: tuple[
+        Literal["scan", "experts", "sft", "frequency", "attention", "law"], ...
+    ] = ()  # parts left out
+    turns: bool = True  # flips and quarter turns of each batch
+    drop_layers: Annotated[float, Field(ge=0, lt=1)] = 0.0  # chance that a covariate is hidden
+    sum_loss: Literal["published", "log_sum", "tweedie"] = "published"  # what v3.0 minimises
     save_every: PositiveInt = 50  # steps between two saves of the state from which training resumes
     device: Literal["auto", "cpu", "cuda"] = "auto"
 

@@ -19,6 +19,10 @@ class ZeroHead(nn.Module):
         super().__init__()
         self.gate = Pointwise(channels, outputs)
         self.magnitude = Pointwise(channels, outputs)
+        self.open()
+
+    def open(self) -> None:
+        """Sets the gate to 0.9 everywhere."""
         nn.init.zeros_(self.gate.linear.weight)
         nn.init.constant_(self.gate.linear.bias, 1.6)
 

@@ -7,6 +7,8 @@ from typing import Any
 # so neither can ever make the program import something else.
 METHODS: dict[str, str] = {
     "dst_carbon_former": "model.methods.dst_carbon_former:DSTCarbonFormer",
+    "dst_carbon_former_v1_7": "model.methods.dst_carbon_former_published:V17",
+    "dst_carbon_former_v3_0": "model.methods.dst_carbon_former_published:V30",
     "smooth_mask": "model.methods.smooth_mask:SmoothMask",
     "single_proxy": "model.methods.single_proxy:SingleProxy",
     "uniform": "model.methods.uniform:Uniform",

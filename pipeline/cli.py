@@ -174,11 +174,11 @@ def check(request: Request) -> None:
     from model.fault import ResourceFault
     from pipeline import resources
     from pipeline.screen import size
-    from stages import ingest
 
     config = request.config()
-    section: Any = config["ingest"]
-    facts = ingest.check(section)
+    facts = _check_all(config)
+    for line in facts.pop("inputs"):
+        click.echo(line)
     for key, value in facts.items():
         click.echo(f"{key}: {value}")
     free, needed = resources.free_space(request.place().folder), facts["disk bytes, at most"]
@@ -190,6 +190,28 @@ def check(request: Request) -> None:
             "free some space, or move the workspace with --workspace DIR",
         )
         raise ResourceFault(where, f"{size(free)} free", f"up to {size(needed)}", fix)
+
+
+def _check_all(config: "RunConfig") -> dict[str, Any]:
+    """What ingest tells of the inputs; the faults of every stage that can be known beforehand are told together."""
+    from model.fault import Fault, Faults, raise_all
+    from stages import STAGES
+
+    faults: list[Fault] = []
+    facts: dict[str, Any] = {}
+    for stage in STAGES:
+        look = getattr(stage.body(), "check", None)
+        if look is None:
+            continue
+        try:
+            if stage.name == "ingest":
+                facts = look(config[stage.name])
+            else:
+                look(config[stage.name], facts.get("layer names"))
+        except (Fault, Faults) as error:
+            faults += getattr(error, "faults", [error])
+    raise_all(faults)
+    return facts
 
 
 @pipeline.command()

@@ -3,7 +3,7 @@
 import json
 import shutil
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -128,15 +128,24 @@ def _load(config: Config, folder: Path | None, cube: Cube) -> tuple[Method, dict
 def _check(config: Config, cube: Cube) -> None:
     """Raises UsageFault (exit 2) for settings that the cube does not allow."""
     faults: list[Fault] = [clash.fault("infer") for clash in clashes(config, cube.factor)]
-    names = [layer.name for layer in cube.layers]
-    if config.proxy is not None and config.proxy not in names:
-        wanted = "a layer of the cube: " + ", ".join(names)
-        faults.append(
-            UsageFault(
-                "infer.proxy", f"no layer {config.proxy!r}", wanted, "correct `infer.proxy`, or leave it out"
-            )
-        )
-    raise_all(faults)
+    raise_all([*faults, *_unknown_proxy(config, [layer.name for layer in cube.layers])])
+
+
+def check(config: Config, layers: Sequence[str] | None) -> None:
+    """Refuses what cannot work, before anything is made.
+
+    Args:
+      layers: names the cube will have; None when they are not known yet.
+    Raises: UsageFault (exit 2).
+    """
+    raise_all(_unknown_proxy(config, layers) if layers is not None else [])
+
+
+def _unknown_proxy(config: Config, names: Sequence[str]) -> list[Fault]:
+    if config.proxy is None or config.proxy in names:
+        return []
+    wanted, fix = "a layer of the cube: " + ", ".join(names), "correct `infer.proxy`, or leave it out"
+    return [UsageFault("infer.proxy", f"no layer {config.proxy!r}", wanted, fix)]
 
 
 class Estimates:

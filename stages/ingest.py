@@ -16,6 +16,7 @@ from stages.sources import coverage, derived, drawn, facilities
 from stages.sources.area import within
 from stages.sources.declared import Config, Total
 from stages.sources.layers import LayerPlan, cube_facts, plan_layers
+from stages.sources.opened import describe
 from stages.sources.placed import Sources, judge, open_sources
 from stages.store import arrays, points
 from stages.store.cube import STORE, lay_out
@@ -61,6 +62,7 @@ def check(config: Config) -> dict[str, Any]:
     cube = cells * (4 * layers * len(config.years) + 1)
     field = cells * 8 * len(config.sectors) * len(config.years)
     return {
+        "inputs": [describe(source) for source in (*found.totals, *found.covariates)],
         "coarse cells": found.coarse.rows * found.coarse.cols,
         "fine cells": cells,
         "sectors": list(config.sectors),

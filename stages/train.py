@@ -1,6 +1,6 @@
 """Cube and tile plan in, checkpoint out: the method of choice, trained on totals alone or merely prepared."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -180,6 +180,15 @@ def _reporter() -> Callable[[int, int, str], None]:
         step("train", done, total, "steps", before=first[0], detail=detail)
 
     return report
+
+
+def check(config: Config, layers: Sequence[str] | None) -> None:
+    """Refuses a device that is not there, before anything is made.
+
+    Raises: UsageFault (exit 2).
+    """
+    if config.device == "cuda":
+        device_of(config.device)
 
 
 def device_of(asked: str) -> str:

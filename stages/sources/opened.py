@@ -27,6 +27,24 @@ class Source:
         return self.raster.where
 
 
+def describe(source: Source) -> str:
+    """One line on what a file holds and where, for those who check before they run."""
+    raster, item, counted = source.raster, source.declared, source.scan
+    name = f"total {item.sector} {item.year}" if isinstance(item, Total) else f"layer {item.name}"
+    transform, (rows, cols) = raster.transform, raster.shape
+    corners = [transform @ (col, row) for col in (0, cols) for row in (0, rows)]
+    xs, ys = zip(*corners, strict=True)
+    unit = source.unit.text if source.unit else item.unit or ""
+    gone = counted.nodata + counted.nans
+    return (
+        f"{name}: {source.where}: {rows} x {cols} cells in {raster.crs.name if raster.crs else 'no CRS'}, "
+        f"x {min(xs):.10g} to {max(xs):.10g}, y {min(ys):.10g} to {max(ys):.10g}; "
+        f"{counted.low:.6g} to {counted.high:.6g}, sum {counted.total:.10g} {unit}"
+        + (f"; {gone} cells without a value" if gone else "")
+        + "".join(f"; {note}" for note in raster.notes)
+    )
+
+
 def open_file(item: Total | Covariate, config: Config, sha256: str) -> tuple[Source | None, list[Fault]]:
     """The source a declaration means, and everything wrong with it; None when it cannot be read."""
     try:

@@ -82,7 +82,7 @@ def render(maps: Path) -> str:
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters.update(
-        number=number, amount=amount, tiny=_tiny, words=_words, label=_label, share=_share
+        number=number, amount=amount, tiny=_tiny, words=_words, label=_label, share=_share, value=_value
     )
     template = environment.from_string(files("stages.store").joinpath("report.html.j2").read_text("utf-8"))
     with store.frugal():
@@ -172,6 +172,10 @@ def _notes(cube: Cube, rungs: NDArray[np.uint8], told: Mapping[str, Any]) -> lis
     for layer in cube.facts:
         if masked := layer.get("masked_cells"):
             notes.append(f"Layer {layer['name']}: {masked:,} cells have no value and receive no mass.")
+        if filled := layer.get("filled_cells"):
+            notes.append(
+                f"Layer {layer['name']}: {filled:,} cells without a value were given {layer['fill']:g}."
+            )
         if layer.get("blocky"):
             said = "is as coarse as the totals: it compares blocks and tells nothing inside one"
             notes.append(f"Layer {layer['name']} {said}.")
@@ -226,6 +230,11 @@ def _tiny(value: float) -> str:
     mantissa, exponent = f"{value:.1e}".replace("-", "\N{MINUS SIGN}", value < 0).split("e")
     power = "10" + str(int(exponent)).translate(_RAISED)
     return power if mantissa == "1.0" else f"{mantissa.removesuffix('.0')} \N{MULTIPLICATION SIGN} {power}"
+
+
+def _value(value: float | None) -> str:
+    """Any number of a layer; nothing where there is none."""
+    return "" if value is None else number(value)
 
 
 def _share(part: float, whole: float) -> str:

@@ -100,3 +100,21 @@ def test_geo_16_a_map_that_is_no_multiple_of_a_tile_keeps_its_edges(tmp_path, pi
     assert stored.shape == (250, 370) and (stored[-10:, -10:] > 0).any()
     blocks = stored.reshape(25, 10, 37, 10).sum(axis=(1, 3))
     assert blocks == pytest.approx(totals, rel=1e-6)
+
+
+def test_check_lists_the_faults_of_every_stage_at_once(tmp_path, pipeline):
+    done = pipeline(
+        "check", "-c", "configs/oslo.yaml", "--workspace", tmp_path, "--set", "infer.proxy=moon",
+        "--set", "ingest.covariates.0.path=absent.tif", check=False,
+    )  # fmt: skip
+    assert done.returncode == 3 and "absent.tif" in done.stderr and "Traceback" not in done.stderr
+    done = pipeline(
+        "check", "-c", "configs/oslo.yaml", "--workspace", tmp_path, "--set", "infer.proxy=moon", check=False
+    )
+    assert done.returncode == 2 and "no layer 'moon'" in done.stderr and "residents_2001" in done.stderr
+
+
+def test_check_tells_place_and_sum_of_every_layer(tmp_path, pipeline):
+    told = pipeline("check", "-c", "configs/uk.yaml", "--workspace", tmp_path).stdout
+    assert told.count("total ") == 10 and "British National Grid" in told and "Tg km-2 yr-1" in told
+    assert "layer leaf_area: lai_1km.tif, band 1: 1378 x 812 cells" in told

@@ -1,5 +1,7 @@
 """The cube holds what the files hold, on one grid, with mass intact."""
 
+import base64
+import io
 import json
 
 import numpy as np
@@ -8,6 +10,7 @@ import rasterio
 import rioxarray
 import xarray as xr
 from affine import Affine
+from PIL import Image
 from pyproj import CRS
 from rasterio.warp import transform_bounds
 
@@ -314,3 +317,37 @@ def test_cells_hidden_by_a_mask_inside_the_file_have_no_value(land, cube):
 
 def test_a_map_without_any_layer_is_a_cube(land, cube):
     assert cube(land.config(covariates=[])).covariates(0, 0, 30, 40).shape == (0, 1, 30, 40)
+
+
+def test_the_report_of_a_layer_tells_before_and_after_and_shows_it(land, cube):
+    half = Affine(50, 0, 4_780_000, 0, -50, 2_822_000)
+    made = cube(land.with_layer(np.arange(4800.0).reshape(60, 80), half, kind="total", unit="persons"))
+    facts, file = made.facts[0], made.facts[0]["files"][0]
+    assert (file["low"], file["mean"], file["high"]) == (0.0, 2399.5, 4799.0)
+    # The first cell of the cube holds 0 + 1 + 80 + 81, the last 4799 + 4798 + 4719 + 4718.
+    assert (facts["low"], facts["high"]) == (162.0, 19034.0)
+    assert facts["sum"] == file["sum"] == 4799 * 4800 / 2
+    header, picture = facts["thumbnail"].split(",")
+    shown = Image.open(io.BytesIO(base64.b64decode(picture)))
+    assert header == "data:image/png;base64" and shown.size == (40, 30)
+    assert len(set(shown.getdata())) > 20
+
+
+def test_a_thumbnail_of_several_regions_is_whole(land, cube, monkeypatch):
+    whole = cube(land.config()).facts[0]["thumbnail"]
+    monkeypatch.setattr(arrays, "CHUNK", 12)
+    assert cube(land.config()).facts[0]["thumbnail"] == whole
+
+
+def test_the_mass_of_a_total_is_told_beside_its_sum(land, cube):
+    made = cube(land.with_total(land.totals, unit="kg"))
+    told = made.total_facts[0]
+    assert told["sum"] == pytest.approx(land.totals.sum()) and told["mass"] == pytest.approx(
+        told["sum"] / 1000
+    )
+
+
+def test_check_tells_what_every_file_holds(land):
+    lines = check(land.config())["inputs"]
+    assert lines[0].startswith("total all 2020: totals.tif, band 1: 3 x 4 cells in ETRS89")
+    assert f"sum {land.totals.sum():.10g} t" in lines[0] and "layer roads" in lines[1]

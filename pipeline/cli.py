@@ -149,7 +149,7 @@ def status(request: Request) -> None:
 @click.option("--debug", is_flag=True, help="Show tracebacks.")
 @click.pass_context
 def init(context: click.Context, folder: Path, output: Path | None, debug: bool) -> None:
-    """Drafts a configuration from a FOLDER of GeoTIFFs; says what the files do not tell."""
+    """Drafts a configuration from a FOLDER of GeoTIFFs, NetCDF files and Zarr stores; says what they do not tell."""
     context.find_root().ensure_object(dict).update(debug=debug)
     from model.fault import UsageFault
     from pipeline.manifest import write_whole

@@ -2,86 +2,49 @@
 
 import json
 import os
-import re
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from model.fault import Fault, InputFault
-from model.grid import Grid
-from model.variable import parse_unit
-from stages.sources.opened import YEAR
-from stages.store.arrays import make_grid
-from stages.store.band import Band, Scan, scan
-from stages.store.rasters import Raster
-from stages.store.resample import cells_across
-from stages.store.suspicion import inspect
+from stages.sources.looked import Found, look
+from stages.store.arrays import same_crs
+from stages.store.resample import bring, nesting
 
-SUFFIXES = (".tif", ".tiff")
 CLASSES = 40  # more distinct integers are rather percents or counts
+TRUTH = 0.9999  # correlation of a layer's sums with the totals; no honest proxy comes near
+MOST_CELLS = 4_000_000  # of totals that are compared with finer layers
 COARSE = 1.5  # a file whose cells are this many times those of the finest may hold totals
-
-
-@dataclass(frozen=True)
-class Found:
-    """One raster and what it tells of itself.
-
-    Attributes:
-      width: of its cells on the ground of the finest file, in cells of that file; NaN when it has no place.
-    """
-
-    path: Path
-    raster: Band
-    scan: Scan
-    width: float = np.nan
-
-    @property
-    def name(self) -> str:
-        """A name a layer may have."""
-        return re.sub(r"[^\w.-]+", "_", self.path.stem).strip("_-. ") or "layer"
-
-    @property
-    def year(self) -> int | None:
-        """The first year in the file's name."""
-        match = YEAR.search(self.path.stem)
-        return int(match[1]) if match else None
-
-    @property
-    def has_known_unit(self) -> bool:
-        """True when the file's own tag is the unit of an amount per cell."""
-        try:
-            return bool(self.raster.unit) and parse_unit(str(self.raster.unit)) is not None
-        except ValueError:
-            return False
 
 
 def draft(folder: Path, beside: Path) -> tuple[str, list[Fault]]:
     """Writes the text of a configuration.
 
     Args:
-      folder: searched with all its subfolders for GeoTIFFs.
+      folder: searched with all its subfolders for GeoTIFFs, NetCDF files and Zarr stores.
       beside: folder of the configuration file; paths are told relative to it.
     Returns: the text, and the faults of files that were left out.
-    Raises: InputFault (exit 3) when the folder holds no readable GeoTIFF.
+    Raises: InputFault (exit 3) when the folder holds none that is readable.
     """
-    found, faults = _look(folder)
+    found, faults = look(folder)
     if not found:
         raise InputFault(
             str(folder),
-            "no readable GeoTIFF",
-            "totals and layers as .tif files",
+            "no readable GeoTIFF, NetCDF file or Zarr store",
+            "totals and layers as .tif, .nc or .zarr",
             "name the folder that holds them",
         )
     totals = _totals(found)
-    layers = [item for item in found if item not in totals]
+    finer = [item for item in found if item not in totals]
+    truth = [item for item in finer if any(_is_truth_of(item, total) for total in totals)]
+    layers = [item for item in finer if item not in truth]
     lines = [
         f"# Drafted by `pipeline init` from {len(found)} files. A question mark is what the files do not tell:",
         "# answer it, then run `pipeline check`. Every option is explained in configs/default.yaml.",
         "",
         "ingest:",
         "  variable: null                     # ? what the totals are, e.g. co2; it names the output files",
-        f"  factor: {_factor(totals, found)}",
+        f"  factor: {_factor(totals, truth or found)}",
         "  totals:                            # the coarsest files, those with a known unit first; correct the choice",
         *(line for item in totals for line in _total(item, beside)),
         "  covariates:",
@@ -89,55 +52,46 @@ def draft(folder: Path, beside: Path) -> tuple[str, list[Fault]]:
     ]
     if not layers:
         lines[-1] = "  covariates: []                     # ? no finer file was found"
+    if truth:
+        lines += [
+            "",
+            "evaluate:                            # their sums over the coarse cells follow the totals: the truth,",
+            "  truth:                             # ? which no method may see; make them covariates if they are not",
+            *(line for item in truth for line in _truth(item, beside)),
+        ]
     return "\n".join(lines) + "\n", faults
-
-
-def _look(folder: Path) -> tuple[list[Found], list[Fault]]:
-    found: list[Found] = []
-    faults: list[Fault] = []
-    for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() not in SUFFIXES or not path.is_file():
-            continue
-        if wrong := inspect(str(path), 1):
-            faults += wrong
-            continue
-        raster = Raster(str(path))
-        try:
-            found.append(Found(path, raster, scan(raster, tag_is_real=False)))
-        except InputFault as fault:
-            faults.append(fault)
-    if not found:
-        return found, faults
-    placed = [item for item in found if item.raster.crs is not None and item.raster.has_transform]
-    if not placed:
-        raise InputFault(
-            str(folder),
-            f"{len(found)} rasters, none with a coordinate system and a place",
-            "at least one georeferenced GeoTIFF",
-            "export them with their georeferencing",
-        )
-    widths = {id(item): 1.0 / cells_across(item.raster, _ground(placed[0].raster)) for item in placed}
-    widest = max(widths.values())
-    return [
-        Found(i.path, i.raster, i.scan, widest / widths[id(i)] if id(i) in widths else np.nan) for i in found
-    ], faults
-
-
-def _ground(reference: Band) -> Grid:
-    """The middle cell of a raster, as ground on which cells of all are compared."""
-    row, col = reference.shape[0] // 2, reference.shape[1] // 2
-    left, top = reference.transform @ (col, row)
-    right, bottom = reference.transform @ (col + 1, row + 1)
-    crs = reference.crs
-    assert crs is not None
-    return make_grid(1, 1, min(left, right), max(top, bottom), abs(right - left), abs(top - bottom), crs)
 
 
 def _totals(found: list[Found]) -> list[Found]:
     """The coarsest files with a known unit; without any such, all of the coarsest."""
     widest = np.nanmax([item.width for item in found])
     coarsest = [item for item in found if item.width >= widest / COARSE]
-    return [item for item in coarsest if item.has_known_unit] or coarsest
+    chosen = [item for item in coarsest if item.has_known_unit] or coarsest
+    return [item for item in chosen if _same_cells(item, max(chosen, key=lambda one: one.width))]
+
+
+def _same_cells(one: Found, other: Found) -> bool:
+    """Totals share one grid; a file on another one is a layer."""
+    mine, theirs = one.raster.grid, other.raster.grid
+    if mine is None or theirs is None:
+        return mine is theirs
+    near = np.allclose(mine.bounds, theirs.bounds, rtol=0, atol=1e-3 * theirs.dx)
+    return mine.shape == theirs.shape and bool(near) and same_crs(mine.crs, theirs.crs)
+
+
+def _is_truth_of(item: Found, total: Found) -> bool:
+    """True when a finer file that nests in the totals adds up to them, or to the same pattern in another unit."""
+    fine, coarse = item.raster.grid, total.raster.grid
+    if fine is None or coarse is None or coarse.rows * coarse.cols > MOST_CELLS:
+        return False
+    if (nest := nesting(fine, coarse)) is None or nest[0] != "finer" or nest[1] < 2:
+        return False
+    sums = bring(item.raster, coarse, (0, 0, *coarse.shape), "total")
+    given = total.raster.read(0, 0, *coarse.shape)
+    both = np.isfinite(sums) & np.isfinite(given)
+    if both.sum() < 4 or np.ptp(sums[both]) == 0 or np.ptp(given[both]) == 0:
+        return False
+    return bool(np.corrcoef(sums[both], given[both])[0, 1] > TRUTH)
 
 
 def _factor(totals: list[Found], found: list[Found]) -> str:
@@ -145,45 +99,91 @@ def _factor(totals: list[Found], found: list[Found]) -> str:
     if not finer:
         return "10                         # ? fine cells along a coarse cell"
     factor = max(2, round(totals[0].width / min(finer)))
-    return f"{factor:<26} # fine cells along a coarse cell: that of the finest layer"
+    return f"{factor:<26} # fine cells along a coarse cell: that of the finest layer, or of the truth"
 
 
 def _total(item: Found, beside: Path) -> list[str]:
-    unit = json.dumps(item.raster.unit) if item.has_known_unit else "null"
+    unit = json.dumps(item.raster.unit, ensure_ascii=False) if item.has_known_unit else "null"
     note = "from the file's tag" if item.has_known_unit else _asked(item)
-    year = item.year if item.year is not None else "null"
+    lines = [f"    - path: {_path(item, beside)}", *_part(item)]
+    if item.members:
+        lines.append(f"      sectors: {json.dumps(list(item.members), ensure_ascii=False)}")
+        lines.append(f"      along: {item.along:<27} # the axis they lie on")
+    else:
+        lines.append(f"      sector: {json.dumps(item.name, ensure_ascii=False)}")
+    if len(item.years) > 1:
+        lines.append(f"      years: {list(item.years)}   # those in the file; name the ones wanted")
+    else:
+        told = "from the file" if item.years else "from the name" if item.year else "?"
+        lines.append(f"      year: {item.year if item.year is not None else 'null'!s:<28} # {told}")
+    return [*lines, f"      unit: {unit:<28} # {note}", *_common(item)]
+
+
+def _part(item: Found) -> list[str]:
+    """Which band or variable of its file, and how its steps become years."""
+    lines = []
+    if item.band > 1 or (item.label and item.variable is None):
+        lines.append(f"      band: {item.band}")
+    if item.variable is not None:
+        lines.append(f"      variable: {json.dumps(item.variable, ensure_ascii=False)}")
+    if item.steps > 1:
+        asked = f'? {item.steps} steps a year: "time: sum" for amounts, "time: mean" for rates and states'
+        lines.append(f"      cell_methods: {'null':<20} # {asked}")
+    return lines
+
+
+def _truth(item: Found, beside: Path) -> list[str]:
+    lines = [f"    - path: {_path(item, beside)}", *_part(item)]
+    lines.append(f"      sector: {'null':<26} # ? as the totals call it")
+    lines.append(f"      year: {item.year if item.year is not None else 'null'!s:<28} # ?")
+    unit = json.dumps(item.raster.unit, ensure_ascii=False) if item.has_known_unit else "null"
     return [
-        f"    - path: {_path(item, beside)}",
-        f"      sector: {json.dumps(item.name, ensure_ascii=False)}",
-        f"      year: {year!s:<28} # {'from the name' if item.year else '?'}",
-        f"      unit: {unit:<28} # {note}",
+        *lines,
+        f"      unit: {unit:<28} # {'from the tag' if item.has_known_unit else _asked(item)}",
         *_common(item),
     ]
 
 
 def _asked(item: Found) -> str:
     tag = f"; the file says {item.raster.unit!r}" if item.raster.unit else ""
-    return f"? of an amount per cell; it is never guessed{tag}"
+    return f"? of an amount per cell or per area; it is never guessed{tag}"
 
 
 def _covariate(item: Found, beside: Path) -> list[str]:
-    kind, why = _kind(item.scan)
+    kind, why = _kind(item)
     unit = json.dumps(item.raster.unit) if item.raster.unit else "null"
     told = (
         "from the file's tag" if item.raster.unit else '? told in the report, never converted; "1" for shares'
     )
-    named = f"? the name says {item.year}" if item.year else "or the year it stands for"
+    if len(item.years) > 1:
+        year, named = str(item.years[-1]), f"? one of {item.years[0]} to {item.years[-1]}, or static for all"
+    else:
+        where = "file" if item.years else "name"
+        year = "static"
+        named = f"? the {where} says {item.year}" if item.year else "or the year it stands for"
     return [
         f"    - name: {json.dumps(item.name, ensure_ascii=False)}",
         f"      path: {_path(item, beside)}",
+        *_part(item),
+        *_select(item),
         f"      kind: {kind:<28} # {why}",
         f"      unit: {unit:<28} # {told}",
-        f"      year: {'static':<28} # {named}",
+        f"      year: {year:<28} # {named}",
         *_common(item),
     ]
 
 
-def _kind(counted: Scan) -> tuple[str, str]:
+def _select(item: Found) -> list[str]:
+    if not item.members:
+        return []
+    known = ", ".join(item.members[:12])
+    return [f"      select: {{{item.along}: null}}          # ? one of {known}"]
+
+
+def _kind(item: Found) -> tuple[str, str]:
+    counted = item.scan
+    if item.is_amount:
+        return "total", "? its unit is an amount per cell, which is conserved"
     if counted.codes is not None and 2 < len(counted.codes) <= CLASSES:
         return (
             "class",

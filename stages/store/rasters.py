@@ -143,6 +143,12 @@ class Raster(Band):
             self.nodata = declared
 
 
+def names_of_bands(path: str) -> list[str]:
+    """The description of each band; "" where it has none."""
+    with rasterio.open(path, driver="GTiff") as data:
+        return [name or "" for name in data.descriptions]
+
+
 def damaged(name: str, band: int, detail: str) -> InputFault:
     """A file that opens but cannot be read to its end."""
     return InputFault(

@@ -4,11 +4,17 @@ import json
 
 import numpy as np
 import pytest
+import rasterio
+import xarray as xr
 import yaml
+from affine import Affine
+from pyproj import CRS
 
 from model.fault import Fault
 from stages.ingest import Config
 from stages.sources.draft import draft
+
+COARSE = Affine(1000, 0, 4_780_000, 0, -1000, 2_822_000)
 
 
 def drafted(land):
@@ -74,3 +80,80 @@ def test_gaps_of_a_layer_are_told_whatever_marks_them(land):
     holed[:2] = np.nan
     land.file("roads.tif", holed)
     assert "80 of 1200 cells have no value (NaN)" in drafted(land)[1]
+
+
+def netcdf(land, name, values, dims=("sector", "time", "y", "x"), **attrs):
+    axes = {
+        "sector": ("sector", ["homes", "traffic"]),
+        "time": ("time", [2019, 2020]),
+        "y": ("y", 2_821_500 - 1000.0 * np.arange(3), {"units": "m", "axis": "Y"}),
+        "x": ("x", 4_780_500 + 1000.0 * np.arange(4), {"units": "m", "axis": "X"}),
+    }
+    data = xr.Dataset(
+        {"co2": (dims, values, {"grid_mapping": "crs", **attrs})}, {dim: axes[dim] for dim in dims}
+    )
+    data = data.assign(crs=((), 0, CRS.from_epsg(3035).to_cf()))
+    data.to_netcdf(land.folder / name, engine="h5netcdf")
+
+
+def test_sectors_and_years_of_a_netcdf_are_told_and_its_unit_is_not_guessed(land):
+    netcdf(land, "totals.nc", np.random.default_rng(0).random((2, 2, 3, 4)), units="kt yr-1")
+    (land.folder / "totals.tif").unlink()
+    given, _, _ = drafted(land)
+    (total,) = given["totals"]
+    assert (total["path"], total["variable"], total["unit"]) == ("totals.nc", "co2", "kt yr-1")
+    assert (total["sectors"], total["along"], total["years"]) == (
+        ["homes", "traffic"],
+        "sector",
+        [2019, 2020],
+    )
+    given["variable"], given["covariates"][0]["unit"] = "co2", "m"
+    config = Config.model_validate_json(json.dumps(given), context={"folder": land.folder})
+    assert config.sectors == ("homes", "traffic") and config.years == (2019, 2020)
+    netcdf(land, "totals.nc", np.ones((2, 2, 3, 4)), units="1")
+    assert drafted(land)[0]["totals"][0]["unit"] is None
+
+
+def test_how_months_become_a_year_is_asked(land):
+    netcdf(land, "months.nc", np.random.default_rng(0).random((3, 4)), dims=("y", "x"), units="t")
+    data = xr.open_dataset(land.folder / "months.nc", engine="h5netcdf").load()
+    data.close()
+    data = data.assign(co2=data["co2"].expand_dims(time=12)).assign_coords(
+        time=("time", np.arange(12) * 30 + 1, {"units": "days since 2020-01-01"})
+    )
+    data.to_netcdf(land.folder / "months.nc", engine="h5netcdf")
+    given, text, _ = drafted(land)
+    assert "12 steps a year" in text
+    month = next(item for item in given["totals"] if item["path"] == "months.nc")
+    assert month["cell_methods"] is None and month["year"] == 2020
+
+
+def test_a_fine_file_that_adds_up_to_the_totals_is_the_truth_and_no_layer(land):
+    fine = np.random.default_rng(1).gamma(0.5, 5.0, (30, 40))
+    land.file("answer.tif", fine)
+    land.file("totals.tif", fine.reshape(3, 10, 4, 10).sum(axis=(1, 3)), COARSE)
+    text, _ = draft(land.folder, land.folder)
+    whole = yaml.safe_load(text)
+    assert [item["path"] for item in whole["evaluate"]["truth"]] == ["answer.tif"]
+    assert [item["path"] for item in whole["ingest"]["covariates"]] == ["roads.tif"]
+
+
+def test_coarse_files_on_another_grid_are_layers(land):
+    moved = Affine(1000, 0, 4_780_300, 0, -1000, 2_822_000)
+    land.file("census.tif", land.totals, moved)
+    given, _, _ = drafted(land)
+    assert len(given["totals"]) == 1 and len(given["covariates"]) == 2
+
+
+def test_every_band_of_a_file_is_an_entry_named_as_the_file_names_it(land):
+    land.file("totals.tif", np.stack([land.totals, land.totals * 2]), COARSE)
+    with rasterio.open(land.folder / "totals.tif", "r+") as data:
+        data.descriptions = ("homes", "traffic")
+    given, _, _ = drafted(land)
+    assert [(item["sector"], item["band"]) for item in given["totals"]] == [("homes", 1), ("traffic", 2)]
+
+
+def test_a_layer_whose_unit_is_an_amount_is_conserved(land):
+    with rasterio.open(land.folder / "roads.tif", "r+") as data:
+        data.units = ("persons per cell",)
+    assert drafted(land)[0]["covariates"][0]["kind"] == "total"

@@ -21,9 +21,13 @@ from model.sample import Tile
 from model.windows import feather, starts
 from stages.progress import step, tell
 from stages.section import Clash, Section, SourcePath
+from stages.sources.zone_totals import ZoneTotals, read_totals
+from stages.sources.zoned import open_zones, zone_files
 from stages.store import arrays, checkpoint, field
 from stages.store.cube import Cube
-from stages.store.journal import Journal
+from stages.store.journal import FOLDER, Journal
+from stages.store.zones import Zones
+from stages.zonal import Raking, Region
 
 VERSION = 1
 NEAR = 120  # fine cells along the core of a window
@@ -41,16 +45,16 @@ class Config(Section):
     core: PositiveInt | None = None  # fine cells along the kept part of a window; default: near 120
     halo: NonNegativeInt | None = None  # fine cells read around it and feathered; default: near 20
     proxy: str | None = None  # layer that places a block's total where the estimate is 0 everywhere
-    checkpoint: SourcePath | None = (
-        None  # folder of a checkpoint trained elsewhere; then nothing is trained here
-    )
+    # Folder of a checkpoint trained elsewhere; then nothing is trained here.
+    checkpoint: SourcePath | None = None
+    also: ZoneTotals | None = None  # totals of zones, to be met beside those of the blocks
 
 
 def sources(config: Config) -> list[str]:
-    """Files whose content enters the fingerprint: those of a checkpoint from elsewhere."""
-    if config.checkpoint is None:
-        return []
-    return [str(Path(config.checkpoint) / name) for name in (checkpoint.FACTS, checkpoint.WEIGHTS)]
+    """Files whose content enters the fingerprint: a checkpoint from elsewhere, zones and their totals."""
+    folder = () if config.checkpoint is None else (checkpoint.FACTS, checkpoint.WEIGHTS)
+    given = [] if config.also is None else [*zone_files(config.also), config.also.totals]
+    return [*(str(Path(str(config.checkpoint)) / name) for name in folder), *given]
 
 
 def spares(config: Config) -> tuple[str, ...]:
@@ -92,7 +96,9 @@ def run(config: Config, *, cube: Path, checkpoint: Path | None = None, out: Path
     method, facts = _load(config, checkpoint, opened)
     _check(config, opened)
     chunk = max(1, round(CORE_CHUNK / opened.factor)) * opened.factor
-    journal, store = Journal(out, "infer"), out / field.STORE
+    zones = None if config.also is None else open_zones(config.also, opened.fine, "infer.also")
+    journal = Journal(out, "infer")
+    store = (out if zones is None else out / FOLDER) / field.STORE
     if "laid out" not in journal.done:
         shutil.rmtree(store, ignore_errors=True)
         field.lay_out(store, opened, chunk)
@@ -101,12 +107,47 @@ def run(config: Config, *, cube: Path, checkpoint: Path | None = None, out: Path
     group = arrays.open_group(store, "infer", mode="r+")
     estimates = Estimates(opened, method, int(facts.get("years", 1)), config)
     _fill(group, opened, estimates, config, chunk // opened.factor, journal)
-    arrays.seal(store)
-    regions = [value for key, value in journal.done.items() if key != "laid out"]
-    told = _summary(config, opened, facts, regions)
+    also = _meet_zones(config, opened, zones, group, out, chunk, journal) if zones else []
+    arrays.seal(out / field.STORE)
+    regions = [value for value in journal.done.values() if value]
+    told = _summary(config, opened, facts, regions) | ({"zones": also} if zones else {})
     (out / field.FACTS).write_text(json.dumps(told, indent=1, sort_keys=True) + "\n", "utf-8")
     journal.close()
     _say(told)
+
+
+def _meet_zones(
+    config: Config, cube: Cube, zones: Zones, placed: arrays.Group, out: Path, chunk: int, journal: Journal
+) -> list[dict[str, Any]]:
+    """Fills the field from one that meets its blocks alone, raked to the zones' totals; returns what came of each."""
+    assert config.also is not None
+    wanted = read_totals(config.also, list(zones.shapes), cube.sectors, cube.years, cube.unit)
+    regions = [
+        (row, col, min(chunk, cube.fine.rows - row), min(chunk, cube.fine.cols - col))
+        for row in range(0, cube.fine.rows, chunk)
+        for col in range(0, cube.fine.cols, chunk)
+    ]
+
+    def read(region: Region) -> NDArray[np.float64]:
+        row, col, rows, cols = region
+        window = (slice(None), slice(None), slice(row, row + rows), slice(col, col + cols))
+        return arrays.read_region(arrays.array_of(placed, "mass"), window, "infer")
+
+    raking = Raking(cube, zones, wanted, regions, read)
+    if "raked" not in journal.done:
+        shutil.rmtree(out / field.STORE, ignore_errors=True)
+        field.lay_out(out / field.STORE, cube, chunk)
+        journal.add("raked")
+    arrays.sweep(out / field.STORE)
+    group = arrays.open_group(out / field.STORE, "infer", mode="r+")
+    arrays.array_of(group, "rung")[...] = arrays.array_of(placed, "rung")[...]
+    for done, region in enumerate(regions, start=1):
+        row, col, rows, cols = region
+        window = (slice(None), slice(None), slice(row, row + rows), slice(col, col + cols))
+        arrays.array_of(group, "mass")[window] = raking.region(region)
+        step("meeting zones", done, len(regions), "regions")
+    raking.say(cube.unit)
+    return raking.facts
 
 
 def _load(config: Config, folder: Path | None, cube: Cube) -> tuple[Method, dict[str, Any]]:

@@ -42,12 +42,12 @@ def zone_files(zones: ZoneFile | None) -> list[str]:
     return [] if zones is None else vectors.files_of(zones.path)
 
 
-def open_zones(declared: ZoneFile, fine: Grid) -> Zones:
-    """Reads the zones onto the fine grid.
+def open_zones(declared: ZoneFile, fine: Grid, where: str = "mosaic.zones") -> Zones:
+    """Reads the zones onto the fine grid; where: the setting that names them, for faults.
 
     Raises: Fault or Faults (exit 3).
     """
-    zones = Zones(fine)
+    zones = Zones(fine, where)
     if declared.is_raster:
         zones.add_raster(_open_raster(declared))
     else:
@@ -56,7 +56,7 @@ def open_zones(declared: ZoneFile, fine: Grid) -> Zones:
         zones.add_table(table, declared.where, declared.key, declared.label)
     if not any(shapes.bins for shapes in zones.shapes.values()):
         raise InputFault(
-            "mosaic.zones", "no zone reaches into the map", "zones that overlap the map",
+            where, "no zone reaches into the map", "zones that overlap the map",
             "check the CRS, the axis order (x, y), `where:` and whether this is the right file",
         )  # fmt: skip
     return zones

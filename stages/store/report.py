@@ -160,6 +160,14 @@ def _notes(cube: Cube, rungs: NDArray[np.uint8], told: Mapping[str, Any]) -> lis
     if cube.area:
         kept, of = cube.area["coarse_cells"], cube.area["of"]
         notes.append(f"Only part of the totals was asked for: {kept:,} of {of:,} coarse cells.")
+    for zone in told.get("zones", []):
+        if not zone["met"]:
+            notes.append(
+                f"Zone {zone['name']} ({zone['sector']}, {zone['year']}): its total of {zone['total']:,.6g} "
+                f"{cube.unit} contradicts the block totals by {zone['residual']:+,.6g}; the blocks were kept."
+            )
+    if met := sum(zone["met"] for zone in told.get("zones", [])):
+        notes.append(f"{met:,} totals of zones are met beside those of the blocks.")
     for total in cube.total_facts:
         if gone := total.get("missing_cells"):
             place = f"{total['source']} (sector {total['sector']}, {total['year']})"

@@ -28,8 +28,8 @@ MAX_ZONES = 20_000
 class Zones:
     """Zones on the fine grid of a cube: one set of outlines each, in the order they are first met."""
 
-    def __init__(self, fine: Grid) -> None:
-        self._fine = fine
+    def __init__(self, fine: Grid, where: str = "mosaic.zones") -> None:
+        self._fine, self._where = fine, where
         self.shapes: dict[str, Shapes] = {}
         self.names: dict[str, str] = {}
 
@@ -65,7 +65,7 @@ class Zones:
         if zone not in self.shapes:
             if len(self.shapes) >= MAX_ZONES:
                 raise InputFault(
-                    "mosaic.zones", f"over {MAX_ZONES:,} zones", "fewer", "merge them, or use another key"
+                    self._where, f"over {MAX_ZONES:,} zones", "fewer", "merge them, or use another key"
                 )
             self.shapes[zone] = Shapes(self._fine, crs, "area")
         return self.shapes[zone]
@@ -85,7 +85,7 @@ class Zones:
             there = [zone for zone, share in found.items() if share[down, across] > 0]
             window = self._fine.window(row * BIN + down, col * BIN + across, 1, 1)
             raise InputFault(
-                f"mosaic.zones, {' and '.join(there[:3])}",
+                f"{self._where}, {' and '.join(there[:3])}",
                 f"zones that overlap at x {window.left:.10g}, y {window.top:.10g}",
                 "ground in one zone at most", "correct the outlines, or choose zones of one level by `where:`",
             )  # fmt: skip

@@ -1,6 +1,6 @@
 """Decision trees as plain arrays: read, checked and summed without the library that grew them."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 LEAF = -1  # in place of a feature
+LEVELS = 4  # taken down a tree before those that arrived are left out
 
 
 @dataclass(frozen=True)
@@ -78,23 +79,37 @@ class Forest:
     def __call__(self, rows: NDArray[np.float32]) -> NDArray[np.float64]:
         """(n,) sums for (n, features) rows, tree after tree."""
         total = np.zeros(len(rows))
+        if not self.features:
+            return total + self.value[self.roots].sum()
+        walk = self._walk(np.ascontiguousarray(rows))
         for root in self.roots:
-            total += self.value[self._leaves(rows, int(root))]
+            total += self.value.take(walk(int(root)))
         return total
 
-    def _leaves(self, rows: NDArray[np.float32], root: int) -> NDArray[np.int64]:
-        node = np.full(len(rows), root, dtype=np.int64)
-        on_the_way = np.arange(len(rows))
-        while True:
-            here = node[on_the_way]
-            feature = self.feature[here]
-            inner = feature != LEAF
-            if not inner.all():
-                on_the_way, here, feature = on_the_way[inner], here[inner], feature[inner]
-            if not on_the_way.size:
-                return node
-            goes_left = rows[on_the_way, feature] <= self.threshold[here]
-            node[on_the_way] = np.where(goes_left, self.left[here], self.right[here])
+    def _walk(self, rows: NDArray[np.float32]) -> Callable[[int], NDArray[np.int64]]:
+        """From a root to the leaf of each row.
+
+        Why a leaf is its own child: several levels may be taken at once before asking who has arrived, which
+        halves the time.
+        """
+        leaf, own = self.feature == LEAF, np.arange(self.feature.size)
+        feature, threshold = np.where(leaf, 0, self.feature), np.where(leaf, np.inf, self.threshold)
+        child = np.where(leaf[:, None], own[:, None], np.stack([self.left, self.right], axis=1)).ravel()
+        values, starts = rows.ravel(), np.arange(len(rows)) * rows.shape[1]
+
+        def walk(root: int) -> NDArray[np.int64]:
+            node = np.full(len(rows), root, dtype=np.int64)
+            walking, here, start = np.arange(len(rows)), node.copy(), starts
+            while walking.size:
+                for _ in range(LEVELS):
+                    goes_right = values.take(start + feature.take(here)) > threshold.take(here)
+                    here = child.take(2 * here + goes_right)
+                node[walking] = here
+                under_way = ~leaf.take(here)
+                walking, here, start = walking[under_way], here[under_way], start[under_way]
+            return node
+
+        return walk
 
     def arrays(self, prefix: str) -> dict[str, NDArray]:
         """By name, for a checkpoint."""

@@ -6,6 +6,7 @@ from numpy.typing import NDArray
 from model.sample import Masses
 
 ROUNDS = 600  # of EM; it creeps at the end, and stopping early also holds near-twins together
+NOTHING = 1e-9  # of all mass: what a column explains when EM, which only multiplies, means to leave it out
 ROUNDING = 100.0 * float(np.finfo(np.float64).eps)
 
 
@@ -18,7 +19,8 @@ def poisson_weights(columns: Masses, totals: Masses, rounds: int = ROUNDS) -> ND
 
     Args:
       columns: (rows, k), not negative. totals: (rows,), not negative; need not be whole numbers.
-    Returns: (k,); 0 for an empty column. Where a total is above 0 some column should be.
+    Returns: (k,); 0 for an empty column and for one that explains next to nothing. Where a total is above 0 some
+      column should be.
     """
     size = columns.sum(axis=0)
     usable = size > 0.0
@@ -28,6 +30,7 @@ def poisson_weights(columns: Masses, totals: Masses, rounds: int = ROUNDS) -> ND
         explained = share @ mass
         ratio = np.divide(totals, explained, out=np.zeros_like(explained), where=explained > 0.0)
         mass = mass * (ratio @ share)
+    mass = np.where(mass > NOTHING * mass.sum(), mass, 0.0)
     return np.divide(mass, size, out=np.zeros_like(mass), where=usable)
 
 

@@ -39,6 +39,14 @@ def test_one_column_explains_by_poisson_what_its_sum_says():
     assert poisson_weights(columns, totals, rounds=1) == pytest.approx(12.0 / 4.0)
 
 
+def test_what_em_only_multiplies_away_ends_at_zero():
+    """Totals rise with the first column alone; 600 halvings of the second would still not be zero."""
+    columns = np.array([[1.0, 3.0], [2.0, 2.0], [3.0, 1.0]])
+    weights = poisson_weights(columns, np.array([1.0, 4.0, 9.0]))
+    assert weights[1] == 0.0
+    assert weights[0] == pytest.approx(14.0 / 6.0)
+
+
 @BOTH
 @pytest.mark.parametrize("unit", [1e-12, 1e9])
 def test_units_of_layers_and_totals_change_nothing_but_the_weights_units(fit, unit):

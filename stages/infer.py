@@ -29,7 +29,7 @@ from stages.store.journal import FOLDER, Journal
 from stages.store.zones import Zones
 from stages.zonal import Raking, Region
 
-VERSION = 1
+VERSION = 2
 NEAR = 120  # fine cells along the core of a window
 HALO = 20  # fine cells around it
 # What the report says of the training.
@@ -404,6 +404,7 @@ def _summary(
         "training": {key: facts[key] for key in TOLD if key in facts},
         "law": config.law if config.law != "power" else f"power({config.gamma:g})",
         "proxy": config.proxy,
+        "reference": facts.get("reference"),
         "counts": counts,
         "not_finite": sum(region["not_finite"] for region in regions),
     }

@@ -16,10 +16,11 @@ from stages import progress
 from stages.section import Section
 from stages.sources.zoned import ZoneFile, open_zones, zone_files
 from stages.store import maps as store
+from stages.store.applicability import write_applicability
 from stages.store.certificate import CERTIFICATE, LIMIT, book_of, certify, read_map
 from stages.store.cube import Cube
 from stages.store.field import Field
-from stages.store.maps import Sheet
+from stages.store.maps import ALL, Sheet
 from stages.store.point_proof import TABLE as POINTS
 from stages.store.preview import write_preview
 from stages.store.report import FACTS, PAGE, RUNGS, gather, render
@@ -71,7 +72,13 @@ def run(config: Config, *, cube: Path, field: Path, out: Path) -> None:
     _draw_previews(opened, out, legends)
     zones = _write_zones(config, opened, out)
     _write_json(out / CERTIFICATE, certificate)
-    _write_json(out / FACTS, gather(opened, estimate, legends, config.page_width, zones))
+    facts = gather(opened, estimate, legends, config.page_width, zones)
+    if (reference := estimate.facts.get("reference")) is not None:
+        tags = _tags(opened, estimate, store.sheets(opened)[0])
+        tags |= {"unit": "1", "sector": ALL, "cell_methods": ""}
+        with store.frugal():
+            facts["notes"].append(write_applicability(opened, reference, out, working, tags))
+    _write_json(out / FACTS, facts)
     _write(out / PAGE, render(out))
     shutil.rmtree(working)
 

@@ -15,10 +15,11 @@ from model.sample import merge
 from stages.progress import step, tell
 from stages.section import Section
 from stages.store import checkpoint
+from stages.store.applicability import draw_reference
 from stages.store.cube import Cube
 from stages.store.samples import Samples
 
-VERSION = 1
+VERSION = 2
 FALLBACK = "smooth_mask"
 READ = 512  # fine cells along a window of the survey: bounds memory, about a chunk of the cube
 
@@ -110,6 +111,7 @@ def run(config: Config, *, cube: Path, tiles: Path, out: Path) -> None:
             facts |= {"fell_back": FALLBACK, "reason": reason}
             tell(f"train: {reason}; uses {FALLBACK}, which learns nothing", warning=True)
     facts["describe"] = method.describe()
+    facts["reference"] = draw_reference(data, samples.target_map, config.seed)
     checkpoint.write_history(history, out)
     checkpoint.save(name, method, facts, out)
 

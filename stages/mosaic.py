@@ -105,13 +105,13 @@ def write_maps(config: Config, cube: Cube, field: Field, out: Path, working: Pat
 def _fill_drafts(config: Config, cube: Cube, field: Field, chosen: list[Sheet], working: Path) -> None:
     """One pass over the field fills a draft for each map, band by band of whole blocks."""
     totals, known, rungs = cube.totals(), cube.known(), field.rungs()
-    books = [book_of(sheet, totals, known, rungs, config.quantum) for sheet in chosen]
+    books = [book_of(sheet, totals, known, rungs, _quantum(config, sheet)) for sheet in chosen]
     factor, cols = cube.factor, cube.fine.cols
     with ExitStack() as stack:
         drafts = []
         for sheet in chosen:
-            words = _tags(cube, field, sheet), _title(cube, sheet), cube.unit
-            draft = store.start_draft(working / sheet.map_file, cube.fine, *words, config.quantum)
+            words = _tags(cube, field, sheet), _title(sheet), sheet.unit
+            draft = store.start_draft(working / sheet.map_file, cube.fine, *words, _quantum(config, sheet))
             drafts.append(stack.enter_context(draft))
         windows = store.bands(cube.coarse, factor)
         for row, count in progress.track(windows, "filling maps", len(windows), "bands"):
@@ -120,10 +120,18 @@ def _fill_drafts(config: Config, cube: Cube, field: Field, chosen: list[Sheet], 
             for sheet, book, draft in zip(chosen, books, drafts, strict=True):
                 rows, members = slice(row, row + count), list(sheet.members)
                 outside = rungs[members, sheet.time, rows] == Rung.OUTSIDE
-                here, strip = mass[members, sheet.time], Strip(sheet, row, valid, book.placed[rows])
-                due = np.where(outside, 0.0, totals[members, sheet.time, rows])
-                stored = strip.stored(here, due, outside, config.quantum)
+                here, strip = (
+                    sheet.weigh(mass[members, sheet.time]),
+                    Strip(sheet, row, valid, book.placed[rows]),
+                )
+                due = np.where(outside, 0.0, sheet.weigh(totals[members, sheet.time, rows]))
+                stored = strip.stored(here, due, outside, _quantum(config, sheet))
                 store.write_band(draft, row * factor, stored)
+
+
+def _quantum(config: Config, sheet: Sheet) -> float | None:
+    """Maps of emission have another unit, so they hold float32."""
+    return None if sheet.is_emission else config.quantum
 
 
 def write_companions(config: Config, cube: Cube, field: Field, out: Path, working: Path) -> dict[str, Legend]:
@@ -133,24 +141,24 @@ def write_companions(config: Config, cube: Cube, field: Field, out: Path, workin
     totals, known, rungs = cube.totals(), cube.known(), field.rungs()
     every = store.sheets(cube)
     for sheet in progress.track(every, "measuring maps", len(every), "maps"):
-        book = book_of(sheet, totals, known, rungs, config.quantum)
+        book = book_of(sheet, totals, known, rungs, _quantum(config, sheet))
         reading = read_map(out / sheet.map_file, cube)
         relative = np.where(book.placed, book.relative_residual(reading.sums), np.nan)
         columns = [
-            ("total given", cube.unit, np.where(book.known, book.given, np.nan)),
-            ("mass placed", cube.unit, np.where(book.known, reading.sums, np.nan)),
+            ("total given", sheet.unit, np.where(book.known, book.given, np.nan)),
+            ("mass placed", sheet.unit, np.where(book.known, reading.sums, np.nan)),
             ("relative residual", "1", relative),
         ]
         if not sheet.is_sum:
             columns.append(("rung", "1", rungs[sheet.members[0], sheet.time].astype(np.float64)))
         if cube.points is not None:
-            at_points = cube.point_mass[list(sheet.members), sheet.time].sum(axis=0)
-            columns.append(("of it at points", cube.unit, np.where(book.known, at_points, np.nan)))
+            at_points = sheet.weigh(cube.point_mass[list(sheet.members), sheet.time]).sum(axis=0)
+            columns.append(("of it at points", sheet.unit, np.where(book.known, at_points, np.nan)))
         draft = working / sheet.blocks_file
         with store.writing(out / sheet.blocks_file):
             store.write_blocks(draft, cube.coarse, _tags(cube, field, sheet) | {"rungs": meaning}, columns)
             store.publish(draft, out / sheet.blocks_file, overviews=config.overviews, resampling="NEAREST")
-        legends[sheet.stem] = legend(reading, cube.unit)
+        legends[sheet.stem] = legend(reading, sheet.unit)
         _write(out / f"{sheet.stem}.qml", map_style(legends[sheet.stem]))
         _write(out / f"{sheet.stem}_blocks.qml", block_style(config.limit))
     return legends
@@ -160,14 +168,12 @@ def _draw_previews(cube: Cube, out: Path, legends: dict[str, Legend]) -> None:
     """One picture beside each map, given and found, for those who have no GIS at hand."""
     for sheet in store.sheets(cube):
         with store.writing(out / f"{sheet.stem}.png"):
-            write_preview(
-                out / f"{sheet.stem}.png", _title(cube, sheet), cube, sheet, out, legends[sheet.stem]
-            )
+            write_preview(out / f"{sheet.stem}.png", _title(sheet), cube, sheet, out, legends[sheet.stem])
 
 
-def _title(cube: Cube, sheet: Sheet) -> str:
+def _title(sheet: Sheet) -> str:
     sector = "all sectors" if sheet.is_sum else sheet.sector
-    return f"{cube.long_name}, {sector}, {sheet.year} [{cube.unit}]"
+    return f"{sheet.long_name}, {sector}, {sheet.year} [{sheet.unit}]"
 
 
 def _tags(cube: Cube, field: Field, sheet: Sheet) -> dict[str, str]:
@@ -176,11 +182,12 @@ def _tags(cube: Cube, field: Field, sheet: Sheet) -> dict[str, str]:
     names = [fact.get("source", "") for fact in inputs]
     names += [file["source"] for fact in inputs for file in fact.get("files", ())]
     return {
-        "variable": cube.name, "long_name": cube.long_name, "sector": sheet.sector, "year": str(sheet.year),
-        "unit": cube.unit, "cell_methods": "area: sum", "method": str(field.facts.get("method", "")),
+        "variable": sheet.name, "long_name": sheet.long_name, "sector": sheet.sector, "year": str(sheet.year),
+        "unit": sheet.unit, "cell_methods": "area: sum", "method": str(field.facts.get("method", "")),
         "law": str(field.facts.get("law", "")), "source": _joined(names),
         "licence": _joined(fact.get("licence", "") for fact in inputs),
         "attribution": cube.attribution,
+        **({"factors": _joined(map(repr, sheet.factors)), "factors_of": cube.name} if sheet.factors else {}),
     }  # fmt: skip
 
 
@@ -194,7 +201,7 @@ def _write_zones(config: Config, cube: Cube, out: Path) -> dict[str, Any] | None
         return None
     with store.frugal():
         told = measure_zones(cube, open_zones(config.zones, cube.fine), out)
-    _write(out / ZONES, as_csv(told, cube.unit))
+    _write(out / ZONES, as_csv(told))
     return told
 
 
@@ -206,6 +213,7 @@ def _insist(certificate: dict[str, Any], out: Path) -> None:
     failed = [fact for fact in certificate["maps"] if not fact["passed"]]
     if not failed:
         _insist_on_points(certificate, out)
+        _insist_on_emission(certificate, out)
         return
     for fact in failed:
         (out / fact["file"]).unlink()
@@ -214,7 +222,7 @@ def _insist(certificate: dict[str, Any], out: Path) -> None:
     place = f"x {worst['x']:.10g}, y {worst['y']:.10g}"
     raise NumberFault(
         f"{fact['file']}, block row {worst['row']}, column {worst['col']} ({place})",
-        f"{worst['placed']!r} {certificate['unit']} stored of {worst['given']!r}, relative residual "
+        f"{worst['placed']!r} {fact['unit']} stored of {worst['given']!r}, relative residual "
         f"{worst['relative_residual']:.3g}; {fact['holes']} holes, "
         f"{fact['negative_blocks']} blocks below zero",
         f"at most {certificate['limit']:g} in every block, no hole, nothing below zero",
@@ -230,6 +238,17 @@ def _insist_on_points(certificate: dict[str, Any], out: Path) -> None:
             raise NumberFault(
                 fact["file"], f"{fact['short']} cells hold less than the point sources in them",
                 "every point source at its place", "pipeline run infer --force",
+            )  # fmt: skip
+
+
+def _insist_on_emission(certificate: dict[str, Any], out: Path) -> None:
+    """Raises NumberFault (exit 7) where a map of an emission is not its factor times the activity."""
+    for fact in certificate.get("emission", {}).get("compared", []):
+        if not fact["passed"]:
+            (out / fact["file"]).unlink()
+            raise NumberFault(
+                fact["file"], f"{fact['emission']!r} stored, the activity times the factor differs by "
+                f"{fact['relative_difference']:.3g}", "the activity times its factor", "run again",
             )  # fmt: skip
 
 

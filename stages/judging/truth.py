@@ -66,7 +66,9 @@ def open_truth(truth: tuple[Truth, ...], cube: Cube) -> list[Opened]:
     """
     check(truth)
     faults: list[Fault] = []
-    by_place = {(sheet.sector, sheet.year): sheet for sheet in sheets(cube) if not sheet.is_sum}
+    by_place = {
+        (sheet.sector, sheet.year): sheet for sheet in sheets(cube) if not (sheet.is_sum or sheet.is_emission)
+    }
     found = []
     for item in truth:
         try:

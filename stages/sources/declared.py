@@ -11,6 +11,7 @@ from stages.sources.area import Area
 from stages.sources.derived import Derived
 from stages.sources.drawn import VectorLayer
 from stages.sources.facilities import Facilities
+from stages.sources.factors import Emission
 from stages.sources.words import CrsText, Pair
 from stages.store.band import Band
 from stages.store.foreign import is_gridded
@@ -184,6 +185,7 @@ class Config(Section):
     totals: Annotated[tuple[Total, ...], Field(strict=False, min_length=1)]
     covariates: Annotated[tuple[Covariate, ...], Field(strict=False)] = ()
     area: Area | None = None  # the part of the totals that the run is about, in whole coarse cells
+    emission: Emission | None = None  # factors that turn the activity into a second set of maps
     points: Annotated[tuple[Facilities, ...], Field(strict=False)] = ()  # sources with a place of their own
     vectors: Annotated[tuple[VectorLayer, ...], Field(strict=False)] = ()
     derived: Annotated[tuple[Derived, ...], Field(strict=False)] = ()

@@ -151,7 +151,9 @@ def cube_facts(config: Config, found: Sources, plan: list[LayerPlan]) -> dict[st
         "attribution": "; ".join(dict.fromkeys(filter(None, credits))),
         "layers": [layer.facts for layer in plan],
         "totals": [_total_facts(source) for source in found.totals],
-    } | ({"area": found.clipped.facts} if config.area else {})
+        **({"area": found.clipped.facts} if config.area else {}),
+        **({"emission": found.emission} if found.emission else {}),
+    }
 
 
 def _total_facts(source: Source) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from stages.sources.area import Clipped, clip
 from stages.sources.declared import FACTOR, Config, Covariate, Total
 from stages.sources.derived import margins
 from stages.sources.drawn import Drawn, open_drawn
+from stages.sources.factors import resolve
 from stages.sources.opened import Source, open_file
 from stages.store.arrays import same_crs
 from stages.store.digest import sha256_of
@@ -41,6 +43,7 @@ class Sources:
     resampling: dict[int, str] = field(default_factory=dict)  # by id of the covariate source
     blocky: dict[int, bool] = field(default_factory=dict)
     drawn: dict[str, Drawn] = field(default_factory=dict)  # vector layers by name
+    emission: dict[str, Any] | None = None  # factors by sector and year
 
 
 def open_sources(config: Config, folder: Path | None = None) -> Sources:
@@ -82,6 +85,9 @@ def judge(config: Config, folder: Path | None = None) -> tuple[Sources | None, l
         return None, faults
     sources, faults = _place(placed, covariates, config, faults)
     try:
+        sources.emission = resolve(
+            config.emission, totals[0].unit, config.variable, config.sectors, config.years
+        )
         fine = sources.coarse.refine(sources.factor)
         sources.drawn = open_drawn(config.vectors, fine, margins(config.derived, fine), folder)
     except Fault as fault:

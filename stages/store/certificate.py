@@ -115,9 +115,8 @@ def book_of(
 ) -> Account:
     """The account of one map, from arrays of all sectors and years: (sectors, years, h, w)."""
     members = list(sheet.members)
-    return account(
-        totals[members, sheet.time], known[members, sheet.time], rungs[members, sheet.time], quantum
-    )
+    weighed = sheet.weigh(totals[members, sheet.time])
+    return account(weighed, known[members, sheet.time], rungs[members, sheet.time], quantum)
 
 
 def account(
@@ -164,19 +163,43 @@ def certify(cube: Path, maps: Path, limit: float | None = None) -> dict[str, Any
     with store.frugal():
         facts = [measure(opened, sheet, maps, limit) for sheet in store.sheets(opened)]
         points = prove_points(opened, maps)
+    emission = _compare(facts, limit)
     return {
         "variable": opened.name,
         "unit": opened.unit,
         "limit": limit,
         "quantum": facts[0]["quantum"],
-        "rounded": sum(abs(fact["rounded"]) for fact in facts if not fact["is_sum"])
-        if facts[0]["quantum"]
-        else 0.0,
-        "passed": all(fact["passed"] for fact in facts) and (points is None or points["passed"]),
+        "rounded": sum(
+            abs(fact["rounded"]) for fact in facts if fact["quantum"] is not None and not fact["is_sum"]
+        ),
+        "passed": all(fact["passed"] for fact in [*facts, *emission, *([points] if points else [])]),
         "blocks": sum(fact["blocks"] for fact in facts),
         "worst": _heaviest(facts),
         "maps": facts,
-    } | ({} if points is None else {"points": points})
+        **({} if points is None else {"points": points}),
+        **({"emission": {**opened.emission, "compared": emission}} if emission else {}),
+    }
+
+
+def _compare(facts: list[dict[str, Any]], limit: float) -> list[dict[str, Any]]:
+    """Holds what was stored of each sector's emission against its factor times what was stored of its activity."""
+    stored = {
+        (fact["sector"], fact["year"]): fact["placed"] + fact["rounded"]
+        for fact in facts
+        if not fact["factors"]
+    }
+    told = []
+    for fact in facts:
+        if len(fact["factors"]) != 1:
+            continue
+        expected = stored[fact["sector"], fact["year"]] * fact["factors"][0]
+        differs = (fact["placed"] - expected) / expected if expected else float(fact["placed"] != 0)
+        told.append({
+            "file": fact["file"], "sector": fact["sector"], "year": fact["year"], "factor": fact["factors"][0],
+            "activity": stored[fact["sector"], fact["year"]], "emission": fact["placed"],
+            "relative_difference": differs, "passed": abs(differs) <= limit,
+        })  # fmt: skip
+    return told
 
 
 def measure(cube: Cube, sheet: Sheet, maps: Path, limit: float) -> dict[str, Any]:
@@ -184,7 +207,7 @@ def measure(cube: Cube, sheet: Sheet, maps: Path, limit: float) -> dict[str, Any
     rungs = np.stack([_rungs(cube, index, sheet, maps) for index in sheet.members])
     members = list(sheet.members)
     reading = read_map(maps / sheet.map_file, cube)
-    totals, known = cube.totals()[members, sheet.time], cube.known()[members, sheet.time]
+    totals, known = sheet.weigh(cube.totals()[members, sheet.time]), cube.known()[members, sheet.time]
     book = account(totals, known, rungs, reading.quantum)
     relative = book.relative_residual(reading.sums)
     given, due, outside, placed = (
@@ -204,6 +227,7 @@ def measure(cube: Cube, sheet: Sheet, maps: Path, limit: float) -> dict[str, Any
     agrees &= bool(np.array_equal(told[1][book.known], reading.sums[book.known]))
     return {
         "file": sheet.map_file, "sector": sheet.sector, "year": sheet.year, "is_sum": sheet.is_sum,
+        "variable": sheet.name, "unit": sheet.unit, "factors": list(sheet.factors),
         "given": given, "placed": placed, "outside": outside, "residual": placed - due,
         "quantum": reading.quantum, "rounded": given - outside - due, "exact": exact,
         "rungs": {} if sheet.is_sum else _counted(rungs),
@@ -230,7 +254,7 @@ def _stated_limit(maps: Path) -> float:
 
 
 def _rungs(cube: Cube, index: int, sheet: Sheet, maps: Path) -> NDArray[np.uint8]:
-    single = Sheet(cube.name, cube.sectors[index], sheet.year, (index,), sheet.time)
+    single = Sheet(sheet.name, cube.sectors[index], sheet.year, (index,), sheet.time)
     return store.read_blocks(maps / single.blocks_file, cube.coarse)[3].astype(np.uint8)
 
 
@@ -246,4 +270,4 @@ def _worst(coarse: Grid, relative: NDArray[np.float64], book: Account, reading: 
 def _heaviest(facts: list[dict[str, Any]]) -> dict[str, Any]:
     """The worst block of all maps, with the name of its map."""
     fact = max(facts, key=lambda fact: abs(fact["worst"]["relative_residual"]))
-    return {"file": fact["file"]} | fact["worst"]
+    return {"file": fact["file"], "unit": fact["unit"]} | fact["worst"]

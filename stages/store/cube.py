@@ -32,6 +32,7 @@ class Cube:
         self.facts: list[dict[str, Any]] = list(attributes["layers"])
         self.total_facts: list[dict[str, Any]] = list(attributes["totals"])
         self.area: dict[str, Any] = attributes.get("area") or {}  # what of the totals was asked for
+        self.emission: dict[str, Any] = attributes.get("emission") or {}  # factors by sector and year
         self.layers = tuple(Layer(fact["name"], fact["kind"], fact["blocky"]) for fact in self.facts)
         self.sectors = tuple(str(word) for word in np.asarray(arrays.array_of(group, "sector")[...]))
         self.years = arrays.read_years(group)

@@ -4,7 +4,7 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,8 @@ class Sheet:
     Attributes:
       members: indices of the sectors it adds up.
       time: index of the year.
+      unit, long_name: of what it holds.
+      factors: what a unit of each member's activity emits; none on a map of the activity itself.
     """
 
     name: str
@@ -43,6 +45,9 @@ class Sheet:
     year: int
     members: tuple[int, ...]
     time: int
+    unit: str = ""
+    long_name: str = ""
+    factors: tuple[float, ...] = ()
 
     @property
     def stem(self) -> str:
@@ -55,6 +60,16 @@ class Sheet:
     @property
     def blocks_file(self) -> str:
         return f"{self.stem}_blocks.tif"
+
+    @property
+    def is_emission(self) -> bool:
+        return bool(self.factors)
+
+    def weigh(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(members, ...) of the activity as what this map holds."""
+        if not self.factors:
+            return values
+        return values * np.reshape(self.factors, (-1, *[1] * (values.ndim - 1)))
 
     @property
     def is_sum(self) -> bool:
@@ -75,11 +90,30 @@ def sheets(cube: Cube) -> list[Sheet]:
             "rename the sector",
         )
     found = []
-    for time, year in enumerate(cube.years):
-        found += [Sheet(cube.name, sector, year, (index,), time) for index, sector in enumerate(cube.sectors)]
-        if count > 1:
-            found.append(Sheet(cube.name, ALL, year, tuple(range(count)), time))
+    for time in range(len(cube.years)):
+        groups = [(index,) for index in range(count)] + ([tuple(range(count))] if count > 1 else [])
+        found += [_sheet(cube, members, time) for members in groups]
+        if cube.emission:
+            found += [_emitted(cube, members, time) for members in groups]
     return found
+
+
+def _sheet(cube: Cube, members: tuple[int, ...], time: int) -> Sheet:
+    sector = cube.sectors[members[0]] if len(members) == 1 else ALL
+    return Sheet(cube.name, sector, cube.years[time], members, time, cube.unit, cube.long_name)
+
+
+def _emitted(cube: Cube, members: tuple[int, ...], time: int) -> Sheet:
+    """What a map's activity emits."""
+    told = cube.emission
+    factors = tuple(float(told["factors"][index][time]) for index in members)
+    words = {
+        "name": told["variable"],
+        "unit": told["unit"],
+        "long_name": told["long_name"],
+        "factors": factors,
+    }
+    return replace(_sheet(cube, members, time), **words)
 
 
 def bands(coarse: Grid, factor: int) -> list[tuple[int, int]]:

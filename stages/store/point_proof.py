@@ -19,7 +19,8 @@ def prove_points(cube: Cube, maps: Path) -> dict[str, Any] | None:
     """Holds every map against the points that stand on it; None when the cube has none."""
     if cube.points is None:
         return None
-    every = [_prove(cube, cube.points, sheet, maps) for sheet in store.sheets(cube) if not sheet.is_sum]
+    singles = [sheet for sheet in store.sheets(cube) if not sheet.is_sum and not sheet.is_emission]
+    every = [_prove(cube, cube.points, sheet, maps) for sheet in singles]
     told = [entry for entry in every if entry["points"]]
     return {"rule": RULE, "table": TABLE, "passed": all(not entry["short"] for entry in told), "maps": told}
 

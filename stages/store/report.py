@@ -63,6 +63,7 @@ def gather(
             {"sector": sector, "year": year, "counts": _count_rungs(totals[index, time], rungs[index, time])}
             for index, sector in enumerate(cube.sectors) for time, year in enumerate(cube.years)
         ],
+        "emission": cube.emission,
         "points": list(cube.points.facts) if cube.points else [],
         "layers": cube.facts, "totals": cube.total_facts, "attribution": cube.attribution,
         "notes": _notes(cube, rungs, field.facts), "uncertainty": None,
@@ -89,16 +90,24 @@ def render(maps: Path) -> str:
         sections = _sections(maps, certificate, facts)
     return template.render(
         facts=facts, certificate=certificate, sections=sections, left_out=len(facts["maps"]) - len(sections),
-        zones=_zone_table(facts.get("zones"), facts["years"][-1]),
+        zone_tables=_zone_tables(facts.get("zones"), facts["years"][-1]),
         rung_words={str(int(rung)): words for rung, words in RUNGS.items()}, years=_years(facts["years"]),
     )  # fmt: skip
 
 
-def _zone_table(told: Mapping[str, Any] | None, year: int) -> dict[str, Any] | None:
-    """The heaviest zones of one year, a column for each sector."""
+def _zone_tables(told: Mapping[str, Any] | None, year: int) -> list[dict[str, Any]]:
+    """The heaviest zones of one year, a table for each variable and a column for each sector."""
     if told is None:
-        return None
-    chosen = [index for index, sheet in enumerate(told["sheets"]) if sheet["year"] == year]
+        return []
+    variables = dict.fromkeys(sheet["variable"] for sheet in told["sheets"])
+    return [_zone_table(told, variable, year) for variable in variables]
+
+
+def _zone_table(told: Mapping[str, Any], variable: str, year: int) -> dict[str, Any]:
+    sheets = told["sheets"]
+    chosen = [
+        index for index, sheet in enumerate(sheets) if (sheet["variable"], sheet["year"]) == (variable, year)
+    ]
 
     def row(name: str, masses: list[float]) -> dict[str, Any]:
         return {"name": name, "mass": [masses[index] for index in chosen]}
@@ -107,8 +116,9 @@ def _zone_table(told: Mapping[str, Any] | None, year: int) -> dict[str, Any] | N
     rows = [row(entry["name"], entry["mass"]) for entry in order[:_ZONES_SHOWN]]
     rows += [row("outside any zone", told["outside"]), row("whole map", told["whole"])]
     return {
-        "year": year, "sectors": [told["sheets"][index]["sector"] for index in chosen], "rows": rows,
-        "left_out": max(len(order) - _ZONES_SHOWN, 0), "rule": told["rule"],
+        "variable": variable, "unit": sheets[chosen[0]]["unit"], "year": year, "rule": told["rule"],
+        "sectors": [sheets[index]["sector"] for index in chosen], "rows": rows,
+        "left_out": max(len(order) - _ZONES_SHOWN, 0),
     }  # fmt: skip
 
 
@@ -123,6 +133,7 @@ def _sections(maps: Path, certificate: dict[str, Any], facts: dict[str, Any]) ->
         legend = Legend(**entry["legend"])
         figures = draw(sheet, maps, coarse, factor, legend, certificate["limit"], facts["page_width"])
         title = "All sectors together" if sheet.is_sum else _label(sheet.sector)
+        title += f", {sheet.long_name}" if sheet.is_emission else ""
         sections.append({"title": title, "year": sheet.year, "map": measured[sheet.map_file]} | figures)
     return sections
 

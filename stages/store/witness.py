@@ -31,7 +31,9 @@ def contradictions(cube: Path, maps: Path) -> list[Fault]:
     with store.frugal():
         for sheet in store.sheets(opened):
             members = list(sheet.members)
-            given = np.where(known[members, sheet.time], totals[members, sheet.time], 0.0).sum(axis=0)
+            given = np.where(known[members, sheet.time], sheet.weigh(totals[members, sheet.time]), 0.0).sum(
+                axis=0
+            )
             faults += _of(opened, sheet, maps, given, np.asarray(known[members, sheet.time].any(axis=0)))
     return faults
 

@@ -133,7 +133,10 @@ def measure_zones(cube: Cube, zones: Zones, maps: Any) -> dict[str, Any]:
         ],
         "outside": outside.tolist(), "whole": whole.tolist(),
         "sheets": [
-            {"sector": store.ALL if sheet.is_sum else sheet.sector, "year": sheet.year, "file": sheet.map_file}
+            {
+                "variable": sheet.name, "unit": sheet.unit, "sector": sheet.sector, "year": sheet.year,
+                "file": sheet.map_file,
+            }
             for sheet in sheets
         ],
     }  # fmt: skip
@@ -154,17 +157,18 @@ def _insist(
             )  # fmt: skip
 
 
-def as_csv(told: dict[str, Any], unit: str) -> str:
+def as_csv(told: dict[str, Any]) -> str:
     """One row per zone, sector and year; the last rows are what no zone holds, and the whole map."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["zone", "name", "sector", "year", f"mass [{unit}]", "share of the map", "file"])
+    writer.writerow(
+        ["zone", "name", "variable", "sector", "year", "mass", "unit", "share of the map", "file"]
+    )
     rows = [*((entry["zone"], entry["name"], entry["mass"]) for entry in told["zones"])]
     rows += [("", "outside any zone", told["outside"]), ("", "whole map", told["whole"])]
     for zone, name, masses in rows:
         for sheet, mass, total in zip(told["sheets"], masses, told["whole"], strict=True):
             share = mass / total if total else 0.0
-            writer.writerow(
-                [zone, name, sheet["sector"], sheet["year"], repr(mass), repr(share), sheet["file"]]
-            )
+            words = [zone, name, sheet["variable"], sheet["sector"], sheet["year"]]
+            writer.writerow([*words, repr(float(mass)), sheet["unit"], repr(float(share)), sheet["file"]])
     return text.getvalue()

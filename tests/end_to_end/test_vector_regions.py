@@ -46,6 +46,15 @@ def test_the_maps_hold_every_total(runs, name):
     assert json.loads((runs / name / "maps" / "certificate.json").read_text())["passed"]
 
 
+def test_krems_has_its_emission_in_a_second_set_of_maps(runs):
+    with rasterio.open(runs / "krems" / "maps" / "co2_homes_2012.tif") as data:
+        emitted = data.read(1).astype(np.float64)
+    # 150 308.05 MWh of 3.6 GJ each, 56.1 kg CO2 a GJ, in tonnes.
+    assert np.nansum(emitted) == pytest.approx(150_308.05031967163 * 3.6 * 56.1 / 1000, rel=1e-8)
+    told = json.loads((runs / "krems" / "maps" / "certificate.json").read_text())
+    assert {fact["unit"] for fact in told["maps"]} == {"MWh", "t"} and told["passed"]
+
+
 @pytest.mark.parametrize(
     ("name", "extract", "layer", "where"),
     [

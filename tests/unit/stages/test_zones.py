@@ -52,7 +52,7 @@ def test_zones_and_what_is_outside_add_up_and_agree_with_exactextract(tmp_path):
         with rasterio.open(maps / f"heat_{sector}_2012.tif") as data:
             cells = np.nan_to_num(data.read(1).astype(np.float64))
         raster = NumPyRasterSource(cells, LEFT, TOP - 4_000, LEFT + 3_000, TOP)
-        rows = {row["name"]: float(row["mass [MWh]"]) for row in rows_of(maps) if row["sector"] == sector}
+        rows = {row["name"]: float(row["mass"]) for row in rows_of(maps) if row["sector"] == sector}
         for name, shape in (("Käse", circle), ("<b>Wein", wedge)):
             feature = JSONFeatureSource(
                 [{"type": "Feature", "properties": {}, "geometry": shapely.geometry.mapping(shape)}]
@@ -76,7 +76,7 @@ def test_a_border_through_a_cell_gives_each_side_its_share(tmp_path):
     with rasterio.open(maps / "heat_homes_2012.tif") as data:
         cells = np.nan_to_num(data.read(1).astype(np.float64))
     # A quarter of column 10 lies in the west.
-    found = {row["zone"]: float(row["mass [MWh]"]) for row in rows_of(maps)}
+    found = {row["zone"]: float(row["mass"]) for row in rows_of(maps)}
     assert found["1"] == pytest.approx(cells[:, :10].sum() + 0.25 * cells[:, 10].sum(), rel=1e-12)
     assert found["2"] == pytest.approx(0.75 * cells[:, 10].sum() + cells[:, 11:].sum(), rel=1e-12)
 
@@ -92,9 +92,9 @@ def test_a_raster_of_ids_gives_the_same_sums_as_counting_its_cells(tmp_path):
     with rasterio.open(maps / "heat_homes_2012.tif") as data:
         cells = np.nan_to_num(data.read(1).astype(np.float64))
     fine = np.repeat(np.repeat(ids, 5, axis=0), 5, axis=1)
-    found = {row["zone"]: float(row["mass [MWh]"]) for row in rows_of(maps) if row["zone"]}
+    found = {row["zone"]: float(row["mass"]) for row in rows_of(maps) if row["zone"]}
     assert found == {str(code): pytest.approx(cells[fine == code].sum(), rel=1e-12) for code in (1, 2, 3, 4)}
-    outside = next(float(row["mass [MWh]"]) for row in rows_of(maps) if row["name"] == "outside any zone")
+    outside = next(float(row["mass"]) for row in rows_of(maps) if row["name"] == "outside any zone")
     assert outside == pytest.approx(cells[fine == 5].sum(), rel=1e-9, abs=1e-9 * cells.sum())
 
 
@@ -109,7 +109,7 @@ def test_zones_in_degrees_are_cut_where_they_belong(tmp_path):
     maps = world.make_maps(**config_of(path=path, key="code"))
     with rasterio.open(maps / "heat_homes_2012.tif") as data:
         cells = np.nan_to_num(data.read(1).astype(np.float64))
-    found = next(float(row["mass [MWh]"]) for row in rows_of(maps) if row["zone"] == "w")
+    found = next(float(row["mass"]) for row in rows_of(maps) if row["zone"] == "w")
     assert found == pytest.approx(cells[:, :10].sum(), rel=1e-6)
 
 

@@ -47,6 +47,8 @@ class Config(Section):
     years: PositiveInt = 3  # years in a window; fewer when the cube has fewer
     # Totals shown along a window of 12 coarse cells, one drawn for each tile: 6 merges 2 x 2 cells, 1 all.
     scales: Annotated[tuple[Literal[1, 2, 3, 4, 6], ...], Field(min_length=1)] = (6,)
+    # The same when validation is scored; None: as in training. A whole window is seldom validation ground alone.
+    judge_scales: Annotated[tuple[Literal[1, 2, 3, 4, 6], ...], Field(min_length=1)] | None = None
     epochs: PositiveInt = 10  # each ends with a validation
     steps_per_epoch: PositiveInt = 30  # fewer on a map with under 600 coarse cells that hold mass
     batch_tiles: PositiveInt = 3  # tiles a step; memory grows with it
@@ -144,7 +146,7 @@ def _learn(
     device = device_of(config.device)
     method.calibrate([samples[index] for index in evenly(len(samples), CALIBRATION_TILES)])
     method.place(device)
-    groups = groups_of(config.scales, *samples[0].totals.shape[-2:])
+    groups = groups_of(config.judge_scales or config.scales, *samples[0].totals.shape[-2:])
     trainer = Trainer(
         method,
         samples,

@@ -110,7 +110,7 @@ class Total(File):
     @model_validator(mode="after")
     def _one_way(self) -> "Total":
         if (self.year is None) == (not self.years):
-            raise ValueError("give `year`, or `years` for several in one file")
+            raise ValueError("a `year` (or `years`, for several in one file)")
         if (self.years or self.sectors) and not is_gridded(self.path):
             raise ValueError(
                 "`years` and `sectors` are for NetCDF and Zarr; give each band an entry of its own"
@@ -182,7 +182,7 @@ class Config(Section):
         None  # fine cells along a coarse cell; 10 when nothing is said
     )
     fine_pixel: PositiveFloat | None = None  # instead of factor, in CRS units
-    totals: Annotated[tuple[Total, ...], Field(strict=False, min_length=1)]
+    totals: Annotated[tuple[Total, ...], Field(strict=False)]
     covariates: Annotated[tuple[Covariate, ...], Field(strict=False)] = ()
     area: Area | None = None  # the part of the totals that the run is about, in whole coarse cells
     emission: Emission | None = None  # factors that turn the activity into a second set of maps
@@ -195,6 +195,8 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _agree(self) -> "Config":
+        if not self.totals:
+            raise ValueError("give at least one entry in `totals`")
         if self.factor is not None and self.fine_pixel is not None:
             raise ValueError("give `factor` or `fine_pixel`, not both")
         _refuse_reserved(

@@ -57,7 +57,7 @@ def draft(folder: Path, beside: Path) -> tuple[str, list[Fault]]:
             "",
             "evaluate:                            # their sums over the coarse cells follow the totals: the truth,",
             "  truth:                             # ? which no method may see; make them covariates if they are not",
-            *(line for item in truth for line in _truth(item, beside)),
+            *(line for item in truth for line in _truth(item, totals, beside)),
         ]
     return "\n".join(lines) + "\n", faults
 
@@ -132,16 +132,25 @@ def _part(item: Found) -> list[str]:
     return lines
 
 
-def _truth(item: Found, beside: Path) -> list[str]:
-    lines = [f"    - path: {_path(item, beside)}", *_part(item)]
-    lines.append(f"      sector: {'null':<26} # ? as the totals call it")
-    lines.append(f"      year: {item.year if item.year is not None else 'null'!s:<28} # ?")
+def _truth(item: Found, totals: list[Found], beside: Path) -> list[str]:
+    """One entry for each of its sectors, named like the totals where the names agree."""
+    known = {name for total in totals for name in (total.members or (total.name,))}
     unit = json.dumps(item.raster.unit, ensure_ascii=False) if item.has_known_unit else "null"
-    return [
-        *lines,
-        f"      unit: {unit:<28} # {'from the tag' if item.has_known_unit else _asked(item)}",
-        *_common(item),
-    ]
+    note = "from the file's tag" if item.has_known_unit else _asked(item)
+    year, asked = (item.year, "") if item.year is not None else ("null", "?")
+    lines = []
+    for member in item.members or ("",):
+        name = member or item.name
+        sector = json.dumps(name, ensure_ascii=False) if name in known else "null"
+        lines += [f"    - path: {_path(item, beside)}", *_part(item)]
+        if member:
+            lines.append(f"      select: {json.dumps({item.along: member}, ensure_ascii=False)}")
+        lines.append(
+            f"      sector: {sector:<26} # {'as the totals call it' if name in known else '? as the totals call it'}"
+        )
+        lines.append(f"      year: {year!s:<28} # {asked or 'as the file says'}")
+        lines += [f"      unit: {unit:<28} # {note}", *_common(item)]
+    return lines
 
 
 def _asked(item: Found) -> str:

@@ -293,7 +293,8 @@ def _side_by_side(parts: Iterable[Numbers]) -> NDArray[np.float64]:
 def _ratio(above: Numbers, below: Numbers, otherwise: float = float("nan")) -> Numbers:
     """above / below where below > 0."""
     above, below = np.broadcast_arrays(np.asarray(above, np.float64), np.asarray(below, np.float64))
-    out = np.divide(above, below, out=np.full(above.shape, otherwise), where=below > 0)
+    with np.errstate(over="ignore"):  # beside the smallest numbers a ratio may be beyond the largest
+        out = np.divide(above, below, out=np.full(above.shape, otherwise), where=below > 0)
     return out if out.ndim else float(out)
 
 

@@ -14,6 +14,9 @@ from model.scores import WIDTHS, Cuts, Scores
 from model.transport import centre_distances, least_work
 
 BAND = 240  # fine rows at a time, rounded to whole blocks
+FLOWS = 10_000_000  # flows between cells of blocks in memory at once, 8 bytes each
+CELLS = 100  # of a block; larger ones take a smaller sample, because exact transport grows with their fourth power
+LEAST = 20  # blocks of the sample, however large they are
 MARGIN = WIDTHS[-1]  # rows read around a band for neighbourhoods
 Rows = Callable[
     [int, int], NDArray
@@ -81,7 +84,8 @@ def look_at(rows: Rows, ground: Ground, sample: int, rng: np.random.Generator) -
     """Reads a truth several times, band by band, for its quantiles and block sums.
 
     Args:
-      sample: most blocks whose earth mover's distance is taken, drawn evenly from those that hold mass.
+      sample: most blocks whose earth mover's distance is taken, drawn evenly from those that hold mass; fewer where
+        a block has more than CELLS cells.
     """
     cuts = Cuts.of(lambda: _counted(rows, ground))
     mass = cells = 0.0
@@ -91,7 +95,9 @@ def look_at(rows: Rows, ground: Ground, sample: int, rng: np.random.Generator) -
         sums[row : row + count] = merge(part.astype(np.float64), ground.factor)
         mass, cells = mass + float(np.nansum(part)), cells + float((part > 0).sum())
     able = np.flatnonzero((np.nan_to_num(sums, nan=0.0) > 0) & ground.counted)
-    chosen = rng.choice(able, size=min(sample, able.size), replace=False) if sample else able[:0]
+    shrunk = int(sample * min(1.0, CELLS / ground.factor**2) ** 2)
+    count = min(max(shrunk, min(LEAST, sample)), able.size)
+    chosen = rng.choice(able, size=count, replace=False)
     return Answer(rows, cuts, mass / cells if cells else 1.0, sums, np.sort(chosen))
 
 
@@ -106,7 +112,7 @@ def measure(
     scores = Scores.of(*_nothing(), labels=np.zeros(0, np.int64), count=ground.count)
     reliability = Reliability.of(*_nothing(), answer.unit)
     own = Cuts.of(lambda: _counted(estimate, whole or ground))
-    valid = 0
+    valid, chosen = 0, []
     last = ground.shape[0] * ground.factor
     for row, count in ground.bands():
         first, rows = row * ground.factor, count * ground.factor
@@ -123,10 +129,11 @@ def measure(
         scores = scores + Scores.of_fractions(
             guess, real, where, answer.cuts.median, core, labels, ground.count
         )
-        scores = scores + _transport(guess[core], real[core], where[core], answer, ground, row)
+        chosen.append(_surplus(guess[core], real[core], where[core], answer, ground, row))
         reliability = reliability + Reliability.of(guess[core], real[core], where[core], answer.unit)
         valid += int(np.isfinite(guess[core]).sum())
     scored = float(np.sum(scores.cells))
+    scores = scores + _transport(chosen, answer, ground)
     return scores, reliability, scored / valid if valid else 0.0
 
 
@@ -141,18 +148,16 @@ def _nothing() -> tuple[NDArray, NDArray, NDArray[np.bool_]]:
     return np.zeros(0), np.zeros(0), np.zeros(0, bool)
 
 
-def _transport(
+def _surplus(
     guess: NDArray, real: NDArray, where: NDArray[np.bool_], answer: Answer, ground: Ground, row: int
-) -> Scores:
-    """Work within the sampled blocks of a band; the estimate is scaled to the truth of the block first.
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Estimate minus truth within the sampled blocks of a band, and the mass there; the estimate is scaled first.
 
     Cells that are not scored hold nothing: mass neither comes from them nor goes there.
     """
     cols = ground.shape[1]
     inside = (answer.sample >= row * cols) & (answer.sample < (row + guess.shape[0] // ground.factor) * cols)
     chosen = answer.sample[inside] - row * cols
-    if not chosen.size:
-        return Scores()
     blocks = [
         to_blocks(np.where(where, values, 0.0).astype(np.float64), ground.factor)[chosen]
         for values in (np.maximum(guess, 0.0), real)
@@ -161,9 +166,19 @@ def _transport(
     both = (sums[0] > 0) & (sums[1] > 0)
     surplus = np.zeros_like(blocks[0])
     surplus[both] = blocks[0][both] * (sums[1][both] / sums[0][both])[:, None] - blocks[1][both]
-    work = least_work(surplus, centre_distances(ground.factor, ground.factor, *ground.cell))
-    labels = ground.labels.ravel()[chosen + row * cols]
-    return Scores(
-        work=np.bincount(labels, work, ground.count),
-        moved=np.bincount(labels, np.where(both, sums[1], 0.0), ground.count),
-    )
+    return surplus, np.where(both, sums[1], 0.0)
+
+
+def _transport(
+    chosen: list[tuple[NDArray[np.float64], NDArray[np.float64]]], answer: Answer, ground: Ground
+) -> Scores:
+    """Work within all sampled blocks at once, as many as memory allows: one search then serves many blocks."""
+    if not answer.sample.size:
+        return Scores()
+    surplus, mass = (np.concatenate(parts) for parts in zip(*chosen, strict=True))
+    distance = centre_distances(ground.factor, ground.factor, *ground.cell)
+    step = max(1, FLOWS // distance.size)
+    starts = range(0, len(surplus), step)
+    work = np.concatenate([least_work(surplus[first : first + step], distance) for first in starts])
+    labels = ground.labels.ravel()[answer.sample]
+    return Scores(work=np.bincount(labels, work, ground.count), moved=np.bincount(labels, mass, ground.count))

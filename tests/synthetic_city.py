@@ -50,7 +50,7 @@ class City:
                 "covariates": covariates,
             },
             "tile": {"block": 4},
-            "evaluate": {"truth": [{"path": "truth.tif", **place}], "moves": 20, "block": 3},
+            "evaluate": {"truth": [{"path": "truth.tif", **place}], "moves": 3, "block": 3},
         }
         for name, section in sections.items():
             config[name] = {**config.get(name, {}), **section}  # type: ignore[dict-item]

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -51,6 +52,7 @@ def run(config: Config, *, cube: Path, out: Path) -> None:
         "cell_methods": "area: sum", "attribution": old.attribution, "layers": old.facts,
         "totals": old.total_facts,
     }  # fmt: skip
+    shutil.rmtree(out / STORE, ignore_errors=True)  # quick to make: an attempt cut off is begun again
     group = lay_out(out / STORE, coarse, factor, facts, old.sectors, old.years)
     totals = _totals(old, config, coarse)
     arrays.array_of(group, old.name)[...] = totals

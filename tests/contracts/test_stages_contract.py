@@ -8,14 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from stages import EVALUATE, STAGES
+from stages import ALTER, ATTRIBUTE, EVALUATE, REFOLD, RESCORE, STAGES
 from stages.section import Section
 
 ROOT = Path(__file__).resolve().parents[2]
 ROWS = [*STAGES, EVALUATE]
+PROTOCOLS = [ALTER, RESCORE, REFOLD, ATTRIBUTE]
 
 
-@pytest.mark.parametrize("stage", ROWS, ids=lambda stage: stage.name)
+@pytest.mark.parametrize("stage", [*ROWS, *PROTOCOLS], ids=lambda stage: stage.name)
 def test_a_body_takes_what_the_table_says(stage):
     parameters = inspect.signature(stage.body().run).parameters
     assert list(parameters) == ["config", *stage.needs, "out"]
@@ -24,7 +25,7 @@ def test_a_body_takes_what_the_table_says(stage):
     assert set(kinds[1:]) == {inspect.Parameter.KEYWORD_ONLY}
 
 
-@pytest.mark.parametrize("stage", ROWS, ids=lambda stage: stage.name)
+@pytest.mark.parametrize("stage", [*ROWS, *PROTOCOLS], ids=lambda stage: stage.name)
 def test_a_body_has_a_strict_frozen_section_and_a_version(stage):
     body = stage.body()
     assert issubclass(body.Config, Section)
@@ -44,9 +45,11 @@ def test_only_one_stage_names_files_of_truth():
     """`evaluate` alone may open the truth: no other body has a setting that could name it."""
     holders = {stage.name for stage in ROWS if "truth" in stage.body().Config.model_fields}
     assert holders == {"evaluate"}
+    beside = {stage.name for stage in PROTOCOLS if "truth" in stage.body().Config.model_fields}
+    assert beside == {"refold"}  # it scores for `evaluate`, from whose section alone it is told the truth
 
 
-@pytest.mark.parametrize("name", ["ingest", "tile", "mosaic"])
+@pytest.mark.parametrize("name", ["ingest", "tile", "mosaic", "alter", "rescore", "refold", "attribute"])
 def test_a_stage_that_does_not_learn_loads_no_torch(name):
     code = f"import sys, pipeline.run, pipeline.config, stages.{name}; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)

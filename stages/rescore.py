@@ -62,7 +62,9 @@ def run(config: Config, *, cube: Path, fields: Mapping[str, Path], out: Path) ->
         step("scoring", done, len(fields), "fields")
     keys = ("merged", "sector", "year")
     table = build(entries, keys, next(iter(fields)).partition("/")[2], config.draws, config.seed)
-    table.words.extend(words)
+    groups = sorted({int(key.partition("/")[0]) for key in fields})
+    statistics = layer_statistics(opened, groups)
+    table.words.extend(words + [_said(fact, groups) for fact in statistics])
     facts = {
         "unit": opened.unit,
         "protocol": "scale shift: totals merged group x group cells, every method made anew from the merged totals "
@@ -71,10 +73,56 @@ def run(config: Config, *, cube: Path, fields: Mapping[str, Path], out: Path) ->
         "block": config.block,
         "draws": config.draws,
         "reliability": reliable,
+        "statistics": statistics,
     }
     write(table, facts, out)
     title = f"{opened.long_name}: scale shift"
     (out / PAGE).write_text(render(title, table, facts, []), "utf-8")
+
+
+def layer_statistics(cube: Cube, groups: list[int]) -> list[dict[str, Any]]:
+    """How much each layer varies inside a block: of the run itself, and of merged totals between coarse cells.
+
+    Standard deviations in the layer's unit, over valid cells; layers as coarse as a block tell nothing and are left
+    out. Where the two differ, the question asked here is another one than the run's.
+    """
+    count = np.zeros(cube.coarse.shape)
+    sums, squares = (np.zeros((len(cube.layers), *cube.coarse.shape)) for _ in range(2))
+    step_rows = max(1, BAND // cube.factor)
+    for row in range(0, cube.coarse.rows, step_rows):
+        rows = min(step_rows, cube.coarse.rows - row)
+        window = (row * cube.factor, 0, rows * cube.factor, cube.fine.cols)
+        valid = cube.valid(*window)
+        values = np.where(valid, cube.covariates(*window).mean(axis=1, dtype=np.float64), 0.0)
+        count[row : row + rows] = merge(valid.astype(np.float64), cube.factor)
+        sums[:, row : row + rows] = merge(values, cube.factor)
+        squares[:, row : row + rows] = merge(values**2, cube.factor)
+    mean = np.divide(sums, count, out=np.zeros_like(sums), where=count > 0)
+    told = []
+    for index, layer in enumerate(cube.layers):
+        if layer.blocky:
+            continue
+        inside = (squares[index] - sums[index] * mean[index]).sum() / max(count.sum(), 1.0)
+        merged = {str(group): _between(mean[index], count, group) for group in groups}
+        told.append({"layer": layer.name, "inside": float(np.sqrt(max(inside, 0.0))), "merged": merged})
+    return told
+
+
+def _between(mean: NDArray[np.float64], count: NDArray[np.float64], group: int) -> float:
+    """Standard deviation of coarse cells around the mean of group x group of them, weighted by valid cells."""
+    rows, cols = (size // group * group for size in mean.shape)
+    mean, count = mean[:rows, :cols], count[:rows, :cols]
+    weight = merge(count, group)
+    centre = np.divide(merge(mean * count, group), weight, out=np.zeros_like(weight), where=weight > 0)
+    off = mean - np.repeat(np.repeat(centre, group, 0), group, 1)
+    return float(np.sqrt((count * off**2).sum() / max(count.sum(), 1.0)))
+
+
+def _said(fact: dict[str, Any], groups: list[int]) -> str:
+    merged = ", ".join(f"{fact['merged'][str(group)]:.3g} at {group} x {group}" for group in groups)
+    return (
+        f"Layer {fact['layer']} varies by {fact['inside']:.3g} inside a block of the run, here by {merged}."
+    )
 
 
 def coarse_sums(field: FineField, cube: Cube, group: int) -> NDArray[np.float64]:

@@ -65,3 +65,17 @@ def test_distances_are_those_between_coarse_cells(rescored):
     told, totals = rescored(right=to_the_right)
     row = told["rows"][0]
     assert row["earth_movers_distance"] == pytest.approx(1000.0 * totals[:, ::2].sum() / totals.sum())
+
+
+def test_the_shift_in_what_layers_tell_is_reported(tmp_path):
+    """A layer's spread inside blocks, and between the blocks of a merged one, as numpy finds them."""
+    world = build_world(
+        tmp_path, totals=np.random.default_rng(3).lognormal(3.0, 1.0, (1, 1, 8, 6)), sectors=("homes",)
+    )
+    cube = Cube.open(world.cube)
+    layer = cube.covariates(0, 0, 80, 60)[0, 0].astype(np.float64)
+    means = layer.reshape(8, 10, 6, 10).mean(axis=(1, 3))
+    (found,) = rescore.layer_statistics(cube, [2])
+    assert found["inside"] == pytest.approx((layer - np.kron(means, np.ones((10, 10)))).std())
+    pairs = means.reshape(4, 2, 3, 2).mean(axis=(1, 3))
+    assert found["merged"]["2"] == pytest.approx((means - np.kron(pairs, np.ones((2, 2)))).std())

@@ -1,6 +1,8 @@
 """The checkpoint on disk: weights as safetensors, everything else as JSON, and never a pickle."""
 
+import csv
 import hashlib
+import io
 import json
 import os
 from collections.abc import Mapping
@@ -21,7 +23,7 @@ from stages.store.cube import Cube
 FORMAT = 1
 FACTS = "checkpoint.json"
 WEIGHTS = "weights.safetensors"
-HISTORY = "history.jsonl"
+HISTORY, TABLE = "history.jsonl", "history.csv"
 REDO = "run `pipeline run train --force train`"
 
 State = tuple[dict[str, NDArray], dict[str, Any]]
@@ -73,9 +75,24 @@ def cube_facts(cube: Cube) -> dict[str, Any]:
 
 
 def write_history(lines: list[dict[str, Any]], out: Path) -> None:
-    """One JSON object a validation; no times, so that equal runs give equal files."""
+    """One JSON object a validation, and the same as a table; no times, so that equal runs give equal files."""
     text = "".join(json.dumps(line, sort_keys=True) + "\n" for line in lines)
     replace_file(out / HISTORY, text.encode())
+    rows = [_flat(line) for line in lines]
+    table = io.StringIO()
+    writer = csv.DictWriter(table, sorted(set().union(*rows)), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    replace_file(out / TABLE, table.getvalue().encode())
+
+
+def _flat(line: Mapping[str, Any]) -> dict[str, Any]:
+    """{"scores": {"1.0": 0.5}} -> {"scores.1.0": 0.5}."""
+    out: dict[str, Any] = {}
+    for key, value in line.items():
+        inner = value if isinstance(value, Mapping) else None
+        out |= {key: value} if inner is None else {f"{key}.{name}": each for name, each in inner.items()}
+    return out
 
 
 class Unfinished:

@@ -152,3 +152,13 @@ def test_unfinished_training_comes_back_exactly_and_damage_is_named(tmp_path):
     path.write_bytes(path.read_bytes()[:-3])
     with pytest.raises(ArtifactFault, match="damaged state"):
         keeper.load()
+
+
+def test_the_history_is_a_table_too_with_a_column_for_each_score(tmp_path):
+    lines = [
+        {"phase": "shares", "step": 0, "scores": {"0.5": 0.25, "1.0": 0.5}},
+        {"phase": "shares", "step": 30, "scores": {"0.5": 0.125}},
+    ]
+    checkpoint.write_history(lines, tmp_path)
+    table = (tmp_path / checkpoint.TABLE).read_text().splitlines()
+    assert table == ["phase,scores.0.5,scores.1.0,step", "shares,0.25,0.5,0", "shares,0.125,,30"]

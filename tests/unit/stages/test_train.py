@@ -57,7 +57,7 @@ def notes():
 
 def test_training_leaves_a_whole_checkpoint_and_a_history_without_times(world, tmp_path):
     out = trained(world, tmp_path / "out")
-    assert set(published(out)) == {checkpoint.WEIGHTS, checkpoint.FACTS, checkpoint.HISTORY}
+    assert set(published(out)) == {checkpoint.WEIGHTS, checkpoint.FACTS, checkpoint.HISTORY, checkpoint.TABLE}
     lines = [json.loads(line) for line in (out / checkpoint.HISTORY).read_text().splitlines()]
     assert [line["step"] for line in lines] == [0, 3, 6]
     assert set(lines[0]) == {"phase", "step", "scores"}

@@ -58,11 +58,11 @@ def counted_groups(tile: Tile, group: int) -> Bools:
     return merge(tile.known & tile.target, group) == group * group
 
 
-def share_loss(estimates: "Tensor", asked: list[Groups]) -> "Tensor":
+def share_loss(estimates: "Sequence[Tensor]", asked: list[Groups]) -> "Tensor":
     """Half misallocated share, half cross-entropy inside each group, weighted by mass; mean over the sectors.
 
     Args:
-      estimates: (tiles, sectors, time, H, W) mass per fine cell; only shares inside a group matter.
+      estimates: one per tile, (sectors, time, H, W) mass per fine cell; only shares inside a group matter.
       asked: one per tile.
     """
     lost, mass = [], []

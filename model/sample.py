@@ -1,6 +1,6 @@
 """What a method looks at: a tile as the cube holds it, and a scene with nothing finer than the totals shown."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +36,7 @@ class Scene:
       known: same shape, True = the total is known.
       side: fine cells along a block.
       layers: one per covariate.
+      rim: fine cells along each edge that only inform; nobody reads what is estimated there.
     """
 
     covariates: Floats
@@ -44,6 +45,7 @@ class Scene:
     known: Bools
     side: int
     layers: tuple[Layer, ...]
+    rim: int = 0
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,7 @@ class Tile:
       covariates, valid, totals, known, layers: as in Scene, at the inventory's own scale.
       target: (h, w) True = coarse cell of the tile's own split, outside the buffer: it alone counts.
       factor: fine cells along a coarse cell.
+      halo: coarse cells along each edge that only inform: none of them is a target cell.
     """
 
     covariates: Floats
@@ -63,6 +66,23 @@ class Tile:
     target: Bools
     factor: int
     layers: tuple[Layer, ...]
+    halo: int = 0
+
+    def fitted(self, group: int) -> "Tile":
+        """The tile with as much of its halo as makes whole groups; targets stay where they are."""
+        cut = self.halo % group
+        if not cut:
+            return self
+        coarse, fine = (slice(cut, -cut),) * 2, (slice(cut * self.factor, -cut * self.factor),) * 2
+        return replace(
+            self,
+            covariates=self.covariates[..., *fine],
+            valid=self.valid[fine],
+            totals=self.totals[..., *coarse],
+            known=self.known[..., *coarse],
+            target=self.target[coarse],
+            halo=self.halo - cut,
+        )
 
     def scene(self, group: int = 1) -> Scene:
         """Shows the totals of group x group coarse cells merged, and nothing finer (design decision 9).
@@ -80,6 +100,7 @@ class Tile:
             merge(self.known, group) == group * group,
             side,
             self.layers,
+            self.halo * self.factor,
         )
 
 

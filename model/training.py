@@ -24,23 +24,46 @@ FIRST, LAST = 1 / 25, 1e-5  # of the highest learning rate
 State = tuple[dict[str, NDArray], dict[str, Any]]
 
 
-class Learner(Method, Protocol):
-    """A method with phases offers this beside the rest."""
+class Learner(Protocol):
+    """What the loop trains: the networks of a method that learn together, from one part of the ground."""
 
-    def refusal(self, survey: Survey) -> str | None:
-        """Why it would rather not learn from this map; None when it may."""
-
-    def calibrate(self, tiles: Sequence[Tile]) -> None:
-        """Measures what it needs on some training tiles, after prepare and before training."""
-
-    def place(self, device: str) -> None:
-        """Moves its networks to cpu or cuda."""
+    def phases(self) -> tuple[Phase, ...]:
+        """What the training loop is to do."""
 
     def candidates(self, scene: Scene) -> Mapping[str, NDArray]:
         """Estimates among which validation chooses; plain variants of one trained state."""
 
     def choose(self, name: str) -> None:
         """Settles on one of the candidates' names."""
+
+
+class LearningMethod(Method, Protocol):
+    """A method with phases offers this beside the rest."""
+
+    def refusal(self, survey: Survey) -> str | None:
+        """Why it would rather not learn from this map; None when it may."""
+
+    def calibrate(self, tiles: Sequence[Tile]) -> None:
+        """Measures what it needs on some tiles of the learned ground, after prepare and before training."""
+
+    def place(self, device: str) -> None:
+        """Moves its networks to cpu or cuda."""
+
+    def members(self, folds: Sequence[int]) -> tuple[Learner, ...]:
+        """One learner for each fold, trained while it is held out; what had been learned is forgotten.
+
+        Without folds the method is what it knows before it learns.
+        """
+
+    def keep(self, folds: Sequence[int]) -> None:
+        """Forgets what could not be trained."""
+
+
+class Judged(Protocol):
+    """What validation needs of a learner."""
+
+    def candidates(self, scene: Scene) -> Mapping[str, NDArray]:
+        """As in Learner."""
 
 
 class Tiles(Protocol):
@@ -292,7 +315,7 @@ def evenly(count: int, wanted: int) -> list[int]:
     )
 
 
-def candidate_scores(method: Learner, tiles: Sequence[Tile], groups: tuple[int, ...]) -> dict[str, float]:
+def candidate_scores(method: Judged, tiles: Sequence[Tile], groups: tuple[int, ...]) -> dict[str, float]:
     """What each candidate misses of the 1 km totals when it is shown merged ones.
 
     Returns: by name, the mean over sectors and groups of Nonzero-MAE divided by the mean non-zero total,
@@ -301,12 +324,13 @@ def candidate_scores(method: Learner, tiles: Sequence[Tile], groups: tuple[int, 
     pooled: dict[str, dict[tuple[int, int], Scores]] = {}
     for tile in tiles:
         for group in groups:
-            counted = spread(counted_groups(tile, group), group)
-            for name, estimate in method.candidates(tile.scene(group)).items():
+            part = tile.fitted(group)
+            counted = spread(counted_groups(part, group), group)
+            for name, estimate in method.candidates(part.scene(group)).items():
                 cells = merge(estimate.astype(np.float64), tile.factor)
                 sums = pooled.setdefault(name, {})
                 for sector in range(cells.shape[0]):
-                    score = Scores.of(cells[sector], tile.totals[sector], counted[sector])
+                    score = Scores.of(cells[sector], part.totals[sector], counted[sector])
                     sums[sector, group] = sums.get((sector, group), Scores()) + score
     return {
         name: _mean([score.relative_nonzero_mae for score in sums.values()]) for name, sums in pooled.items()

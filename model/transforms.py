@@ -2,16 +2,23 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from model.method import Survey
 from model.sample import Bools, Floats, Masses, Scene, Tile, spread
-from model.surface import Base, mean_density
+from model.surface import mean_density
 
 CLIP = 6.0  # standard deviations: one wild pixel must not steer the network
+
+
+class Masked(Protocol):
+    """Whatever knows which cells may receive mass."""
+
+    def mask(self, scene: Scene) -> Bools:
+        """(time, H, W) True = may."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +48,7 @@ class Inputs:
         density = tuple(float(value) for value in mean_density(survey))
         return cls(tuple(chosen), tuple(usable), (0.0,) * channels, (1.0,) * channels, density)
 
-    def calibrated(self, tiles: Sequence[Tile], base: Base) -> "Inputs":
+    def calibrated(self, tiles: Sequence[Tile], base: Masked) -> "Inputs":
         """With mean and standard deviation measured on the mask of the tiles; constant channels keep 1."""
         count, total, squares = 0, np.zeros(len(self.mean)), np.zeros(len(self.mean))
         for tile in tiles:

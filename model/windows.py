@@ -48,31 +48,47 @@ class Split(IntEnum):
     NOTHING = 255  # total unknown in some year or sector, or no valid fine cell
 
 
-def split_map(
+def deal_ground(
     mass: NDArray[np.float64],
-    usable: NDArray[np.bool_],
     block: int,
-    buffer: int,
-    valid_share: float,
+    folds: int,
     test_share: float,
     rng: np.random.Generator,
-) -> NDArray[np.uint8]:
-    """Gives spatial blocks of coarse cells to splits so that shares of mass come near the wanted ones.
+) -> NDArray[np.int64]:
+    """Gives spatial blocks of coarse cells to folds of equal mass, and some to the test.
 
     Args:
-      mass: (h, w) what balances the splits, summed over sectors and years.
-      usable: (h, w) True = the cell may serve at all.
+      mass: (h, w) what balances the folds, summed over sectors and years.
       block: coarse cells along a spatial block.
-      buffer: cells of the training split (then of the validation split) within this distance of another
-        split serve none. 0 = no buffer.
-    Returns: (h, w) of Split values. All years and sectors of a place share its split by construction.
+      folds: parts of the ground that are held out in turn.
+      test_share: of mass, held out of all of them.
+    Returns: (h, w) number of the fold; -1 = test. All years and sectors of a place share it by construction.
     """
     rows, cols = mass.shape
     down, across = np.arange(rows) // block, np.arange(cols) // block
     label = down[:, None] * (across[-1] + 1) + across[None, :]
-    weight = np.bincount(label.ravel(), np.where(usable, np.abs(mass), 0.0).ravel()).astype(np.float64)
-    of_block = _deal(weight, valid_share, test_share, rng)
-    out = of_block[label]
+    weight = np.bincount(label.ravel(), np.abs(mass).ravel()).astype(np.float64)
+    wanted = np.array([test_share, *[(1.0 - test_share) / folds] * folds])
+    return _deal(weight, wanted, rng)[label] - 1
+
+
+def split_map(
+    ground: NDArray[np.int64], usable: NDArray[np.bool_], buffer: int, held_out: int | None
+) -> NDArray[np.uint8]:
+    """Which purpose each coarse cell serves while one fold is held out.
+
+    Args:
+      ground: as deal_ground gives it.
+      usable: (h, w) True = the cell may serve at all.
+      buffer: cells of the training split (then of the validation split) within this distance of another
+        split serve none. 0 = no buffer.
+      held_out: the fold that validates; None = all folds train.
+    Returns: (h, w) of Split values.
+    """
+    out = np.full(ground.shape, Split.TRAIN, np.uint8)
+    if held_out is not None:
+        out[ground == held_out] = Split.VALID
+    out[ground < 0] = Split.TEST
     near_test = _near(out == Split.TEST, buffer)
     near_any = _near((out == Split.TEST) | (out == Split.VALID), buffer)
     out = np.where((out == Split.VALID) & near_test, Split.BUFFER, out)
@@ -81,23 +97,22 @@ def split_map(
 
 
 def _deal(
-    weight: NDArray[np.float64], valid_share: float, test_share: float, rng: np.random.Generator
-) -> NDArray[np.uint8]:
-    """Deals blocks out in random order to the split that lacks most of its share of mass.
+    weight: NDArray[np.float64], wanted: NDArray[np.float64], rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """Deals blocks out, heavy ones first, to the part that lacks most of its wanted share of mass.
 
     Why by mass and not by count: half of a map may be empty, and one block may hold the city.
     """
-    wanted = np.array([1.0 - valid_share - test_share, valid_share, test_share])
-    got, out = np.zeros(3), np.zeros(weight.size, np.uint8)
+    got, out = np.zeros(wanted.size), np.zeros(weight.size, np.int64)
     order = rng.permutation(weight.size)
     for index in order[np.argsort(-weight[order], kind="stable")]:
         with np.errstate(divide="ignore", invalid="ignore"):
             filled = np.where(
                 wanted > 0, (got + weight[index] / 2) / np.where(wanted > 0, wanted, 1.0), np.inf
             )
-        split = int(np.argmin(filled)) if weight[index] > 0 else int(rng.choice(3, p=wanted))
-        out[index] = split
-        got[split] += weight[index]
+        part = int(np.argmin(filled)) if weight[index] > 0 else int(rng.choice(wanted.size, p=wanted))
+        out[index] = part
+        got[part] += weight[index]
     return out
 
 

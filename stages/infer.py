@@ -33,7 +33,19 @@ VERSION = 2
 NEAR = 120  # fine cells along the core of a window
 HALO = 20  # fine cells around it
 # What the report says of the training.
-TOLD = ("transferred", "asked", "fell_back", "reason", "step", "steps", "score", "start_score", "tiles")
+TOLD = (
+    "transferred",
+    "asked",
+    "fell_back",
+    "reason",
+    "folds",
+    "step",
+    "steps",
+    "score",
+    "start_score",
+    "rivals",
+    "beaten_by",
+)
 CORE_CHUNK = 240  # fine cells along a region that is projected and written at once
 
 

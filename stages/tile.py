@@ -1,4 +1,4 @@
-"""Cube -> 120 x 120 windows, leak-proof splits and training statistics; a plan, no pixel copies."""
+"""Cube -> 120 x 120 windows, leak-proof folds and training statistics; a plan, no pixel copies."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -11,14 +11,16 @@ from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
 from model.fault import raise_all
 from model.sample import merge
-from model.windows import Split, Window, lay_windows, split_map
+from model.windows import Split, Window, deal_ground, lay_windows, split_map
 from stages.progress import tell, track
 from stages.section import Clash, Section
 from stages.store.cube import Cube
-from stages.store.samples import SPLIT, WINDOWS, write_plan, write_split, write_windows
+from stages.store.samples import SPLIT, WINDOWS, write_plan, write_splits, write_windows
 
-VERSION = 1
+VERSION = 2
 NEAR = 120  # fine cells along a tile, as near as whole pairs of blocks allow
+HALO = 40  # fine cells read around it: two of the merged totals that training shows
+MANY = 5000  # coarse cells with mass above which two folds hold enough each
 BAND = 24  # coarse rows read at a time for the statistics
 KEPT = 2_000_000  # values kept per layer for its median
 Share = Annotated[float, Field(ge=0, lt=0.5)]
@@ -33,10 +35,12 @@ class Config(Section):
     stride: PositiveInt | None = (
         None  # fine cells from one training tile to the next; default: an odd number of blocks
     )
+    halo: NonNegativeInt | None = None  # fine cells read around a tile, to inform it; default: near 40
     block: PositiveInt = 10  # coarse cells along a spatial block: ground that stays in one split
     buffer: NonNegativeInt = 1  # coarse cells between splits that serve none
-    valid_share: Share = 0.15  # of mass, by spatial blocks
-    test_share: Share = 0.1
+    # Parts of the ground, held out in turn while the others train; default: 4, or 2 above 5,000 cells with mass.
+    folds: Annotated[int, Field(ge=2, le=20)] | None = None
+    test_share: Share = 0.0  # of mass, by spatial blocks: never learned from
     seed: NonNegativeInt = 0  # which block goes where
 
     @model_validator(mode="after")
@@ -71,6 +75,11 @@ def tile_side(config: Config, factor: int) -> int:
     return max(2, 2 * round(NEAR / (2 * factor))) if config.size is None else config.size // factor
 
 
+def tile_halo(config: Config, factor: int) -> int:
+    """Coarse cells read around a tile; by default whole pairs."""
+    return max(2, 2 * round(HALO / (2 * factor))) if config.halo is None else -(-config.halo // factor)
+
+
 def tile_stride(config: Config, factor: int) -> int:
     """Coarse cells between training tiles; odd by default, so that groups fall on every offset."""
     side = tile_side(config, factor)
@@ -85,34 +94,36 @@ def run(config: Config, *, cube: Path, out: Path) -> None:
     cells = _valid_cells(opened)
     usable = known.all(axis=(0, 1)) & (cells > 0)
     mass = np.maximum(totals, 0.0).sum(axis=(0, 1))
-    split = split_map(
-        mass,
-        usable,
-        config.block,
-        config.buffer,
-        config.valid_share,
-        config.test_share,
-        np.random.default_rng(config.seed),
-    )
+    folds = config.folds or (2 if int(((mass > 0) & usable).sum()) > MANY else 4)
+    chance = np.random.default_rng(config.seed)
+    ground = deal_ground(np.where(usable, mass, 0.0), config.block, folds, config.test_share, chance)
+    splits = [split_map(ground, usable, config.buffer, held_out) for held_out in (None, *range(folds))]
     side, stride = tile_side(config, opened.factor), tile_stride(config, opened.factor)
-    windows, dropped = _windows(split, mass, side, stride)
-    statistics = _statistics(opened, split == Split.TRAIN, totals, mass)
+    windows, dropped = _windows(splits, mass, side, stride)
+    learned = splits[0] == Split.TRAIN
     plan = {
         "size": side * opened.factor,
         "side": side,
         "stride": stride * opened.factor,
+        "halo": tile_halo(config, opened.factor),
         "block": config.block,
         "buffer": config.buffer,
-        "cells": {item.name.lower(): int((split == item).sum()) for item in Split},
-        "mass": {item.name.lower(): float(mass[split == item].sum()) for item in Split},
+        "folds": folds,
+        "cells": [_count(split, np.ones_like(mass)) for split in splits[1:]],
+        "mass": [_count(split, mass) for split in splits[1:]],
         "dropped": dropped,
-        "statistics": statistics,
+        "statistics": _statistics(opened, learned, totals, mass),
         "windows": windows,
     }
     write_plan(out, plan)
     write_windows(out / WINDOWS, windows, side, opened.coarse)
-    write_split(out / SPLIT, split, opened.coarse)
+    write_splits(out / SPLIT, splits, opened.coarse)
     _say(plan)
+
+
+def _count(split: NDArray[np.uint8], weight: NDArray[np.float64]) -> dict[str, float]:
+    """Sum of the weight by split."""
+    return {item.name.lower(): float(weight[split == item].sum()) for item in Split}
 
 
 def _valid_cells(cube: Cube) -> NDArray[np.int64]:
@@ -126,24 +137,24 @@ def _valid_cells(cube: Cube) -> NDArray[np.int64]:
 
 
 def _windows(
-    split: NDArray[np.uint8], mass: NDArray[np.float64], side: int, stride: int
+    splits: list[NDArray[np.uint8]], mass: NDArray[np.float64], side: int, stride: int
 ) -> tuple[list[dict[str, Any]], dict[str, int]]:
-    """Every window with something to learn or to score, once per split it serves.
+    """Every window with something to learn or to score, once per split it serves in each fold.
 
-    Training tiles overlap; those of other splits do not count a cell twice.
+    Training tiles overlap; those of other splits do not count a cell twice. Split `all` holds whatever may be
+    learned from, whichever fold it lies in; fold -1 stands for none.
     """
-    rows, cols = split.shape
     kept: list[dict[str, Any]] = []
     dropped: Counter[str] = Counter()
-    for name, code, step in (
-        ("train", Split.TRAIN, stride),
-        ("valid", Split.VALID, side),
-        ("test", Split.TEST, side),
-    ):
+    jobs = [("all", -1, Split.TRAIN, side), ("test", -1, Split.TEST, side)]
+    for fold in range(len(splits) - 1):
+        jobs += [("train", fold, Split.TRAIN, stride), ("valid", fold, Split.VALID, side)]
+    for name, fold, code, step in jobs:
+        split = splits[fold + 1]
         counted = np.zeros(split.shape, bool)
-        for window in lay_windows(rows, cols, side, step):
+        for window in lay_windows(split.shape[0], split.shape[1], side, step):
             target = _target(split == code, window, side)
-            if code != Split.TRAIN:
+            if name != "train":
                 target &= ~_target(counted, window, side)
                 counted[window.row : window.row + side, window.col : window.col + side] = True
             inside = _target(mass, window, side)[target]
@@ -152,10 +163,12 @@ def _windows(
             elif not inside.sum() > 0:
                 dropped[f"{name}: target cells hold no mass"] += 1
             else:
+                number = "" if fold < 0 else f"{fold}-"
                 kept.append(
                     {
-                        "id": f"{name}-{window.row:04d}-{window.col:04d}",
+                        "id": f"{name}-{number}{window.row:04d}-{window.col:04d}",
                         "split": name,
+                        "fold": fold,
                         "row": window.row,
                         "col": window.col,
                         "mass": float(inside.sum()),
@@ -227,11 +240,11 @@ def _layer_statistics(cube: Cube, train: NDArray[np.bool_]) -> dict[str, list[fl
 
 def _say(plan: Mapping[str, Any]) -> None:
     counts = Counter(entry["split"] for entry in plan["windows"])
-    tell(f"tile: {counts['train']} training, {counts['valid']} validation and {counts['test']} test windows")
+    tell(
+        f"tile: {plan['folds']} folds; {counts['train']} training, {counts['valid']} validation "
+        f"and {counts['test']} test windows"
+    )
     for reason, number in plan["dropped"].items():
         tell(f"tile: {number} windows dropped, {reason}")
-    if not counts["valid"]:
-        tell(
-            "tile: the map is too small to hold validation ground apart; train will use a baseline",
-            warning=True,
-        )
+    if len({entry["fold"] for entry in plan["windows"] if entry["split"] == "valid"}) < 2:
+        tell("tile: the map is too small to hold ground apart; train will learn nothing", warning=True)

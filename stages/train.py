@@ -5,13 +5,14 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from model.fault import InputFault, UsageFault
 from model.losses import groups_of
 from model.method import Method, Survey
 from model.methods import method_class
-from model.sample import merge
+from model.sample import Scene, Tile, merge
 from stages.progress import step, tell
 from stages.section import Section
 from stages.store import checkpoint
@@ -20,7 +21,8 @@ from stages.store.cube import Cube
 from stages.store.samples import Samples
 
 VERSION = 2
-FALLBACK = "smooth_mask"
+FALLBACK = "its base"
+RIVALS = ("uniform", "single_proxy", "smooth_mask")  # learn nothing; the report says when one of them wins
 READ = 512  # fine cells along a window of the survey: bounds memory, about a chunk of the cube
 
 
@@ -49,8 +51,8 @@ class Config(Section):
     scales: Annotated[tuple[Literal[1, 2, 3, 4, 6], ...], Field(min_length=1)] = (6,)
     # The same when validation is scored; None: as in training. A whole window is seldom validation ground alone.
     judge_scales: Annotated[tuple[Literal[1, 2, 3, 4, 6], ...], Field(min_length=1)] | None = None
-    epochs: PositiveInt = 10  # each ends with a validation
-    steps_per_epoch: PositiveInt = 30  # fewer on a map with under 600 coarse cells that hold mass
+    epochs: PositiveInt = 8  # each ends with a validation
+    steps_per_epoch: PositiveInt = 25  # fewer on a map with under 600 coarse cells that hold mass
     batch_tiles: PositiveInt = 3  # tiles a step; memory grows with it
     learning_rate: PositiveFloat = 3e-3  # the highest of the cycle
     patience: PositiveInt = 5  # epochs without a better validation score before it stops
@@ -60,6 +62,9 @@ class Config(Section):
         0.9  # memory of the averaged weights, which are the ones used
     )
     noise: NonNegativeFloat = 0.1  # added to inputs in training, in standard deviations
+    network: Literal["plain", "dual_stream"] = (
+        "plain"  # covariates alone, or with the base and a scan for context
+    )
     width: Annotated[int, Field(ge=4, le=512)] = 24  # channels of the network
     pool: Annotated[int, Field(ge=1, le=64)] = 8  # fine cells along a place of the scan
     blocky_layers: Literal["drop", "average"] = (
@@ -86,7 +91,7 @@ def run(config: Config, *, cube: Path, tiles: Path, out: Path) -> None:
     years = min(config.years, len(data.years))
     if years < config.years:
         tell(f"train: {len(data.years)} year(s) in the cube, so windows hold {years}, not {config.years}")
-    samples = Samples(cube, tiles, "train", years)
+    samples = Samples(cube, tiles, "all", years)
     survey = survey_of(data, samples)
     if not survey.cells.any():
         dropped = "; ".join(f"{count} windows, {why}" for why, count in samples.dropped.items())
@@ -100,22 +105,128 @@ def run(config: Config, *, cube: Path, tiles: Path, out: Path) -> None:
     method.prepare(survey)
     facts = {**checkpoint.cube_facts(data), "asked": config.method, "years": years, "seed": config.seed}
     history: list[dict[str, Any]] = []
-    name: str = config.method
     if method.phases():
-        validation = Samples(cube, tiles, "valid", years)
-        reason = _why_not(method, survey, samples, validation)
+        from model.training import CALIBRATION_TILES, evenly  # torch loads only when something learns
+
+        method.calibrate([samples[index] for index in evenly(len(samples), CALIBRATION_TILES)])
+        folds = Folds(cube, tiles, years, samples.folds)
+        reason = _why_not(method, survey, folds)
         if reason is None:
-            learned, history = _learn(config, method, samples, validation, out)
+            learned, history = _learn(config, method, survey, folds, out)
             reason = learned.pop("reason", None)
             facts |= learned
         if reason is not None:
-            name, method = FALLBACK, _prepared(FALLBACK, survey)
+            method.members(())
             facts |= {"fell_back": FALLBACK, "reason": reason}
             tell(f"train: {reason}; uses {FALLBACK}, which learns nothing", warning=True)
     facts["describe"] = method.describe()
     facts["reference"] = draw_reference(data, samples.target_map, config.seed)
     checkpoint.write_history(history, out)
-    checkpoint.save(name, method, facts, out)
+    checkpoint.save(config.method, method, facts, out)
+
+
+class Folds:
+    """Tiles to train and to validate on, while each fold is held out in turn; those without any are left out."""
+
+    def __init__(self, cube: Path, tiles: Path, years: int, count: int) -> None:
+        pairs = {
+            fold: tuple(Samples(cube, tiles, split, years, fold) for split in ("train", "valid"))
+            for fold in range(count)
+        }
+        self.pairs = {fold: pair for fold, pair in pairs.items() if all(len(part) for part in pair)}
+
+
+def _why_not(method: Any, survey: Survey, folds: Folds) -> str | None:
+    """A reason to learn nothing; None when there is none."""
+    if (reason := method.refusal(survey)) is not None:
+        return str(reason)
+    if not folds.pairs:
+        return "the map is too small to hold ground apart, so nothing could tell when to stop"
+    train, _ = next(iter(folds.pairs.values()))
+    if not groups_of((6,), train.side, train.side):
+        return "a window is a single coarse cell, so no totals can be merged"
+    return None
+
+
+def _learn(
+    config: Config, method: Any, survey: Survey, folds: Folds, out: Path
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Trains one network for each fold in place; returns facts for the checkpoint and the history."""
+    from model.training import Progress, Trainer
+
+    numbers = list(folds.pairs)
+    members = method.members(numbers)
+    method.place(device_of(config.device))
+    results: dict[int, Progress] = {}
+    history: list[dict[str, Any]] = []
+    free: dict[int, dict[str, float]] = {}
+    for number, member in zip(numbers, members, strict=True):
+        train, valid = folds.pairs.pop(number)
+        groups = groups_of(config.judge_scales or config.scales, train.side, train.side)
+        trainer = Trainer(
+            member,
+            train,
+            valid,
+            groups,
+            config.seed + 1000 * number,
+            checkpoint.Unfinished(out, number),
+            config.save_every,
+            _reporter(f"train, network {numbers.index(number) + 1} of {len(numbers)}"),
+        )
+        if (progress := trainer.run()) is None:
+            continue
+        results[number] = progress
+        history += [{"fold": number, **line} for line in progress.history]
+        free[number] = _free_scores(survey, trainer.validation, groups)
+        best = progress.kept[0]
+        tell(f"train: fold {number}: step {best.step} of {progress.total}, held-out score {best.score:.4f}")
+    if not results:
+        return {"reason": "no group of validation cells holds mass, so nothing could tell when to stop"}, []
+    method.keep(tuple(results))
+    score = float(np.mean([progress.kept[0].score for progress in results.values()]))
+    start = float(np.mean([progress.first_score for progress in results.values()]))
+    rivals = {
+        name: float(np.mean([scores[name] for scores in free.values()])) for name in next(iter(free.values()))
+    }
+    rivals["its base"] = start
+    facts = {
+        "step": sum(progress.kept[0].step for progress in results.values()),
+        "steps": sum(progress.total for progress in results.values()),
+        "score": score,
+        "start_score": start,
+        "folds": len(results),
+        "rivals": rivals,
+    }
+    best_rival = min(rivals, key=lambda name: rivals[name])
+    if rivals[best_rival] <= score:
+        facts["beaten_by"] = best_rival
+        tell(
+            f"train: on held-out ground {best_rival}, which learns nothing, is as good or better: "
+            f"{rivals[best_rival]:.4f} against {score:.4f}",
+            warning=True,
+        )
+    return facts, history
+
+
+def _free_scores(survey: Survey, tiles: Sequence[Tile], groups: tuple[int, ...]) -> dict[str, float]:
+    """What baselines that learn nothing miss on the same held-out ground."""
+    from model.training import candidate_scores
+
+    out = {}
+    for name in RIVALS:
+        rival = _prepared(name, survey)
+        out[name] = candidate_scores(_Rival(rival), tiles, groups)["as it is"]
+    return out
+
+
+class _Rival:
+    """A method that learns nothing, as validation asks for estimates."""
+
+    def __init__(self, method: Method) -> None:
+        self._method = method
+
+    def candidates(self, scene: Scene) -> dict[str, NDArray[np.float32]]:
+        return {"as it is": self._method.estimate(scene)}
 
 
 def _prepared(name: str, survey: Survey) -> Method:
@@ -124,64 +235,13 @@ def _prepared(name: str, survey: Survey) -> Method:
     return method
 
 
-def _why_not(method: Any, survey: Survey, samples: Samples, validation: Samples) -> str | None:
-    """A reason to learn nothing; None when there is none."""
-    if (reason := method.refusal(survey)) is not None:
-        return str(reason)
-    if len(samples) == 0:
-        return "the map is too small to split: no training cell with mass lies outside the buffer"
-    if not groups_of((6,), *samples[0].totals.shape[-2:]):
-        return "a window is a single coarse cell, so no totals can be merged"
-    if len(validation) == 0:
-        return "the tile plan has no validation tile, so nothing could tell when to stop"
-    return None
-
-
-def _learn(
-    config: Config, method: Any, samples: Samples, validation: Samples, out: Path
-) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Trains in place; returns facts for the checkpoint and the history."""
-    from model.training import CALIBRATION_TILES, Trainer, evenly  # torch loads only when something learns
-
-    device = device_of(config.device)
-    method.calibrate([samples[index] for index in evenly(len(samples), CALIBRATION_TILES)])
-    method.place(device)
-    groups = groups_of(config.judge_scales or config.scales, *samples[0].totals.shape[-2:])
-    trainer = Trainer(
-        method,
-        samples,
-        validation,
-        groups,
-        config.seed,
-        checkpoint.Unfinished(out),
-        config.save_every,
-        _reporter(),
-    )
-    progress = trainer.run()
-    if progress is None:
-        return {"reason": "no group of validation cells holds mass, so nothing could tell when to stop"}, []
-    best = progress.kept[0]
-    tell(f"train: uses step {best.step} of {progress.total}, validation score {best.score:.4f}")
-    facts = {
-        "step": best.step,
-        "steps": progress.total,
-        "score": best.score,
-        "start_score": progress.first_score,
-    }
-    return facts | {
-        "groups": list(groups),
-        "tiles": len(samples),
-        "validation_tiles": len(validation),
-    }, progress.history
-
-
-def _reporter() -> Callable[[int, int, str], None]:
+def _reporter(what: str) -> Callable[[int, int, str], None]:
     """Reports steps; what an earlier attempt had done is no part of the rate."""
     first: list[int] = []
 
     def report(done: int, total: int, detail: str) -> None:
         first[:] = first or [done - 1]
-        step("train", done, total, "steps", before=first[0], detail=detail)
+        step(what, done, total, "steps", before=first[0], detail=detail)
 
     return report
 

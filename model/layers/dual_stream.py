@@ -18,6 +18,8 @@ class DualStream(nn.Module):
       pool: fine cells along a place of the scan.
     """
 
+    reach = 16  # fine cells it sees clearly each way; the scan looks on, blurred
+
     def __init__(self, auxiliary: int, main: int, outputs: int, width: int = 24, pool: int = 8) -> None:
         super().__init__()
         self.auxiliary_head = Spatial(auxiliary, width)

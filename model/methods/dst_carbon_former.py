@@ -1,4 +1,4 @@
-"""DSTCarbonFormer: a network that learns from totals alone how covariates bend the smooth base."""
+"""DSTCarbonFormer: networks that learn from totals alone how covariates bend the base that suits the totals."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -9,7 +9,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from model.chosen_base import ChosenBase
 from model.layers.dual_stream import DualStream
+from model.layers.plain import Plain
 from model.losses import Groups, groups_of, share_loss
 from model.method import Phase, Survey, Turn
 from model.sample import Scene, Tile
@@ -22,6 +24,7 @@ SMALL, VERY_SMALL = (
     600,
 )  # coarse cells with mass below which training is cut short (measured on six maps)
 BOUND = 8.0  # of the log factor: exp stays finite whatever the network says
+STRENGTHS = ("1.0", "0.5")  # what may stand before the log factor
 
 
 @dataclass(frozen=True)
@@ -34,14 +37,15 @@ class Options:
       epochs, steps_per_epoch, batch_tiles, learning_rate, patience: see the train section.
       weight_decay, clip, average: of AdamW; largest gradient norm; memory of the averaged weights.
       noise: standard deviation added to standardised inputs in training.
+      network: plain (covariates alone) or dual_stream (the base modulated by them, with a scan for context).
       width, pool: channels of the network; fine cells along a place of the scan.
       blocky_layers: drop or average covariates as coarse as a block.
     """
 
     seed: int = 0
     scales: tuple[int, ...] = (6,)
-    epochs: int = 10
-    steps_per_epoch: int = 30
+    epochs: int = 8
+    steps_per_epoch: int = 25
     batch_tiles: int = 3
     learning_rate: float = 3e-3
     patience: int = 5
@@ -49,56 +53,31 @@ class Options:
     clip: float = 1.0
     average: float = 0.9
     noise: float = 0.1
+    network: str = "plain"
     width: int = 24
     pool: int = 8
     blocky_layers: str = "drop"
 
 
-class DSTCarbonFormer:
-    """p = mask x base x exp(strength x network), each sector scaled to the totals shown."""
+class Member:
+    """One network, learning from the ground that is left when one fold is held out."""
 
-    def __init__(self, options: Any = None) -> None:
-        """Takes the fields of Options from any object that has them."""
-        if options is not None:
-            options = Options(**{field.name: getattr(options, field.name) for field in fields(Options)})
-        self.options = options or Options()
-        self.base = Base((), ())
-        self.strength = 1.0  # the untrained head is zero: the factor is 1 at any strength
-
-    def refusal(self, survey: Survey) -> str | None:
-        """Why it would rather not learn here; None when it may."""
-        cells = coarse_cells_with_mass(survey)
-        if cells < LEARNABLE:
-            return f"only {cells} coarse cells hold mass; below {LEARNABLE} nothing can be learned from them"
-        return None
-
-    def prepare(self, survey: Survey) -> None:
-        """Picks the mask, the inputs and how long to train; draws the first weights."""
-        self.layers = tuple(layer.name for layer in survey.layers)
-        self.sectors = survey.sectors
-        self.cells = coarse_cells_with_mass(survey)
-        self.base = Base.of(survey)
-        self.inputs = Inputs.of(survey, keep_blocky=self.options.blocky_layers == "average")
-        self.network = self._network()
-        self.network.start(torch.Generator().manual_seed(self.options.seed))
-
-    def _network(self) -> DualStream:
-        sectors = len(self.sectors)
-        return DualStream(len(self.inputs.mean), sectors, sectors, self.options.width, self.options.pool)
-
-    def calibrate(self, tiles: Sequence[Tile]) -> None:
-        """Measures the scale of the inputs on some training tiles."""
-        self.inputs = self.inputs.calibrated(tiles, self.base)
-
-    def place(self, device: str) -> None:
-        """Moves the network to cpu or cuda."""
-        self.network.to(device)
+    def __init__(self, method: "DSTCarbonFormer", number: int, strength: float = 1.0) -> None:
+        """Args: number: of the fold; the first weights follow from it and the seed."""
+        self._method, self.number, self.strength = method, number, strength
+        options, sectors = method.options, len(method.sectors)
+        channels = len(method.inputs.mean)
+        if options.network == "plain":
+            self.network: Plain | DualStream = Plain(channels, sectors, options.width)
+        else:
+            self.network = DualStream(channels, sectors, sectors, options.width, options.pool)
+        self.network.start(torch.Generator().manual_seed(options.seed + 1000 * number))
 
     def phases(self) -> tuple[Phase, ...]:
         """One phase; shorter epochs on a small map, where every step may be the one too many."""
-        options = self.options
+        options, cells = self._method.options, self._method.cells
         steps = options.steps_per_epoch
-        if self.cells < VERY_SMALL:
+        if cells < VERY_SMALL:
             steps = min(steps, max(1, 100 // options.epochs))
         chosen = {
             "steps": steps,
@@ -108,74 +87,126 @@ class DSTCarbonFormer:
             "clip": options.clip,
             "average": options.average,
             "patience": options.patience,
-            "tolerance": 0.03 if self.cells < SMALL else 0.0,
+            "tolerance": 0.03 if cells < SMALL else 0.0,
         }
         return (Phase("shares", options.epochs, chosen, (Turn("network", self.network, self.loss),)),)
 
     def loss(self, tiles: Sequence[Tile], generator: torch.Generator) -> Tensor:
         """Shows each tile merged totals and compares the estimate with the totals it was not shown."""
-        offered = groups_of(self.options.scales, *tiles[0].totals.shape[-2:])
-        groups = [offered[index] for index in torch.randint(len(offered), (len(tiles),), generator=generator)]
-        scenes = [tile.scene(group) for tile, group in zip(tiles, groups, strict=True)]
-        estimates = self._raw(scenes, strength=1.0, generator=generator)
-        return share_loss(
-            estimates, [Groups.of(tile, group) for tile, group in zip(tiles, groups, strict=True)]
-        )
-
-    def _raw(
-        self, scenes: Sequence[Scene], strength: float, generator: torch.Generator | None = None
-    ) -> Tensor:
-        bases = [self.base(scene) for scene in scenes]
-        return self._tensor(np.stack(bases)) * torch.exp(strength * self._factor(scenes, bases, generator))
-
-    def _factor(
-        self, scenes: Sequence[Scene], bases: Sequence[NDArray], generator: torch.Generator | None = None
-    ) -> Tensor:
-        """(scenes, sectors, time, H, W) logarithm of the factor; noise only with a generator."""
-        auxiliary = np.stack([self.inputs.auxiliary(scene, self.base.mask(scene)) for scene in scenes])
-        main = np.stack([self.inputs.main(base) for base in bases])
-        streams = [self._tensor(auxiliary), self._tensor(main)]
-        if generator is not None:
-            noise = (torch.randn(stream.shape, generator=generator).to(stream) for stream in streams)
-            streams = [
-                stream + self.options.noise * wild for stream, wild in zip(streams, noise, strict=True)
-            ]
-        return BOUND * torch.tanh(self.network(*streams) / BOUND)
-
-    def _tensor(self, values: NDArray) -> Tensor:
-        device = next(self.network.parameters()).device
-        return torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32)).to(device)
+        side = tiles[0].target.shape[-1] - 2 * tiles[0].halo
+        offered = groups_of(self._method.options.scales, side, side)
+        drawn = torch.randint(len(offered), (len(tiles),), generator=generator).tolist()
+        estimates, asked = [], []
+        for tile, index in zip(tiles, drawn, strict=True):
+            part = tile.fitted(offered[index])
+            scene = part.scene(offered[index])
+            base = self._method.base(scene)
+            factor = self.factor(scene, base, generator)
+            estimates.append(torch.from_numpy(base).to(factor) * torch.exp(factor))
+            asked.append(Groups.of(part, offered[index]))
+        return share_loss(estimates, asked)
 
     def candidates(self, scene: Scene) -> dict[str, NDArray[np.float32]]:
         """The estimate at every strength that may be chosen."""
-        base = self.base(scene)
-        with torch.inference_mode():
-            factor = self._factor([scene], [base])[0].double().cpu().numpy()
-        return {name: meet_totals(base * np.exp(float(name) * factor), scene) for name in self._strengths()}
-
-    def _strengths(self) -> tuple[str, ...]:
-        """What may stand before the log factor.
-
-        Why only one half on a small map: there the network overfits, and held-out blocks of Vienna's city, shown
-        2 km totals, tie the two (0.264 and 0.266 over four splits); of two equals the one nearer to the base.
-        The fine truth had been seen by then; it agrees.
-        """
-        return ("0.5",) if self.cells < SMALL else ("1.0", "0.5")
+        base = self._method.base(scene)
+        factor = self.log_factor(scene, base)
+        return {name: meet_totals(base * np.exp(float(name) * factor), scene) for name in STRENGTHS}
 
     def choose(self, name: str) -> None:
         """Settles the strength."""
         self.strength = float(name)
 
+    def log_factor(self, scene: Scene, base: NDArray) -> NDArray[np.float64]:
+        """(sectors, time, H, W) at full strength."""
+        with torch.inference_mode():
+            factor: NDArray[np.float64] = self.factor(scene, base).double().cpu().numpy()
+        return factor
+
+    def factor(self, scene: Scene, base: NDArray, generator: torch.Generator | None = None) -> Tensor:
+        """(sectors, time, H, W) logarithm of the factor, 0 deep in the rim; noise only with a generator."""
+        deep = max(0, scene.rim - self.network.reach)
+        rows, cols = scene.valid.shape
+        seen = (..., slice(deep, rows - deep), slice(deep, cols - deep))
+        method = self._method
+        auxiliary = method.inputs.auxiliary(scene, method.base.mask(scene))[seen]
+        streams = [self._tensor(auxiliary), self._tensor(method.inputs.main(base)[seen])]
+        if generator is not None:
+            noise = (torch.randn(stream.shape, generator=generator).to(stream) for stream in streams)
+            scale = method.options.noise
+            streams = [stream + scale * wild for stream, wild in zip(streams, noise, strict=True)]
+        factor = BOUND * torch.tanh(self.network(*streams)[0] / BOUND)
+        return torch.nn.functional.pad(factor, (deep,) * 4)
+
+    def _tensor(self, values: NDArray) -> Tensor:
+        device = next(self.network.parameters()).device
+        return torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32))[None].to(device)
+
+
+class DSTCarbonFormer:
+    """p = base x exp(mean over networks of strength x network), each sector scaled to the totals shown."""
+
+    def __init__(self, options: Any = None) -> None:
+        """Takes the fields of Options from any object that has them."""
+        if options is not None:
+            options = Options(**{field.name: getattr(options, field.name) for field in fields(Options)})
+        self.options = options or Options()
+        self.base = ChosenBase(Base((), ()), (), {}, 1, {})
+        self._members: tuple[Member, ...] = ()
+
+    def refusal(self, survey: Survey) -> str | None:
+        """Why it would rather not learn here; None when it may."""
+        cells = coarse_cells_with_mass(survey)
+        if cells < LEARNABLE:
+            return f"only {cells} coarse cells hold mass; below {LEARNABLE} nothing can be learned from them"
+        return None
+
+    def prepare(self, survey: Survey) -> None:
+        """Fits what bases may be made of; picks the mask, the inputs and how long to train."""
+        self.layers = tuple(layer.name for layer in survey.layers)
+        self.sectors = survey.sectors
+        self.cells = coarse_cells_with_mass(survey)
+        self.base = ChosenBase.of(survey, groups_of(self.options.scales, 12, 12))
+        self.inputs = Inputs.of(survey, keep_blocky=self.options.blocky_layers == "average")
+        self.members((0,))
+
+    def calibrate(self, tiles: Sequence[Tile]) -> None:
+        """Measures the scale of the inputs, and chooses the base by totals it is not shown."""
+        self.inputs = self.inputs.calibrated(tiles, self.base)
+        self.base = self.base.chosen(tiles)
+
+    def members(self, folds: Sequence[int]) -> tuple[Member, ...]:
+        """One untrained network for each fold; none leaves the base as it is."""
+        self._members = tuple(Member(self, number) for number in folds)
+        return self._members
+
+    def keep(self, folds: Sequence[int]) -> None:
+        """Forgets the networks of other folds."""
+        self._members = tuple(member for member in self._members if member.number in folds)
+
+    def place(self, device: str) -> None:
+        """Moves the networks to cpu or cuda."""
+        for member in self._members:
+            member.network.to(device)
+
+    def phases(self) -> tuple[Phase, ...]:
+        """Those of all networks; each is trained alone."""
+        return tuple(phase for member in self._members for phase in member.phases())
+
     def estimate(self, scene: Scene) -> NDArray[np.float32]:
         """The base bent by what was learned, scaled to the totals shown."""
         base = self.base(scene)
-        with torch.inference_mode():
-            factor = self._factor([scene], [base])[0].double().cpu().numpy()
-        return meet_totals(base * np.exp(self.strength * factor), scene)
+        if not self._members:
+            return meet_totals(base, scene)
+        factors = [member.strength * member.log_factor(scene, base) for member in self._members]
+        return meet_totals(base * np.exp(np.mean(factors, axis=0)), scene)
 
     def state(self) -> tuple[dict[str, NDArray], dict[str, Any]]:
         """Weights, and all choices as JSON values."""
-        weights = {name: value.detach().cpu().numpy() for name, value in self.network.state_dict().items()}
+        weights = {
+            f"{member.number}.{name}": value.detach().cpu().numpy()
+            for member in self._members
+            for name, value in member.network.state_dict().items()
+        }
         plain = {
             "options": asdict(self.options) | {"scales": list(self.options.scales)},
             "layers": list(self.layers),
@@ -183,31 +214,42 @@ class DSTCarbonFormer:
             "cells": self.cells,
             "base": self.base.plain(),
             "inputs": self.inputs.plain(),
-            "strength": self.strength,
+            "members": {str(member.number): member.strength for member in self._members},
         }
         return weights, plain
 
     def load_state(self, arrays: Mapping[str, NDArray], plain: Mapping[str, Any]) -> None:
-        """Rebuilds the network as it was saved."""
+        """Rebuilds the networks as they were saved."""
         self.options = Options(**(dict(plain["options"]) | {"scales": tuple(plain["options"]["scales"])}))
         self.layers, self.sectors = tuple(plain["layers"]), tuple(plain["sectors"])
-        self.cells, self.strength = plain["cells"], plain["strength"]
-        self.base, self.inputs = Base.from_plain(plain["base"]), Inputs.from_plain(plain["inputs"])
-        self.network = self._network()
-        self.network.load_state_dict(
-            {name: torch.from_numpy(np.array(value)) for name, value in arrays.items()}
-        )
+        self.cells = plain["cells"]
+        self.base, self.inputs = ChosenBase.from_plain(plain["base"]), Inputs.from_plain(plain["inputs"])
+        self.members(sorted(int(number) for number in plain["members"]))
+        for member in self._members:
+            own = f"{member.number}."
+            weights = {
+                name.removeprefix(own): torch.from_numpy(np.array(value))
+                for name, value in arrays.items()
+                if name.startswith(own)
+            }
+            member.network.load_state_dict(weights)
+            member.strength = float(plain["members"][str(member.number)])
 
     def describe(self) -> dict[str, Any]:
-        """Size, inputs and strength."""
-        mask = [self.layers[index] for index in self.base.mask_layers]
+        """Size, inputs, base and strengths."""
+        mask = [self.layers[index] for index in self.base.smooth.mask_layers]
+        networks = [member.network for member in self._members]
         return {
-            "summary": "smooth base bent by a dual-stream network that learned from the totals alone",
-            "learns": True,
-            "parameters": sum(weight.numel() for weight in self.network.parameters()),
+            "summary": "a base that suits the totals, bent by networks that learned from the totals alone",
+            "learns": bool(networks),
+            "parameters": sum(weight.numel() for network in networks for weight in network.parameters()),
             "inputs": [self.layers[index] for index in self.inputs.layers],
             "mask": mask or ["every valid cell"],
-            "strength": self.strength,
+            "base": dict(zip(self.sectors, self.base.kinds, strict=True)),
+            "base misses": {
+                kind: [round(value, 4) for value in values] for kind, values in self.base.scores.items()
+            },
+            "strength": [member.strength for member in self._members],
         }
 
 

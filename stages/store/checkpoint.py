@@ -101,8 +101,9 @@ class Unfinished:
     Why one file: arrays and plain values from two moments must never meet.
     """
 
-    def __init__(self, out: Path) -> None:
-        self._path = out / ".progress" / "train.safetensors"
+    def __init__(self, out: Path, fold: int = 0) -> None:
+        """Args: fold: of the network; each has a state of its own."""
+        self._path = out / ".progress" / f"train{fold}.safetensors"
 
     def save(self, state: State) -> None:
         """Replaces what was kept."""

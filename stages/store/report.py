@@ -179,6 +179,11 @@ def _notes(cube: Cube, rungs: NDArray[np.uint8], told: Mapping[str, Any]) -> lis
             )
     if met := sum(zone["met"] for zone in told.get("zones", [])):
         notes.append(f"{met:,} totals of zones are met beside those of the blocks.")
+    if rival := training.get("beaten_by"):
+        notes.append(
+            f"On ground held out of training, {rival}, which learns nothing, missed no more of the totals than "
+            f"what was learned: {training['rivals'][rival]:.3f} against {training['score']:.3f} of their mass."
+        )
     for total in cube.total_facts:
         if gone := total.get("missing_cells"):
             place = f"{total['source']} (sector {total['sector']}, {total['year']})"

@@ -2,7 +2,7 @@
 
 import json
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,25 +25,30 @@ CACHE_BYTES = 1_000_000_000  # tiles kept in memory once read
 
 
 class Samples:
-    """The tiles of one split, in the order of the plan."""
+    """The tiles of one split of one fold, in the order of the plan."""
 
-    def __init__(self, cube: Path, tiles: Path, split: str, years: int) -> None:
-        """Args: cube, tiles: artifact folders; split: train, valid or test; years: length of the time window."""
+    def __init__(self, cube: Path, tiles: Path, split: str, years: int, fold: int = -1) -> None:
+        """Args: cube, tiles: artifact folders; years: length of the time window.
+
+        split, fold: train or valid while this fold is held out; without a fold, all (what may be learned from)
+          or test.
+        """
         self._cube = Cube.open(cube)
         plan = read_plan(tiles)
-        code = Split[split.upper()]
-        self.side = int(plan["side"])  # coarse cells
+        code = Split.TRAIN if split == "all" else Split[split.upper()]
+        self.side, self.halo = int(plan["side"]), int(plan["halo"])  # coarse cells
+        self.folds = int(plan["folds"])
         self.dropped: dict[str, int] = dict(plan["dropped"])
         self.years = min(years, len(self._cube.years))
         self.statistics = {
             key: np.asarray(values, np.float64) for key, values in plan["statistics"]["layers"].items()
         }
         with rasterio.open(tiles / SPLIT, driver="GTiff") as data:
-            self.target_map: NDArray[np.bool_] = data.read(1) == code
+            self.target_map: NDArray[np.bool_] = data.read(fold + 2) == code
         # A sink says nothing of where sources are: training sees its total as not known.
         totals = self._cube.remainder()
         self._totals, self._known = np.maximum(totals, 0.0), self._cube.known() & (totals >= 0)
-        entries = [entry for entry in plan["windows"] if entry["split"] == split]
+        entries = [entry for entry in plan["windows"] if entry["split"] == split and entry["fold"] == fold]
         spans = range(len(self._cube.years) - self.years + 1)
         self._entries = [(entry, first) for entry in entries for first in spans]
         self.mass = np.array([entry["mass"] for entry, _ in self._entries], np.float64)
@@ -73,6 +78,7 @@ class Samples:
             target,
             first,
             self.years,
+            self.halo,
         )
         self._cache[index] = tile
         self._cached += tile.covariates.nbytes
@@ -91,31 +97,38 @@ def cut(
     target: NDArray[np.bool_],
     first: int,
     years: int,
+    halo: int = 0,
 ) -> Tile:
-    """One tile of the cube; what reaches beyond the map is invalid and unknown."""
-    factor = cube.factor
-    rows, cols = min(side, cube.coarse.rows - window.row), min(side, cube.coarse.cols - window.col)
-    span, ground = (
-        slice(first, first + years),
-        (slice(window.row, window.row + rows), slice(window.col, window.col + cols)),
-    )
-    fine = (window.row * factor, window.col * factor, rows * factor, cols * factor)
+    """One tile of the cube with its halo; what reaches beyond the map is invalid and unknown."""
+    factor, span = cube.factor, slice(first, first + years)
+    down = _inside(window.row - halo, side + 2 * halo, cube.coarse.rows)
+    across = _inside(window.col - halo, side + 2 * halo, cube.coarse.cols)
+    rows, cols = down.stop - down.start, across.stop - across.start
+    fine = (down.start * factor, across.start * factor, rows * factor, cols * factor)
+    before = (down.start - (window.row - halo), across.start - (window.col - halo))
+    rim = [
+        (first, side + 2 * halo - first - length) for first, length in zip(before, (rows, cols), strict=True)
+    ]
+    wide = [(first * factor, last * factor) for first, last in rim]
     return Tile(
-        _pad(cube.covariates(*fine)[:, span], side * factor),
-        _pad(cube.valid(*fine), side * factor),
-        _pad(totals[:, span, *ground], side),
-        _pad(known[:, span, *ground], side),
-        target,
+        _pad(cube.covariates(*fine)[:, span], wide),
+        _pad(cube.valid(*fine), wide),
+        _pad(totals[:, span, down, across], rim),
+        _pad(known[:, span, down, across], rim),
+        np.pad(target, halo),
         factor,
         cube.layers,
+        halo,
     )
 
 
-def _pad(values: NDArray, side: int) -> NDArray:
-    rows, cols = values.shape[-2:]
-    if (rows, cols) == (side, side):
-        return values
-    return np.pad(values, [(0, 0)] * (values.ndim - 2) + [(0, side - rows), (0, side - cols)])
+def _inside(start: int, length: int, size: int) -> slice:
+    """The part of a span that lies on the map."""
+    return slice(max(start, 0), min(start + length, size))
+
+
+def _pad(values: NDArray, rim: list[tuple[int, int]]) -> NDArray:
+    return np.pad(values, [(0, 0)] * (values.ndim - 2) + rim) if any(map(any, rim)) else values
 
 
 def read_plan(tiles: Path) -> dict[str, Any]:
@@ -139,12 +152,12 @@ def write_plan(out: Path, plan: Mapping[str, Any]) -> None:
     (out / PLAN).write_text(text, "utf-8")
 
 
-def write_split(path: Path, split: NDArray[np.uint8], coarse: Grid) -> None:
-    """Writes which coarse cell serves which split, for QGIS and for training."""
+def write_splits(path: Path, splits: Sequence[NDArray[np.uint8]], coarse: Grid) -> None:
+    """Writes which coarse cell serves which split, for QGIS and for training: first with no fold held out."""
     profile = {
         "driver": "GTiff",
         "dtype": "uint8",
-        "count": 1,
+        "count": len(splits),
         "height": coarse.rows,
         "width": coarse.cols,
         "crs": coarse.crs,
@@ -153,8 +166,10 @@ def write_split(path: Path, split: NDArray[np.uint8], coarse: Grid) -> None:
         "compress": "deflate",
     }
     with rasterio.open(path, "w", **profile) as data:
-        data.write(split, 1)
-        data.set_band_description(1, "split: 0 train, 1 valid, 2 test, 3 buffer")
+        for band, split in enumerate(splits, start=1):
+            data.write(split, band)
+            held_out = "no fold" if band == 1 else f"fold {band - 2}"
+            data.set_band_description(band, f"split, {held_out} held out: 0 train, 1 valid, 2 test, 3 buffer")
 
 
 def write_windows(path: Path, entries: Iterable[Mapping[str, Any]], side: int, coarse: Grid) -> None:

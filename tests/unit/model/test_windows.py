@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model.windows import Split, feather, lay_windows, split_map, starts
+from model.windows import Split, deal_ground, feather, lay_windows, split_map, starts
 
 
 @given(length=st.integers(1, 80), side=st.integers(1, 20), stride=st.integers(1, 20))
@@ -43,7 +43,8 @@ def test_no_overlap_needs_no_feather():
 def test_run_11_no_cell_serves_two_splits_and_the_buffer_lies_between(seed, block, buffer):
     rng = np.random.default_rng(seed)
     mass = rng.gamma(0.3, 10.0, (30, 26))
-    split = split_map(mass, np.ones_like(mass, bool), block, buffer, 0.2, 0.2, rng)
+    ground = deal_ground(mass, block, 4, 0.2, rng)
+    split = split_map(ground, np.ones_like(mass, bool), buffer, held_out=seed % 4)
     places = {code: np.argwhere(split == code) for code in (Split.TRAIN, Split.VALID, Split.TEST)}
     for one in (Split.TRAIN, Split.VALID):
         for other in (Split.VALID, Split.TEST):
@@ -53,16 +54,25 @@ def test_run_11_no_cell_serves_two_splits_and_the_buffer_lies_between(seed, bloc
             assert apart.min() > buffer
 
 
-def test_splits_come_near_their_shares_of_mass():
+def test_folds_and_the_test_come_near_their_shares_of_mass():
     rng = np.random.default_rng(0)
     mass = rng.gamma(0.5, 10.0, (120, 180))
-    split = split_map(mass, np.ones_like(mass, bool), 10, 0, 0.15, 0.1, rng)
-    shares = [mass[split == code].sum() / mass.sum() for code in (Split.TRAIN, Split.VALID, Split.TEST)]
-    assert shares == pytest.approx([0.75, 0.15, 0.1], abs=0.03)
+    ground = deal_ground(mass, 10, 3, 0.1, rng)
+    shares = [mass[ground == part].sum() / mass.sum() for part in (-1, 0, 1, 2)]
+    assert shares == pytest.approx([0.1, 0.3, 0.3, 0.3], abs=0.03)
+
+
+def test_every_fold_is_held_out_once_and_trains_while_another_is():
+    ground = deal_ground(np.ones((12, 12)), 3, 4, 0.0, np.random.default_rng(2))
+    splits = np.stack([split_map(ground, np.ones((12, 12), bool), 0, fold) for fold in range(4)])
+    assert ((splits == Split.VALID).sum(axis=0) == 1).all()
+    assert ((splits == Split.TRAIN).sum(axis=0) == 3).all()
+    assert (split_map(ground, np.ones((12, 12), bool), 0, None) == Split.TRAIN).all()
 
 
 def test_a_cell_without_a_known_total_serves_nothing():
     usable = np.ones((20, 20), bool)
     usable[3, 4] = False
-    split = split_map(np.ones((20, 20)), usable, 5, 1, 0.2, 0.0, np.random.default_rng(1))
+    ground = deal_ground(np.ones((20, 20)), 5, 4, 0.0, np.random.default_rng(1))
+    split = split_map(ground, usable, 1, held_out=0)
     assert split[3, 4] == Split.NOTHING

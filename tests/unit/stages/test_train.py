@@ -28,7 +28,7 @@ def make_world(folder: Path, side: int) -> World:
     rng = np.random.default_rng(3)
     world = build_world(folder, totals=rng.lognormal(3.0, 1.0, (2, 1, side, side)))
     (folder / "tiles").mkdir()
-    tile.run(tile.Config(block=6), cube=world.cube, out=folder / "tiles")
+    tile.run(tile.Config(block=6, size=80, halo=20, folds=2), cube=world.cube, out=folder / "tiles")
     return world
 
 
@@ -59,11 +59,14 @@ def test_training_leaves_a_whole_checkpoint_and_a_history_without_times(world, t
     out = trained(world, tmp_path / "out")
     assert set(published(out)) == {checkpoint.WEIGHTS, checkpoint.FACTS, checkpoint.HISTORY, checkpoint.TABLE}
     lines = [json.loads(line) for line in (out / checkpoint.HISTORY).read_text().splitlines()]
-    assert [line["step"] for line in lines] == [0, 3, 6]
-    assert set(lines[0]) == {"phase", "step", "scores"}
-    _, facts = checkpoint.load(out, Cube.open(world.cube))
+    assert [(line["fold"], line["step"]) for line in lines] == [
+        (k, step) for k in range(2) for step in (0, 3, 6)
+    ]
+    assert set(lines[0]) == {"fold", "phase", "step", "scores"}
+    method, facts = checkpoint.load(out, Cube.open(world.cube))
     assert facts["asked"] == "dst_carbon_former"
     assert "fell_back" not in facts
+    assert len(method.describe()["strength"]) == facts["folds"] == 2
 
 
 def test_the_same_seed_gives_the_same_bytes_and_another_does_not(world, tmp_path):
@@ -73,7 +76,7 @@ def test_the_same_seed_gives_the_same_bytes_and_another_does_not(world, tmp_path
     assert runs[0][checkpoint.HISTORY] != runs[2][checkpoint.HISTORY]
 
 
-@pytest.mark.parametrize("kill_at_save", [1, 3])
+@pytest.mark.parametrize("kill_at_save", [1, 3, 6])  # each of two networks saves four times
 def test_a_killed_run_continues_to_the_same_bytes(world, tmp_path, kill_at_save):
     undisturbed = published(trained(world, tmp_path / "whole"))
     script = f"""
@@ -105,11 +108,42 @@ def test_a_small_map_falls_back_and_says_so(tmp_path, notes):
     world = make_world(tmp_path, 8)
     out = trained(world, tmp_path / "out")
     method, facts = checkpoint.load(out)
-    assert type(method).__name__ == "SmoothMask"
-    assert (facts["asked"], facts["fell_back"]) == ("dst_carbon_former", "smooth_mask")
+    assert not method.describe()["learns"] and not method.phases()
+    assert (facts["asked"], facts["fell_back"]) == ("dst_carbon_former", "its base")
     assert "64 coarse cells" in facts["reason"]
     assert any(note.warning and facts["reason"] in note.text for note in notes)
     assert (out / checkpoint.HISTORY).read_text() == ""
+
+
+@pytest.mark.parametrize(("rival", "beaten"), [(9.0, False), (0.0, True)])
+def test_a_baseline_that_does_as_well_on_held_out_ground_is_named(
+    world, tmp_path, notes, monkeypatch, rival, beaten
+):
+    """The rival's score is the mean of what it misses while each fold is held out."""
+    monkeypatch.setattr(train, "_free_scores", lambda *_: {"single_proxy": rival, "uniform": 9.0})
+    _, facts = checkpoint.load(trained(world, tmp_path / "out"))
+    assert facts["rivals"]["single_proxy"] == rival
+    if beaten:
+        assert facts["beaten_by"] == "single_proxy"
+        assert any(note.warning and "single_proxy, which learns nothing" in note.text for note in notes)
+    else:
+        assert facts.get("beaten_by") in (None, "its base")
+
+
+def test_baselines_are_judged_on_the_ground_that_is_held_out(world):
+    """Uniform shares 2 x 2 cells' mass evenly; by hand over the cells that count."""
+    samples = Samples(world.cube, world.folder / "tiles", "valid", 1, fold=0)
+    tiles = [samples[index] for index in range(len(samples))]
+    survey = train.survey_of(Cube.open(world.cube), samples)
+    missed, mass = np.zeros((2, 2))
+    for one in tiles:
+        blocks = one.totals[:, 0].reshape(2, 6, 2, 6, 2)
+        counted = one.target.reshape(6, 2, 6, 2).all((1, 3), keepdims=True)
+        even = blocks.mean((2, 4), keepdims=True)
+        missed += (np.abs(blocks - even) * counted).sum((1, 2, 3, 4))
+        mass += (blocks * counted).sum((1, 2, 3, 4))
+    found = train._free_scores(survey, tiles, (2,))["uniform"]
+    assert found == pytest.approx(float((missed / mass).mean()), rel=1e-5)
 
 
 def test_a_window_longer_than_the_cube_has_years_is_said_once(world, tmp_path, notes):
@@ -142,7 +176,7 @@ def test_cuda_where_there_is_none_is_a_usage_fault(world, tmp_path):
 
 
 def test_the_survey_read_in_parts_equals_the_map_read_at_once(world, monkeypatch):
-    samples = Samples(world.cube, world.folder / "tiles", "train", 1)
+    samples = Samples(world.cube, world.folder / "tiles", "all", 1)
     cube = Cube.open(world.cube)
     whole = train.survey_of(cube, samples)
     monkeypatch.setattr(train, "READ", 70)

@@ -1,0 +1,172 @@
+"""The base that suits the totals: a smooth density, an exposure with a smooth intensity, or their mean."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.exposure import FITS, Evidence, Exposure, smoothly_bent
+from model.losses import counted_groups
+from model.method import Survey
+from model.sample import Bools, Masses, Scene, Tile, merge, spread
+from model.surface import Base, meet_totals
+
+SMOOTH, MEAN = "smooth", "mean"
+SHOWN = ((2, 1), (4, 2))  # coarse cells merged along each axis, and those in which the estimate is judged
+# Why such margins: the score sees how well a base tells block from block, and what it promises inside blocks
+# comes out smaller. On nine maps with known fine values the smooth density lost by up to a fifth where it was
+# the better start. Chosen with those fine values in sight.
+DECISIVE = np.log(2.0)  # a sector that gains more than this has no more to say about the others
+FEW = 12  # tiles up to which all four ways to pair cells are judged
+WORTH = {"mean": 0.70, "exposure": 0.95}  # error over that of the next simpler base, at most
+
+
+@dataclass(frozen=True)
+class ChosenBase:
+    """One kind of base for each sector, all on the cells that the covariates allow.
+
+    Attributes:
+      smooth: density and mask.
+      kinds: one a sector: smooth, mean (geometric, of smooth and poisson), poisson or least_squares.
+      exposures: by fit, by coarse cells merged along each axis: fitted to the totals shown, nothing finer.
+      scores: by kind, one a sector: what it misses of the totals not shown; empty before the choice.
+    """
+
+    smooth: Base
+    kinds: tuple[str, ...]
+    exposures: Mapping[str, Mapping[int, Exposure]]
+    factor: int
+    scores: Mapping[str, tuple[float, ...]]
+
+    @classmethod
+    def of(cls, survey: Survey, groups: Sequence[int]) -> "ChosenBase":
+        """Everything fitted, nothing chosen: smooth in every sector.
+
+        Args: groups: coarse cells merged along each axis in training.
+        """
+        smooth = Base.of(survey)
+        wanted = sorted({1, *groups, *(group for group, _ in SHOWN)})
+        evidence = {group: Evidence.of(survey, group) for group in wanted}
+        usable = {group: seen for group, seen in evidence.items() if seen.counted.any()}
+        exposures = {fit: {group: Exposure.fit(seen, fit) for group, seen in usable.items()} for fit in FITS}
+        if not evidence[1].layers:  # nothing but a constant would be fitted
+            exposures = {}
+        return cls(smooth, (SMOOTH,) * len(survey.sectors), exposures, survey.factor, {})
+
+    def mask(self, scene: Scene) -> Bools:
+        """(time, H, W) True = the cell may receive mass."""
+        return self.smooth.mask(scene)
+
+    def __call__(self, scene: Scene) -> Masses:
+        """(sectors, time, H, W) mass per fine cell, before it is made to meet the totals."""
+        made = {kind: self.candidate(kind, scene) for kind in dict.fromkeys(self.kinds)}
+        return np.stack([made[kind][sector] for sector, kind in enumerate(self.kinds)])
+
+    def candidate(self, kind: str, scene: Scene) -> Masses:
+        """What every sector would start from if this kind were chosen."""
+        if kind == SMOOTH:
+            return self.smooth(scene)
+        bent = self._bent("poisson" if kind == MEAN else kind, scene)
+        if kind != MEAN:
+            return bent
+        density = meet_totals(self.smooth(scene), scene).astype(np.float64)
+        return np.sqrt(density * meet_totals(bent, scene))
+
+    def _bent(self, fit: str, scene: Scene) -> Masses:
+        group = max(1, scene.side // self.factor)
+        fitted = self.exposures[fit]
+        exposure = fitted[max((known for known in fitted if known <= group), default=min(fitted))]
+        return smoothly_bent(exposure(scene) * self.mask(scene), scene) * self.mask(scene)
+
+    def chosen(self, tiles: Sequence[Tile]) -> "ChosenBase":
+        """With the kind of each sector chosen by what it misses of totals it was not shown."""
+        if not self.exposures or not tiles:
+            return self
+        if len(tiles) <= FEW:
+            tiles = [_shifted(tile, down, across) for tile in tiles for down in (0, 1) for across in (0, 1)]
+        kinds = (SMOOTH, MEAN, *self.exposures)
+        missed = {kind: self._missed(kind, tiles) for kind in kinds}
+        with np.errstate(divide="ignore"):
+            logs = {kind: np.log(np.maximum(values, 1e-9)) for kind, values in missed.items()}
+        usable = [scale for scale in range(len(SHOWN)) if np.isfinite(logs[SMOOTH][scale]).all()]
+        if not usable:
+            return self
+        # Scales weigh alike, and a sector is judged half by itself, half by all: a few cells tell little.
+        mean = {kind: values[usable].mean(axis=0) for kind, values in logs.items()}
+        gain = {kind: np.clip(values - mean[SMOOTH], -DECISIVE, DECISIVE) for kind, values in mean.items()}
+        pooled = {kind: 0.5 * (mean[kind] - mean[SMOOTH]) + 0.5 * gain[kind].mean() for kind in mean}
+        picked = tuple(_pick(pooled, sector) for sector in range(len(self.kinds)))
+        scores = {kind: tuple(float(value) for value in np.exp(values)) for kind, values in mean.items()}
+        needed = {"poisson" if kind == MEAN else kind for kind in picked} - {SMOOTH}
+        kept = {fit: self.exposures[fit] for fit in self.exposures if fit in needed}
+        return replace(self, kinds=picked, exposures=kept, scores=scores)
+
+    def _missed(self, kind: str, tiles: Sequence[Tile]) -> NDArray[np.float64]:
+        """(scales, sectors) misallocated share of totals not shown; NaN where nothing could be judged."""
+        wrong, mass = np.zeros((2, len(SHOWN), len(self.kinds)))
+        for scale, (group, judged) in enumerate(SHOWN):
+            for tile in tiles:
+                if any((size - 2 * tile.halo) % group for size in tile.target.shape):
+                    continue
+                part = tile.fitted(group)
+                scene = part.scene(group)
+                counted = spread(counted_groups(part, group), group // judged)
+                found = merge(meet_totals(self.candidate(kind, scene), scene).astype(np.float64), tile.factor)
+                truth = np.where(part.known, part.totals, 0.0)
+                gap = np.abs(merge(found, judged) - merge(truth, judged)) * counted
+                wrong[scale] += 0.5 * gap.sum(axis=(1, 2, 3))
+                mass[scale] += (merge(truth, judged) * counted).sum(axis=(1, 2, 3))
+        return np.divide(wrong, mass, out=np.full_like(wrong, np.nan), where=mass > 0)
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON values."""
+        exposures = {
+            fit: {str(group): exposure.plain() for group, exposure in fitted.items()}
+            for fit, fitted in self.exposures.items()
+        }
+        scores = {kind: list(values) for kind, values in self.scores.items()}
+        return {
+            "smooth": self.smooth.plain(), "kinds": list(self.kinds), "exposures": exposures,
+            "factor": self.factor, "scores": scores,
+        }  # fmt: skip
+
+    @classmethod
+    def from_plain(cls, plain: Mapping[str, Any]) -> "ChosenBase":
+        """The inverse of plain()."""
+        exposures = {
+            fit: {int(group): Exposure.from_plain(entry) for group, entry in fitted.items()}
+            for fit, fitted in plain["exposures"].items()
+        }
+        scores = {kind: tuple(values) for kind, values in plain["scores"].items()}
+        return cls(
+            Base.from_plain(plain["smooth"]), tuple(plain["kinds"]), exposures, plain["factor"], scores
+        )
+
+
+def _shifted(tile: Tile, down: int, across: int) -> Tile:
+    """The tile without its first rows and columns of coarse cells; as many unknown ones follow the last."""
+
+    def move(values: NDArray, cell: int) -> NDArray:
+        rim = [(0, 0)] * (values.ndim - 2) + [(0, down * cell), (0, across * cell)]
+        return np.pad(values[..., down * cell :, across * cell :], rim)
+
+    return replace(
+        tile,
+        covariates=move(tile.covariates, tile.factor),
+        valid=move(tile.valid, tile.factor),
+        totals=move(tile.totals, 1),
+        known=move(tile.known, 1),
+        target=move(tile.target, 1),
+    )
+
+
+def _pick(logs: Mapping[str, NDArray[np.float64]], sector: int) -> str:
+    """The simplest kind that no other beats by its margin; logs: by kind, logarithm of what each sector misses."""
+    value = {kind: float(values[sector]) for kind, values in logs.items()}
+    exposure = min((kind for kind in value if kind not in (SMOOTH, MEAN)), key=lambda kind: value[kind])
+    simpler = min(value[SMOOTH], value[MEAN])
+    if value[exposure] < simpler + np.log(WORTH["exposure"]):
+        return exposure
+    return MEAN if value[MEAN] < value[SMOOTH] + np.log(WORTH["mean"]) else SMOOTH

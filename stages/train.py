@@ -21,7 +21,7 @@ from stages.store.cube import Cube
 from stages.store.samples import Samples
 
 VERSION = 2
-FALLBACK = "its base"
+OWN_BASE = "its base"  # what a method that learns is before it does
 RIVALS = ("uniform", "single_proxy", "smooth_mask")  # learn nothing; the report says when one of them wins
 READ = 512  # fine cells along a window of the survey: bounds memory, about a chunk of the cube
 
@@ -117,8 +117,8 @@ def run(config: Config, *, cube: Path, tiles: Path, out: Path) -> None:
             facts |= learned
         if reason is not None:
             method.members(())
-            facts |= {"fell_back": FALLBACK, "reason": reason}
-            tell(f"train: {reason}; uses {FALLBACK}, which learns nothing", warning=True)
+            facts |= {"fell_back": OWN_BASE, "reason": reason}
+            tell(f"train: {reason}; uses {OWN_BASE}, which learns nothing", warning=True)
     facts["describe"] = method.describe()
     facts["reference"] = draw_reference(data, samples.target_map, config.seed)
     checkpoint.write_history(history, out)
@@ -152,16 +152,15 @@ def _learn(
     config: Config, method: Any, survey: Survey, folds: Folds, out: Path
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Trains one network for each fold in place; returns facts for the checkpoint and the history."""
-    from model.training import Progress, Trainer
+    from model.training import Trainer
 
     numbers = list(folds.pairs)
     members = method.members(numbers)
     method.place(device_of(config.device))
-    results: dict[int, Progress] = {}
+    results: dict[int, dict[str, Any]] = {}
     history: list[dict[str, Any]] = []
-    free: dict[int, dict[str, float]] = {}
     for number, member in zip(numbers, members, strict=True):
-        train, valid = folds.pairs.pop(number)
+        train, valid = folds.pairs.pop(number)  # its tiles make room for those of the next
         groups = groups_of(config.judge_scales or config.scales, train.side, train.side)
         trainer = Trainer(
             member,
@@ -175,37 +174,41 @@ def _learn(
         )
         if (progress := trainer.run()) is None:
             continue
-        results[number] = progress
-        history += [{"fold": number, **line} for line in progress.history]
-        free[number] = _free_scores(survey, trainer.validation, groups)
         best = progress.kept[0]
         tell(f"train: fold {number}: step {best.step} of {progress.total}, held-out score {best.score:.4f}")
+        history += [{"fold": number, **line} for line in progress.history]
+        results[number] = {
+            "step": best.step,
+            "steps": progress.total,
+            "score": best.score,
+            "rivals": {OWN_BASE: progress.first_score} | _free_scores(survey, trainer.validation, groups),
+        }
     if not results:
         return {"reason": "no group of validation cells holds mass, so nothing could tell when to stop"}, []
     method.keep(tuple(results))
-    score = float(np.mean([progress.kept[0].score for progress in results.values()]))
-    start = float(np.mean([progress.first_score for progress in results.values()]))
+    return _summed_up(list(results.values())), history
+
+
+def _summed_up(results: list[dict[str, Any]]) -> dict[str, Any]:
+    """Facts of all networks together; warns when what learns nothing does as well on held-out ground."""
+    score = float(np.mean([result["score"] for result in results]))
     rivals = {
-        name: float(np.mean([scores[name] for scores in free.values()])) for name in next(iter(free.values()))
+        name: float(np.mean([result["rivals"][name] for result in results])) for name in results[0]["rivals"]
     }
-    rivals["its base"] = start
     facts = {
-        "step": sum(progress.kept[0].step for progress in results.values()),
-        "steps": sum(progress.total for progress in results.values()),
-        "score": score,
-        "start_score": start,
         "folds": len(results),
+        "step": sum(result["step"] for result in results),
+        "steps": sum(result["steps"] for result in results),
+        "score": score,
+        "start_score": rivals[OWN_BASE],
         "rivals": rivals,
     }
-    best_rival = min(rivals, key=lambda name: rivals[name])
-    if rivals[best_rival] <= score:
-        facts["beaten_by"] = best_rival
-        tell(
-            f"train: on held-out ground {best_rival}, which learns nothing, is as good or better: "
-            f"{rivals[best_rival]:.4f} against {score:.4f}",
-            warning=True,
-        )
-    return facts, history
+    best = min(rivals, key=lambda name: rivals[name])
+    if rivals[best] <= score:
+        facts["beaten_by"] = best
+        told = f"on held-out ground {best}, which learns nothing, is as good or better"
+        tell(f"train: {told}: {rivals[best]:.4f} against {score:.4f}", warning=True)
+    return facts
 
 
 def _free_scores(survey: Survey, tiles: Sequence[Tile], groups: tuple[int, ...]) -> dict[str, float]:

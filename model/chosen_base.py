@@ -10,17 +10,23 @@ from numpy.typing import NDArray
 from model.exposure import FITS, Evidence, Exposure, smoothly_bent
 from model.losses import counted_groups
 from model.method import Survey
+from model.methods.single_proxy import SingleProxy
 from model.sample import Bools, Masses, Scene, Tile, merge, spread
 from model.surface import Base, meet_totals
 
-SMOOTH, MEAN = "smooth", "mean"
+SMOOTH, MEAN, PROXY = "smooth", "mean", "proxy"
 SHOWN = ((2, 1), (4, 2))  # coarse cells merged along each axis, and those in which the estimate is judged
 # Why such margins: the score sees how well a base tells block from block, and what it promises inside blocks
 # comes out smaller. On nine maps with known fine values the smooth density lost by up to a fifth where it was
 # the better start. Chosen with those fine values in sight.
+NOTHING = 1e-3  # misallocated share below which two bases are equal
 DECISIVE = np.log(2.0)  # a sector that gains more than this has no more to say about the others
 FEW = 12  # tiles up to which all four ways to pair cells are judged
-WORTH = {"mean": 0.70, "exposure": 0.95}  # error over that of the next simpler base, at most
+WORTH = {
+    "mean": 0.70,
+    "exposure": 0.95,
+    "more layers": 0.97,
+}  # error over that of the next simpler base, at most
 
 
 @dataclass(frozen=True)
@@ -29,7 +35,8 @@ class ChosenBase:
 
     Attributes:
       smooth: density and mask.
-      kinds: one a sector: smooth, mean (geometric, of smooth and poisson), poisson or least_squares.
+      kinds: one a sector: smooth, mean (geometric, of smooth and poisson), or an exposure with a smooth
+        intensity: proxy (one layer), poisson or least_squares (all of them).
       exposures: by fit, by coarse cells merged along each axis: fitted to the totals shown, nothing finer.
       scores: by kind, one a sector: what it misses of the totals not shown; empty before the choice.
     """
@@ -53,6 +60,9 @@ class ChosenBase:
         exposures = {fit: {group: Exposure.fit(seen, fit) for group, seen in usable.items()} for fit in FITS}
         if not evidence[1].layers:  # nothing but a constant would be fitted
             exposures = {}
+        else:
+            proxy = _proxy(survey, evidence[1])
+            exposures = {PROXY: dict.fromkeys(usable, proxy)} | exposures
         return cls(smooth, (SMOOTH,) * len(survey.sectors), exposures, survey.factor, {})
 
     def mask(self, scene: Scene) -> Bools:
@@ -80,8 +90,11 @@ class ChosenBase:
         exposure = fitted[max((known for known in fitted if known <= group), default=min(fitted))]
         return smoothly_bent(exposure(scene) * self.mask(scene), scene) * self.mask(scene)
 
-    def chosen(self, tiles: Sequence[Tile]) -> "ChosenBase":
-        """With the kind of each sector chosen by what it misses of totals it was not shown."""
+    def chosen(self, tiles: Sequence[Tile], few: bool = False) -> "ChosenBase":
+        """With the kind of each sector chosen by what it misses of totals it was not shown.
+
+        Args: few: so few totals that a fit may explain them by chance; an exposure then counts for half at most.
+        """
         if not self.exposures or not tiles:
             return self
         if len(tiles) <= FEW:
@@ -89,7 +102,7 @@ class ChosenBase:
         kinds = (SMOOTH, MEAN, *self.exposures)
         missed = {kind: self._missed(kind, tiles) for kind in kinds}
         with np.errstate(divide="ignore"):
-            logs = {kind: np.log(np.maximum(values, 1e-9)) for kind, values in missed.items()}
+            logs = {kind: np.log(np.maximum(values, NOTHING)) for kind, values in missed.items()}
         usable = [scale for scale in range(len(SHOWN)) if np.isfinite(logs[SMOOTH][scale]).all()]
         if not usable:
             return self
@@ -97,7 +110,7 @@ class ChosenBase:
         mean = {kind: values[usable].mean(axis=0) for kind, values in logs.items()}
         gain = {kind: np.clip(values - mean[SMOOTH], -DECISIVE, DECISIVE) for kind, values in mean.items()}
         pooled = {kind: 0.5 * (mean[kind] - mean[SMOOTH]) + 0.5 * gain[kind].mean() for kind in mean}
-        picked = tuple(_pick(pooled, sector) for sector in range(len(self.kinds)))
+        picked = tuple(_pick(pooled, sector, few) for sector in range(len(self.kinds)))
         scores = {kind: tuple(float(value) for value in np.exp(values)) for kind, values in mean.items()}
         needed = {"poisson" if kind == MEAN else kind for kind in picked} - {SMOOTH}
         kept = {fit: self.exposures[fit] for fit in self.exposures if fit in needed}
@@ -145,6 +158,25 @@ class ChosenBase:
         )
 
 
+def _proxy(survey: Survey, evidence: Evidence) -> Exposure:
+    """The one layer that best tells 1 km totals from one another where merged ones are shown, sector by sector."""
+    single = SingleProxy()
+    single.prepare(survey)
+    layers = tuple(sorted({layer for layer in single.chosen if layer is not None}))
+    weights, constant = [], []
+    for sector, chosen in enumerate(single.chosen):
+        counted = evidence.counted[sector]
+        mass = float(evidence.totals[sector][counted].sum())
+        if chosen is None:
+            amount = float(np.broadcast_to(evidence.cells, counted.shape)[counted].sum())
+        else:
+            amount = float(evidence.sums[evidence.layers.index(chosen)][counted].sum())
+        rate = mass / amount if mass > 0 and amount > 0 else 1.0
+        weights.append(tuple(rate if layer == chosen else 0.0 for layer in layers))
+        constant.append(rate if chosen is None else 0.0)
+    return Exposure(layers, tuple(weights), tuple(constant))
+
+
 def _shifted(tile: Tile, down: int, across: int) -> Tile:
     """The tile without its first rows and columns of coarse cells; as many unknown ones follow the last."""
 
@@ -162,11 +194,14 @@ def _shifted(tile: Tile, down: int, across: int) -> Tile:
     )
 
 
-def _pick(logs: Mapping[str, NDArray[np.float64]], sector: int) -> str:
+def _pick(logs: Mapping[str, NDArray[np.float64]], sector: int, few: bool) -> str:
     """The simplest kind that no other beats by its margin; logs: by kind, logarithm of what each sector misses."""
     value = {kind: float(values[sector]) for kind, values in logs.items()}
-    exposure = min((kind for kind in value if kind not in (SMOOTH, MEAN)), key=lambda kind: value[kind])
+    exposure, *others = (kind for kind in value if kind not in (SMOOTH, MEAN))  # simple ones first
+    for other in others:
+        if value[other] < value[exposure] + np.log(WORTH["more layers"]):
+            exposure = other
     simpler = min(value[SMOOTH], value[MEAN])
-    if value[exposure] < simpler + np.log(WORTH["exposure"]):
+    if not few and value[exposure] < simpler + np.log(WORTH["exposure"]):
         return exposure
     return MEAN if value[MEAN] < value[SMOOTH] + np.log(WORTH["mean"]) else SMOOTH

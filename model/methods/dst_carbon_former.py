@@ -172,7 +172,7 @@ class DSTCarbonFormer:
     def calibrate(self, tiles: Sequence[Tile]) -> None:
         """Measures the scale of the inputs, and chooses the base by totals it is not shown."""
         self.inputs = self.inputs.calibrated(tiles, self.base)
-        self.base = self.base.chosen(tiles)
+        self.base = self.base.chosen(tiles, few=self.cells < LEARNABLE)
 
     def members(self, folds: Sequence[int]) -> tuple[Member, ...]:
         """One untrained network for each fold; none leaves the base as it is."""

@@ -45,10 +45,18 @@ def chosen(tile, make_survey):
 
 def test_a_layer_that_explains_the_totals_makes_the_base(rough, make_survey):
     base = chosen(ground(rough, 3.0 * rough), make_survey)
-    assert base.kinds[0] in ("poisson", "least_squares")
+    assert base.kinds == ("proxy",)  # as good as a fit of all layers, and simpler
     tile = ground(rough, 3.0 * rough)
     np.testing.assert_allclose(base(tile.scene())[0, 0], 3.0 * rough, rtol=1e-3)
     assert base.scores[base.kinds[0]][0] < 0.01 < base.scores["smooth"][0]
+
+
+def test_two_layers_that_explain_the_totals_together_are_fitted(rough, make_survey):
+    other = np.random.default_rng(1).lognormal(0.0, 1.0, rough.shape)
+    tile = ground(rough, 3.0 * rough + 2.0 * other)
+    layers = np.stack([rough, other])[:, None].astype(np.float32)
+    tile = replace(tile, covariates=layers, layers=(*LAYERS, Layer("other", "continuous")))
+    assert chosen(tile, make_survey).kinds[0] in ("poisson", "least_squares")
 
 
 def test_a_layer_that_tells_nothing_leaves_the_smooth_density(rough, smooth, make_survey):
@@ -70,7 +78,7 @@ def test_the_exposure_was_fitted_to_totals_no_finer_than_those_shown(rough, make
     moved[..., 1::2, 1::2] = 0.0
     other = replace(tile, totals=moved)
     first, second = (ChosenBase.of(make_survey(each), (2,)) for each in (tile, other))
-    for kind in ("poisson", "least_squares"):
+    for kind in ("poisson", "least_squares"):  # a proxy's weight is a scale, which the totals set anyway
         before, after = first.candidate(kind, tile.scene(2)), second.candidate(kind, other.scene(2))
         np.testing.assert_allclose(after, before, rtol=1e-9)
         assert not np.allclose(first.candidate(kind, tile.scene()), second.candidate(kind, other.scene()))
@@ -95,7 +103,13 @@ def test_the_mean_is_the_geometric_mean_of_density_and_exposure(rough, make_surv
     ],
 )
 def test_a_base_that_promises_more_has_to_win_by_a_margin(misses, kind):
-    assert _pick({name: np.log([value]) for name, value in misses.items()}, 0) == kind
+    assert _pick({name: np.log([value]) for name, value in misses.items()}, 0, few=False) == kind
+
+
+def test_where_totals_are_few_an_exposure_counts_for_half():
+    misses = {"smooth": 1.0, "mean": 0.65, "proxy": 0.2, "poisson": 0.1}
+    logs = {name: np.log([value]) for name, value in misses.items()}
+    assert (_pick(logs, 0, few=False), _pick(logs, 0, few=True)) == ("poisson", "mean")
 
 
 def test_a_map_that_cannot_be_grouped_or_has_no_layer_keeps_the_smooth_density(rough, smooth, make_survey):

@@ -157,9 +157,7 @@ def scan(raster: Band, *, tag_is_real: bool) -> Scan:
             total, usable = total + float(good.sum()), usable + good.size
             negative += int((good < 0).sum())
         if codes is not None and good.size:
-            codes |= set(np.unique(good).tolist())
-            if len(codes) > 256 or any(code != int(code) for code in codes):
-                codes = None
+            codes = _more_codes(codes, good)
     nans = (
         raster.count_nans()
         if missing and raster.nodata is not None and not np.isnan(raster.nodata)
@@ -194,3 +192,13 @@ def equal(raw: NDArray, nodata: float | None) -> NDArray[np.bool_]:
             return np.zeros(raw.shape, bool)
         return raw == int(nodata)
     return raw == raw.dtype.type(nodata)
+
+
+def _more_codes(codes: set[float], values: NDArray[np.float64]) -> set[float] | None:
+    """The codes with those among the values; None when a value is no integer or there are over 256."""
+    if (
+        values != np.floor(values)
+    ).any():  # judged first: distinct values of a continuous layer fill the memory
+        return None
+    codes = codes | set(np.unique(values).tolist())
+    return codes if len(codes) <= 256 else None

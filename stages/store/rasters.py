@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
+from threading import get_ident
+from typing import Any
 
 import numpy as np
 import rasterio
@@ -36,9 +38,7 @@ class Raster(Band):
         self.path, self.band, self.name = path, band, Path(path).name
         self._registration = registration
         self._given_crs = crs
-        # Why no sidecars: what lies beside the file is in no fingerprint, so it must not change what is read.
-        with rasterio.Env(GDAL_PAM_ENABLED="NO", GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR"):
-            self._data = rasterio.open(path, driver="GTiff")
+        self._handles: dict[int, Any] = {}
         self.tag = self._data.nodatavals[band - 1]
         self._masked = MaskFlags.per_dataset in self._data.mask_flag_enums[band - 1]
         self.nodata = (
@@ -53,8 +53,20 @@ class Raster(Band):
     def where(self) -> str:
         return f"{self.name}, band {self.band}"
 
+    @property
+    def _data(self) -> Any:
+        """The open dataset of this thread: GDAL's handles must not be shared."""
+        key = get_ident()
+        if key not in self._handles:
+            # Why no sidecars: what lies beside the file is in no fingerprint, so it must not change what is read.
+            with rasterio.Env(GDAL_PAM_ENABLED="NO", GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR"):
+                self._handles[key] = rasterio.open(self.path, driver="GTiff")
+        return self._handles[key]
+
     def close(self) -> None:
-        self._data.close()
+        for handle in self._handles.values():
+            handle.close()
+        self._handles.clear()
 
     def __enter__(self) -> "Raster":
         return self

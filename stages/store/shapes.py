@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from math import ceil, floor
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from threading import Lock
 from typing import Any, Literal
 
 import numpy as np
@@ -52,6 +53,7 @@ class Shapes:
         self._to_grid = _transformer(crs, grid.crs)
         self._store = Bins(folder)
         self._cells: OrderedDict[Bin, Floats] = OrderedDict()
+        self._turn = Lock()  # one thread measures a bin, others wait for it rather than measure it too
         self.box = self._box()
         self.used = self.other = self.empty = self.mended = 0
         self.left, self.bottom, self.right, self.top = np.inf, np.inf, -np.inf, -np.inf
@@ -199,12 +201,13 @@ class Shapes:
         place = (row, col)
         if place not in self._store.sizes:
             return None
-        if place not in self._cells:
-            self._cells[place] = self._measured(place)
-            while len(self._cells) > KEPT:
-                self._cells.popitem(last=False)
-        self._cells.move_to_end(place)
-        return self._cells[place]
+        with self._turn:
+            if place not in self._cells:
+                self._cells[place] = self._measured(place)
+                while len(self._cells) > KEPT:
+                    self._cells.popitem(last=False)
+            self._cells.move_to_end(place)
+            return self._cells[place]
 
     def _measured(self, place: Bin) -> Floats:
         if (size := self._store.sizes[place]) > MAX_BIN:

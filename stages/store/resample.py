@@ -16,12 +16,11 @@ from model.grid import Grid
 from stages.store.arrays import same_crs
 from stages.store.band import Band
 from stages.store.overlap import overlapped
+from stages.store.splat import splat
 
 MAX_SOURCE = 16_000_000  # source cells held at once; a larger need is met in quarters
-MAX_SPLAT = 2_000_000  # the same where the corners of every cell are held too
 NEST_TOLERANCE = 1e-6  # cells; coordinates that differ by less are the same (7.24999999 is 7.25)
 MARGIN = 3  # source cells read around a window
-SPLAT = 8  # parts along a fine cell that a source cell about as large is cut into
 MAX_SPAN = 1000  # a wider cell would need more lattice points than memory should hold
 DIVIDE = 1.5  # fine cells along a source cell from which on lattice points are counted instead
 
@@ -106,7 +105,7 @@ def bring(
     return (
         _divided(raster, target, span)
         if span > DIVIDE
-        else _splat(raster, target, ceil(SPLAT * max(span, 1.0)))
+        else splat(raster, fine, region, list(_source_windows(raster, target)), span)
     )
 
 
@@ -262,31 +261,6 @@ def _warped(raster: Band, target: Grid, kind: str, code: int | None) -> Floats:
     return out
 
 
-def _splat(raster: Band, target: Grid, parts: int) -> Floats:
-    """Places the mass of cells about as large as fine ones: each is cut into parts x parts, each part lands once.
-
-    Why not GDAL's `sum`: it loses mass when the warp is chunked (OSGeo/gdal 13539). Here the total is exact
-    whatever the windows, because a part's place does not depend on the window it is asked from.
-    """
-    mass, touched = np.zeros(target.shape), np.zeros(target.shape, bool)
-    if raster.crs is None:
-        return np.full(target.shape, np.nan)
-    to_target = Transformer.from_crs(raster.crs, target.crs, always_xy=True)
-    for row, col, rows, cols, shift in _source_windows(raster, target):
-        if rows * cols > MAX_SPLAT and target.rows * target.cols > 1:
-            out = np.full(target.shape, np.nan)
-            for down, across, part in _quarters(target):
-                out[down, across] = _splat(raster, part, parts)
-            return out
-        place = Affine.translation(shift, 0) @ raster.transform @ Affine.translation(col, row)
-        edge_cols, edge_rows = np.meshgrid(np.arange(cols + 1.0), np.arange(rows + 1.0))
-        x, y = _corner(place, edge_cols, edge_rows)
-        across, down = to_target.transform(x, y)
-        across, down = (across - target.left) / target.dx, (target.top - down) / target.dy
-        _scatter(raster.read(row, col, rows, cols), across, down, parts, mass, touched)
-    return np.where(touched, mass, np.nan)
-
-
 def _divided(raster: Band, target: Grid, span: float) -> Floats:
     """Divides the mass of cells larger than fine ones evenly over the points of a lattice that they hold.
 
@@ -326,30 +300,3 @@ def _divided(raster: Band, target: Grid, span: float) -> Floats:
 def _corner(place: Affine, cols: Floats, rows: Floats) -> tuple[Floats, Floats]:
     """CRS coordinates of many cell corners at once."""
     return place.a * cols + place.b * rows + place.c, place.d * cols + place.e * rows + place.f
-
-
-def _scatter(
-    values: Floats, across: Floats, down: Floats, k: int, mass: Floats, touched: NDArray[np.bool_]
-) -> None:
-    """Adds values, given the fine-grid coordinates of their cells' corners, into mass; each cell cut k x k."""
-    rows, cols = mass.shape
-    there = ~np.isnan(values)
-    for i in range(k):
-        for j in range(k):
-            v, u = (i + 0.5) / k, (j + 0.5) / k
-            x, y = (_inside(corner, v, u) for corner in (across, down))
-            to_row, to_col = np.floor(y).astype(np.int64), np.floor(x).astype(np.int64)
-            lands = there & (to_row >= 0) & (to_row < rows) & (to_col >= 0) & (to_col < cols)
-            index = to_row[lands] * cols + to_col[lands]
-            mass += np.bincount(index, values[lands] / (k * k), rows * cols).reshape(rows, cols)
-            touched.reshape(-1)[index] = True
-
-
-def _inside(corner: Floats, v: float, u: float) -> Floats:
-    """Bilinear place of the point (v, u) of each cell between its four corners."""
-    return (
-        (1 - v) * (1 - u) * corner[:-1, :-1]
-        + (1 - v) * u * corner[:-1, 1:]
-        + v * (1 - u) * corner[1:, :-1]
-        + v * u * corner[1:, 1:]
-    )

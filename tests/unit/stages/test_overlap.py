@@ -7,6 +7,7 @@ from affine import Affine
 from exactextract.raster import NumPyRasterSource
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pyproj import Transformer
 from rasterio.warp import transform_bounds
 
 from stages.store import arrays
@@ -83,3 +84,46 @@ def test_no_window_changes_a_bit(land, cube, monkeypatch, chunk, kind):
     whole = layer_of(cube(config))
     monkeypatch.setattr(arrays, "CHUNK", chunk)
     assert (layer_of(cube(config)) == whole).all()
+
+
+def reference(values, place, crs, fine):
+    """Each source cell cut into 24 x 24 parts, every part projected exactly."""
+    k = 24
+    rows, cols = values.shape
+    v, u = (np.arange(rows * k) + 0.5) / k, (np.arange(cols * k) + 0.5) / k
+    x, y = place @ tuple(np.meshgrid(u, v))
+    east, north = Transformer.from_crs(crs, fine.crs, always_xy=True).transform(x, y)
+    row, col = np.floor((fine.top - north) / fine.dy), np.floor((east - fine.left) / fine.dx)
+    lands = (row >= 0) & (row < fine.rows) & (col >= 0) & (col < fine.cols)
+    parts = np.repeat(np.repeat(values, k, 0), k, 1) / k**2
+    index = (row[lands] * fine.cols + col[lands]).astype(int)
+    return np.bincount(index, parts[lands], fine.rows * fine.cols).reshape(fine.shape)
+
+
+@pytest.mark.parametrize(("pixel", "worst"), [(0.0001, 5e-3), (0.0005, 0.02), (0.0012, 0.05)])
+def test_counts_of_small_cells_in_another_system_are_kept_and_nearly_exact(land, cube, pixel, worst):
+    left, _, _, top = transform_bounds("EPSG:3035", "EPSG:4326", 4_780_000, 2_819_000, 4_784_000, 2_822_000)
+    place = Affine(pixel, 0, left + 0.008, 0, -pixel, top - 0.006)
+    size = int(0.02 / pixel)
+    counts = np.random.default_rng(4).gamma(1.0, 10.0, (size, size))  # well inside the map
+    config = land.with_layer(counts, place, "EPSG:4326", kind="total", unit="persons", fill=0)
+    made = cube(config)
+    found, expected = layer_of(made)[0].astype(np.float64), reference(counts, place, "EPSG:4326", made.fine)
+    assert found.sum() == pytest.approx(counts.sum(), rel=1e-6)
+    heavy = expected > np.median(expected[expected > 0])
+    assert (np.abs(found - expected)[heavy] / expected[heavy]).max() < worst * 10
+    blocks = found.reshape(3, 10, 4, 10).sum(axis=(1, 3)), expected.reshape(3, 10, 4, 10).sum(axis=(1, 3))
+    full = blocks[1] > np.median(blocks[1][blocks[1] > 0])
+    assert (np.abs(blocks[0] - blocks[1])[full] / blocks[1][full]).max() < 5e-3
+
+
+@pytest.mark.parametrize("chunk", [10, 17])
+@pytest.mark.parametrize("pixel", [0.0003, 0.0012])
+def test_no_window_changes_a_bit_of_counts_from_another_system(land, cube, monkeypatch, chunk, pixel):
+    left, _, _, top = transform_bounds("EPSG:3035", "EPSG:4326", 4_780_000, 2_819_000, 4_784_000, 2_822_000)
+    place = Affine(pixel, 0, left - 5.5 * pixel, 0, -pixel, top + 5.5 * pixel)
+    counts = np.random.default_rng(9).random((int(0.05 / pixel), int(0.08 / pixel)))
+    config = land.with_layer(counts, place, "EPSG:4326", kind="total", unit="persons", allow_partial=True)
+    whole = layer_of(cube(config))
+    monkeypatch.setattr(arrays, "CHUNK", chunk)
+    assert np.array_equal(layer_of(cube(config)), whole)

@@ -174,9 +174,14 @@ def check(request: Request) -> None:
     from model.fault import ResourceFault
     from pipeline import resources
     from pipeline.screen import size
+    from stages import progress
 
     config = request.config()
-    facts = _check_all(config)
+    progress.listen(_tell_note)
+    try:
+        facts = _check_all(config)
+    finally:
+        progress.listen(None)
     for line in facts.pop("inputs"):
         click.echo(line)
     for key, value in facts.items():
@@ -271,6 +276,12 @@ def report(request: Request) -> None:
     page = workspace.folder / "report.html"
     write_whole(page, mosaic.render(maps))
     click.echo(f"report: {page}")
+
+
+def _tell_note(news: Any) -> None:
+    """Shows what a stage states, not how far it has come."""
+    if text := getattr(news, "text", ""):
+        click.echo(f"{'warning: ' if news.warning else ''}{text}", err=True)
 
 
 def _tell_plans(plans: list[Any], names: tuple[str, ...]) -> None:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from model.fault import Fault, Faults, raise_all
 from model.grid import Grid
 from stages.progress import step, track
-from stages.sources import coverage, derived, drawn, facilities
+from stages.sources import coverage, derived, drawn, facilities, misplaced
 from stages.sources.area import within
 from stages.sources.declared import Config, Total
 from stages.sources.layers import LayerPlan, cube_facts, plan_layers
@@ -58,6 +58,13 @@ def check(config: Config) -> dict[str, Any]:
         counted = _count(plan, fine, _known(totals), found.factor)
         faults += coverage.gaps(plan, counted, fine)
         coverage.say(plan, counted)
+        misplaced.warn(
+            plan,
+            totals,
+            found.coarse,
+            found.factor,
+            lambda layer, region: _layer_values(layer, fine, region, {})[-1],
+        )
     raise_all(faults)
     layers, cells = len(plan), fine.rows * fine.cols
     maps = cells * len(config.years) * (len(config.sectors) + 1)
@@ -126,6 +133,9 @@ def run(config: Config, *, out: Path) -> None:
     for index, (layer, tally) in enumerate(zip(plan, counted, strict=True)):
         kept = {region[:2]: journal.done[_key(region)][index] for region in _regions(fine)}
         layer.facts.update(coverage.describe(tally), thumbnail=coverage.thumbnail(kept))
+    misplaced.warn(
+        plan, totals, found.coarse, found.factor, lambda layer, region: _stored(group, layer, region)
+    )
     facts = cube_facts(config, found, plan)
     for total in facts["totals"]:
         place = config.sectors.index(total["sector"]), config.years.index(total["year"])
@@ -229,6 +239,15 @@ def _fill(
 def workers() -> int:
     """Regions filled at once: one for each processor, few enough that memory stays bounded."""
     return min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, 8)
+
+
+def _stored(group: arrays.Group, layer: LayerPlan, region: Region) -> NDArray[np.float64]:
+    """(rows, cols) of a layer as written, of its last year."""
+    row, col, rows, cols = region
+    place = (slice(row, row + rows), slice(col, col + cols))
+    stored = arrays.array_of(group, layer.name)
+    values = arrays.read_region(stored, place if stored.ndim == 2 else (-1, *place), "ingest")
+    return values.astype(np.float64)
 
 
 def _fill_region(

@@ -118,3 +118,13 @@ def test_check_tells_place_and_sum_of_every_layer(tmp_path, pipeline):
     told = pipeline("check", "-c", "configs/uk.yaml", "--workspace", tmp_path).stdout
     assert told.count("total ") == 10 and "British National Grid" in told and "Tg km-2 yr-1" in told
     assert "layer leaf_area: lai_1km.tif, band 1: 1378 x 812 cells" in told
+
+
+def test_check_finds_the_layer_of_oslo_that_lies_a_kilometre_too_far_east(tmp_path, pipeline):
+    where = ("-c", "configs/oslo.yaml", "--workspace", tmp_path)
+    moved_back = pipeline("check", *where)
+    assert "fits the totals best" not in moved_back.stdout + moved_back.stderr
+    as_it_came = pipeline("check", *where, "--set", "ingest.covariates.0.registration=[0, 0]")
+    told = as_it_came.stdout + as_it_came.stderr
+    assert "residents_2001 fits the totals best when it is moved by -1000, 0" in told
+    assert "residents_2011 fits" not in told

@@ -77,6 +77,8 @@ def judge(config: Config, folder: Path | None = None) -> tuple[Sources | None, l
         faults += found
         if source:
             opened.append(source)
+    for note in dict.fromkeys(f"{one.raster.name}: {note}" for one in opened for note in one.raster.notes):
+        tell(note)
     totals = [source for source in opened if isinstance(source.declared, Total)]
     covariates = [source for source in opened if isinstance(source.declared, Covariate)]
     placed = [source for source in totals if source.raster.grid is not None]

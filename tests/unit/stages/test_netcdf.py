@@ -7,6 +7,7 @@ import pytest
 import xarray as xr
 from pyproj import CRS
 
+from stages.progress import listen
 from stages.store.netcdf import Variable
 
 X = 4_780_500 + 1000.0 * np.arange(4)  # centres of the coarse cells of `land`
@@ -418,3 +419,16 @@ def layer_refusal(told):
         return told(land.config(covariates=[land.covariate(path=save(land, data, "layer.nc"), **changes)]))
 
     return ask
+
+
+def test_what_was_repaired_is_said_once_in_a_run_and_kept_in_the_report(land, cube):
+    heard = []
+    bent = X + np.array([0.0, 5.0, -5.0, 0.0])
+    both = np.stack([land.totals, land.totals])
+    data = field(both, dims=("s", "y", "x"), x=("x", bent, {"units": "m"}), s=("s", ["a", "b"], {}))
+    entry = land.total(path=save(land, data), unit=None, sectors=["a", "b"], along="s")
+    listen(heard.append)
+    made = cube(land.config(totals=[entry], covariates=[]))
+    listen(None)
+    assert sum("made regular" in getattr(news, "text", "") for news in heard) == 1
+    assert all("made regular" in total["notes"][0] for total in made.total_facts)

@@ -100,7 +100,7 @@ def reference(values, place, crs, fine):
     return np.bincount(index, parts[lands], fine.rows * fine.cols).reshape(fine.shape)
 
 
-@pytest.mark.parametrize(("pixel", "worst"), [(0.0001, 5e-3), (0.0005, 0.02), (0.0012, 0.05)])
+@pytest.mark.parametrize(("pixel", "worst"), [(0.0001, 0.02), (0.0005, 0.08), (0.0012, 0.1)])
 def test_counts_of_small_cells_in_another_system_are_kept_and_nearly_exact(land, cube, pixel, worst):
     left, _, _, top = transform_bounds("EPSG:3035", "EPSG:4326", 4_780_000, 2_819_000, 4_784_000, 2_822_000)
     place = Affine(pixel, 0, left + 0.008, 0, -pixel, top - 0.006)
@@ -111,7 +111,7 @@ def test_counts_of_small_cells_in_another_system_are_kept_and_nearly_exact(land,
     found, expected = layer_of(made)[0].astype(np.float64), reference(counts, place, "EPSG:4326", made.fine)
     assert found.sum() == pytest.approx(counts.sum(), rel=1e-6)
     heavy = expected > np.median(expected[expected > 0])
-    assert (np.abs(found - expected)[heavy] / expected[heavy]).max() < worst * 10
+    assert (np.abs(found - expected)[heavy] / expected[heavy]).max() < worst
     blocks = found.reshape(3, 10, 4, 10).sum(axis=(1, 3)), expected.reshape(3, 10, 4, 10).sum(axis=(1, 3))
     full = blocks[1] > np.median(blocks[1][blocks[1] > 0])
     assert (np.abs(blocks[0] - blocks[1])[full] / blocks[1][full]).max() < 5e-3

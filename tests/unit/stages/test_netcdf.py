@@ -1,5 +1,6 @@
 """NetCDF files and Zarr stores give the cube that a GeoTIFF of the same numbers gives."""
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,8 @@ import pytest
 import xarray as xr
 from pyproj import CRS
 
+from model.fault import UsageFault
+from stages.ingest import check
 from stages.progress import listen
 from stages.store.netcdf import Variable
 
@@ -432,3 +435,17 @@ def test_what_was_repaired_is_said_once_in_a_run_and_kept_in_the_report(land, cu
     listen(None)
     assert sum("made regular" in getattr(news, "text", "") for news in heard) == 1
     assert all("made regular" in total["notes"][0] for total in made.total_facts)
+
+
+@pytest.mark.parametrize("library", ["h5py", "cftime", "scipy.spatial"])
+def test_without_the_extra_the_message_names_it(land, monkeypatch, library):
+    lon, lat = np.meshgrid(16 + 0.01 * np.arange(30), 48 + 0.01 * np.arange(30))
+    time = {"units": "days since 2020-01-01"}
+    data = (
+        curvilinear(np.ones((30, 30)), lon, lat).expand_dims(time=[0]).assign_coords(time=("time", [0], time))
+    )
+    config = land.config(covariates=[land.covariate(path=save(land, data, "layer.nc"))])
+    monkeypatch.setitem(sys.modules, library, None)
+    with pytest.raises(UsageFault) as caught:
+        check(config)
+    assert library.split(".")[0] in caught.value.found and ".[netcdf]" in caught.value.fix

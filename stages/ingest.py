@@ -58,12 +58,13 @@ def check(config: Config) -> dict[str, Any]:
         counted = _count(plan, fine, _known(totals), found.factor)
         faults += coverage.gaps(plan, counted, fine)
         coverage.say(plan, counted)
+        by_name = {layer.name: layer for layer in plan}
         misplaced.warn(
             plan,
             totals,
             found.coarse,
             found.factor,
-            lambda layer, region: _layer_values(layer, fine, region, {})[-1],
+            lambda layer, region: _layer_values(layer, fine, region, {}, by_name)[-1],
         )
     raise_all(faults)
     layers, cells = len(plan), fine.rows * fine.cols

@@ -31,7 +31,8 @@ class Depthwise(nn.Module):
         nn.init.kaiming_uniform_(self.weight, a=5**0.5)
 
     def forward(self, x: Tensor) -> Tensor:
-        weight, around = self.weight, self.reach
+        weight: Tensor = self.weight
+        around = self.reach
         if x.shape[2] == 1:  # the years before and after repeat the only one, so the taps over time add up
             weight, around = weight.sum(2, keepdim=True), 0
         padded = functional.pad(x, (*(self.reach,) * 4, around, around), mode="replicate")

@@ -80,7 +80,9 @@ def test_the_maps_of_a_region_hold_all_its_mass(region, tmp_path, pipeline):
         (path,) = maps.glob(f"{variable}_{sector}_[0-9]*[0-9].tif")
         with rasterio.open(path) as data:
             stored = np.nansum(data.read(1, masked=True).filled(0).astype(np.float64))
-        assert stored == pytest.approx(mass, rel=1e-7, abs=1e-9), sector  # float32 in the file, float64 in the cube
+        assert stored == pytest.approx(mass, rel=1e-7, abs=1e-9), (
+            sector
+        )  # float32 in the file, float64 in the cube
 
 
 def test_geo_16_a_map_that_is_no_multiple_of_a_tile_keeps_its_edges(tmp_path, pipeline):

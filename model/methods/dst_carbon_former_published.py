@@ -21,7 +21,7 @@ from model.sum_losses import ZeroStatistics, log_sum_loss, macro_micro_loss, twe
 from model.transforms import Inputs
 
 LEARNABLE = 100  # fewer coarse cells with mass than this: the score that stops training is noise
-BALANCE = 0.01  # weight of the experts' balance term (Fedus et al. 2021)
+BALANCE = 0.01  # weight of the experts' balance term, in units of the loss's own factor (Fedus et al. 2021)
 PICTURE = (
     1000.0  # published factor of the three weighted terms; AdamW does not feel it, the printed loss does
 )
@@ -95,7 +95,7 @@ class Member:
         loss = method.compare(
             self.network, estimate, totals, counted.to(self._device()), shown, tiles[0].factor
         )
-        return loss if routing is None else loss + BALANCE * routing.balance
+        return loss if routing is None else loss + BALANCE * method.FACTOR * routing.balance
 
     def _stacked(self, arrays: Sequence[NDArray]) -> Tensor:
         return torch.from_numpy(np.stack(arrays)).float().to(self._device())
@@ -139,6 +139,7 @@ class Published:
 
     NAME = ""
     FORM = Form()
+    FACTOR = 1.0  # by which the loss is multiplied
 
     def __init__(self, options: Any = None) -> None:
         """Takes the fields of Options from any object that has them."""
@@ -308,6 +309,7 @@ class V17(Published):
 
     NAME = "v1.7"
     FORM = V1_7
+    FACTOR = 1000.0  # as published; AdamW does not feel it
 
     def compare(
         self, network: Any, estimate: Tensor, totals: Tensor, counted: Tensor, shown: Shown, factor: int
@@ -324,7 +326,7 @@ class V17(Published):
             ssim_loss(ours, theirs, asked),
             roughness(ours, asked),
         )
-        loss: Tensor = PICTURE * network["weights"](torch.stack(terms))
+        loss: Tensor = self.FACTOR * network["weights"](torch.stack(terms))
         return loss
 
 

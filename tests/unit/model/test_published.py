@@ -8,6 +8,7 @@ import torch
 
 from model.layers.carbon_former import V1_7, V3_0, CarbonFormer
 from model.layers.physics import block_sums, meet_shown
+from model.methods import dst_carbon_former_published as published
 from model.methods.dst_carbon_former_published import V17, V30, Options
 from model.sample import spread
 from model.shown import Shown, random_turn
@@ -203,3 +204,19 @@ def test_first_weights_follow_from_the_generator_alone():
 
     assert torch.equal(weights(3), weights(3))
     assert not torch.equal(weights(3), weights(4))
+
+
+@FORMS
+def test_the_balance_of_the_experts_is_a_hundredth_of_the_loss_in_its_own_units(
+    form, make_tile, make_survey, monkeypatch
+):
+    """The loss of v1.7 has a factor of 1000; a balance term without it was not felt, and one expert took all."""
+    tile = make_tile(0, years=1)
+    method = ready(form, make_survey(tile), [tile], turns=False)
+    (member,) = method.networks
+    balance = member.estimated(member._shown(tile.scene(12)))[1].balance.item()
+    loss = member.loss([tile], torch.Generator().manual_seed(0)).item()
+    monkeypatch.setattr(published, "BALANCE", 0.0)
+    without = member.loss([tile], torch.Generator().manual_seed(0)).item()
+    factor = {V17: 1000.0, V30: 1.0}[form]
+    assert (loss - without) / factor == pytest.approx(0.01 * balance, rel=1e-2)

@@ -43,6 +43,7 @@ TOLD = (
     "steps",
     "score",
     "start_score",
+    "tiles",
     "rivals",
     "beaten_by",
 )

@@ -180,6 +180,7 @@ def _learn(
         results[number] = {
             "step": best.step,
             "steps": progress.total,
+            "tiles": len(train),
             "score": best.score,
             "rivals": {OWN_BASE: progress.first_score} | _free_scores(survey, trainer.validation, groups),
         }
@@ -199,6 +200,7 @@ def _summed_up(results: list[dict[str, Any]]) -> dict[str, Any]:
         "folds": len(results),
         "step": sum(result["step"] for result in results),
         "steps": sum(result["steps"] for result in results),
+        "tiles": sum(result["tiles"] for result in results),
         "score": score,
         "start_score": rivals[OWN_BASE],
         "rivals": rivals,

@@ -133,3 +133,10 @@ def test_what_was_chosen_outlives_saving(rough, make_survey):
     base = chosen(tile, make_survey)
     again = ChosenBase.from_plain(base.plain())
     assert again == base and np.array_equal(again(tile.scene()), base(tile.scene()))
+
+
+def test_layers_as_coarse_as_a_block_make_no_exposure(rough, make_survey):
+    tile = replace(ground(rough, 3.0 * rough), layers=(Layer("census", "total", blocky=True),))
+    base = chosen(tile, make_survey)
+    assert (base.kinds, base.exposures) == (("smooth",), {})
+    assert np.isfinite(base(tile.scene())).all()

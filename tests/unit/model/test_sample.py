@@ -1,5 +1,7 @@
 """A scene shows nothing finer than the totals it is given."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -59,3 +61,15 @@ def test_a_side_that_the_group_does_not_divide_is_refused():
 def test_merging_keeps_the_sum():
     values = np.random.default_rng(0).random((3, 12, 8))
     assert merge(values, 4).sum() == pytest.approx(values.sum())
+
+
+def test_a_halo_keeps_whole_groups_and_the_targets_stay_where_they_are():
+    """7 x 7 coarse cells, 3 of halo: pairs leave 2 of it, triples 3; the middle cell is the target."""
+    values = np.arange(49.0).reshape(7, 7)
+    whole = replace(tile(values), target=np.pad(np.ones((1, 1), bool), 3), halo=3)
+    for group, halo in ((1, 3), (2, 2), (3, 3)):
+        part = whole.fitted(group)
+        assert (part.halo, part.totals.shape[-1]) == (halo, 1 + 2 * halo)
+        assert part.totals[0, 0][part.target].tolist() == [24.0]
+        assert part.valid.shape[0] == part.covariates.shape[-1] == part.totals.shape[-1] * part.factor
+    assert whole.fitted(1).scene().rim == 3 * whole.factor

@@ -164,6 +164,18 @@ def test_how_the_method_learned_is_told(small_world):
     assert "120 of 400 steps on 20 tiles" in page
 
 
+def test_a_baseline_that_did_as_well_on_held_out_ground_is_told(small_world):
+    learned = {
+        "asked": "network", "score": 0.4321, "start_score": 0.61, "step": 120, "steps": 400, "tiles": 20,
+        "folds": 4, "rivals": {"single_proxy": 0.41, "uniform": 0.7}, "beaten_by": "single_proxy",
+    }  # fmt: skip
+    page = (small_world(training=learned).make_maps() / "report.html").read_text("utf-8")
+    assert "by 4 networks, each with other ground held out" in page
+    assert "single proxy: 0.41; uniform: 0.7" in page
+    assert "single_proxy, which learns nothing, missed no more of the totals" in page
+    assert "0.410 against 0.432 of their mass" in page
+
+
 def test_a_fallback_to_a_baseline_is_told(small_world):
     fell = {"asked": "network", "fell_back": "smooth_mask", "reason": "the map is too small to split"}
     page = (small_world(training=fell).make_maps() / "report.html").read_text("utf-8")

@@ -284,7 +284,7 @@ def _read_region(
     by_name = {layer.name: layer for layer in plan}
     for layer in plan:
         own = _layer_values(layer, fine, region, values, by_name)
-        filled = np.asarray(np.isnan(own).any(axis=0) & (layer.facts["fill"] is not None))
+        filled = np.asarray(np.isnan(own).any(axis=0) & (layer.facts.get("fill") is not None))
         values[layer.name] = _filled(layer, own)
         valid &= np.asarray(~np.isnan(values[layer.name]).any(axis=0))
         tallies.append(coverage.tally(values[layer.name], wanted, filled, row, col, step))
@@ -315,7 +315,7 @@ def _layer_values(
 
 def _filled(layer: LayerPlan, values: NDArray[np.float64]) -> NDArray[np.float64]:
     """With the declared number where a layer has none; unchanged when none was declared."""
-    fill = layer.facts["fill"]
+    fill = layer.facts.get("fill")
     return values if fill is None else np.where(np.isnan(values), fill, values)
 
 

@@ -16,6 +16,7 @@ from stages.sources.words import Bounds, CrsText
 from stages.store import vectors
 from stages.store.digest import sha256_of
 from stages.store.shapes import Shapes, covered
+from stages.store.vector_files import files_of
 
 ENOUGH = 0.9  # of the map's box that a file's features should span before it counts as covering the map
 UNITS = {"length": "m", "area": "1"}
@@ -100,7 +101,7 @@ class Drawn:
 
 def files(items: tuple[VectorFile, ...]) -> list[str]:
     """Every file read for vector layers, with what belongs to a Shapefile."""
-    return [path for item in items for path in vectors.files_of(item.path)]
+    return [path for item in items for path in files_of(item.path)]
 
 
 def open_drawn(

@@ -7,10 +7,10 @@ from pydantic import PositiveInt, model_validator
 from model.fault import InputFault, raise_all
 from model.grid import Grid
 from stages.sources.drawn import VectorFile, open_declared
-from stages.store import vectors
 from stages.store.band import scan
 from stages.store.rasters import Raster
 from stages.store.suspicion import inspect
+from stages.store.vector_files import files_of
 from stages.store.zones import Zones
 
 RASTERS = (".tif", ".tiff")
@@ -39,7 +39,7 @@ class ZoneFile(VectorFile):
 
 def zone_files(zones: ZoneFile | None) -> list[str]:
     """The files that zones are read from."""
-    return [] if zones is None else vectors.files_of(zones.path)
+    return [] if zones is None else files_of(zones.path)
 
 
 def open_zones(declared: ZoneFile, fine: Grid, where: str = "mosaic.zones") -> Zones:

@@ -1,11 +1,8 @@
 """Lines and outlines brought onto a fine grid: cut to bins of cells as they are read, measured cell by cell later."""
 
-import struct
 from collections import OrderedDict
 from collections.abc import Iterable
-from math import ceil, floor
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from threading import Lock
 from typing import Any, Literal
 
@@ -17,20 +14,19 @@ from model.fault import InputFault
 from model.grid import Grid
 from model.overlay import Pieces, cover, cut, sum_lengths
 from stages.store.arrays import CHUNK, same_crs
+from stages.store.bins import Bin, Bins
 from stages.store.vectors import shapely
 
 Floats = NDArray[np.float64]
 Kind = Literal["length", "area"]
 
 BIN = CHUNK  # fine cells along a bin: the region ingest fills at once
-HELD = 64 << 20  # bytes of shapes kept in memory before they go to the disk
 KEPT = 64  # bins whose cells are remembered
 MAX_BIN = 400 << 20  # bytes of shapes in one bin; they are held at once
 TYPES = {
     "length": (1, 5),
     "area": (3, 6),
 }  # shapely's numbers for line strings and polygons, single and multi
-Bin = tuple[int, int]
 
 
 class Shapes:
@@ -278,53 +274,6 @@ def _transformer(source: CRS, target: str) -> Transformer | None:
     return None if same_crs(source.to_wkt(), target) else Transformer.from_crs(source, target, always_xy=True)
 
 
-class Bins:
-    """Shapes by bin, in memory while they are few and on the disk beyond; they come back in the order they came.
-
-    Attributes:
-      sizes: bytes by bin.
-    """
-
-    def __init__(self, folder: Path | None = None) -> None:
-        self.sizes: dict[Bin, int] = {}
-        self._held: dict[Bin, list[bytes]] = {}
-        self._bytes = 0
-        self._parent = folder
-        self._folder: TemporaryDirectory[str] | None = None
-
-    def add(self, place: Bin, shapes: Iterable[bytes]) -> None:
-        for shape in shapes:
-            self._held.setdefault(place, []).append(shape)
-            self._bytes += len(shape)
-            self.sizes[place] = self.sizes.get(place, 0) + len(shape)
-        if self._bytes > HELD:
-            self._spill()
-
-    def get(self, place: Bin) -> list[bytes]:
-        shapes = []
-        if self._folder is not None and (file := self._file(place)).exists():
-            data, at = file.read_bytes(), 0
-            while at < len(data):
-                (size,) = struct.unpack_from("<I", data, at)
-                shapes.append(data[at + 4 : at + 4 + size])
-                at += 4 + size
-        return shapes + self._held.get(place, [])
-
-    def _spill(self) -> None:
-        if self._folder is None:
-            self._folder = TemporaryDirectory(prefix=".shapes-", dir=self._parent)
-        for place, shapes in self._held.items():
-            with self._file(place).open("ab") as stream:
-                for shape in shapes:
-                    stream.write(struct.pack("<I", len(shape)))
-                    stream.write(shape)
-        self._held, self._bytes = {}, 0
-
-    def _file(self, place: Bin) -> Path:
-        assert self._folder is not None
-        return Path(self._folder.name) / f"{place[0]}_{place[1]}"
-
-
 def covered(grid: Grid, row: int, col: int, rows: int, cols: int, box: Any, crs: CRS) -> NDArray[np.bool_]:
     """(rows, cols) True = the middle of the cell lies in a box (left, bottom, right, top) of another CRS."""
     window = grid.window(row, col, rows, cols)
@@ -333,10 +282,3 @@ def covered(grid: Grid, row: int, col: int, rows: int, cols: int, box: Any, crs:
         x, y = back.transform(x, y)
     left, bottom, right, top = box
     return np.asarray((x >= left) & (x <= right) & (y >= bottom) & (y <= top))
-
-
-def cells_of(box: tuple[float, float, float, float], grid: Grid) -> tuple[int, int, int, int]:
-    """(row, col, rows, cols) of the cells a box in the grid's CRS touches; may reach beyond the grid."""
-    left, bottom, right, top = box
-    row, col = floor((grid.top - top) / grid.dy), floor((left - grid.left) / grid.dx)
-    return row, col, ceil((grid.top - bottom) / grid.dy) - row, ceil((right - grid.left) / grid.dx) - col

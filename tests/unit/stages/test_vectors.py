@@ -16,8 +16,10 @@ from pydantic import ValidationError
 
 from model.fault import Fault, Faults, InputFault, ResourceFault
 from stages.ingest import check, run, sources
-from stages.store import vectors
-from stages.store.shapes import Bins, Shapes
+from stages.store import bins as bins_module
+from stages.store import vector_files, vectors
+from stages.store.bins import Bins
+from stages.store.shapes import Shapes
 
 SECRET = "canary-7f3a"
 
@@ -289,7 +291,7 @@ def test_sec_05_a_gzip_bomb_is_not_unpacked(land, monkeypatch):
     head = b'<osm version="0.6"><node id="1" lat="48" lon="15"/>'
     (land.folder / "bomb.osm.gz").write_bytes(gzip.compress(head + b" " * (64 << 20)))
     assert (land.folder / "bomb.osm.gz").stat().st_size < 100_000
-    monkeypatch.setattr(vectors, "MAX_WHOLE", 32 << 20)
+    monkeypatch.setattr(vector_files, "MAX_WHOLE", 32 << 20)
     with pytest.raises(InputFault, match="bytes or more, unpacked"):
         check(with_vectors(land, "bomb.osm.gz", layer="lines"))
 
@@ -342,8 +344,6 @@ def test_without_the_extra_the_fault_names_it(land, roads, monkeypatch):
 
 
 def test_shapes_that_do_not_fit_in_memory_give_the_same_values(land, monkeypatch, tmp_path):
-    from stages.store import shapes
-
     lines = np.array([
         shapely.LineString([(4_780_000 + 7 * i, 2_819_000), (4_784_000, 2_822_000 - 11 * i)]) for i in range(200)
     ], object)  # fmt: skip
@@ -353,8 +353,8 @@ def test_shapes_that_do_not_fit_in_memory_give_the_same_values(land, monkeypatch
 
     grid = make_grid(300, 400, 4_780_000, 2_822_000, 10, 10, CRS.from_user_input("EPSG:3035"))
     values = []
-    for held in (shapes.HELD, 1000):
-        monkeypatch.setattr(shapes, "HELD", held)
+    for held in (bins_module.HELD, 1000):
+        monkeypatch.setattr(bins_module, "HELD", held)
         made = Shapes(grid, CRS.from_user_input("EPSG:3035"), "length", folder=tmp_path)
         for start in range(0, 200, 50):
             made.add(lines[start : start + 50].copy())
@@ -363,9 +363,7 @@ def test_shapes_that_do_not_fit_in_memory_give_the_same_values(land, monkeypatch
 
 
 def test_bins_come_back_in_the_order_they_came(monkeypatch):
-    from stages.store import shapes
-
-    monkeypatch.setattr(shapes, "HELD", 4)
+    monkeypatch.setattr(bins_module, "HELD", 4)
     bins = Bins()
     for text in (b"aa", b"bbb", b"c", b"dd"):
         bins.add((0, 0), [text])

@@ -351,3 +351,19 @@ def test_check_tells_what_every_file_holds(land):
     lines = check(land.config())["inputs"]
     assert lines[0].startswith("total all 2020: totals.tif, band 1: 3 x 4 cells in ETRS89")
     assert f"sum {land.totals.sum():.10g} t" in lines[0] and "layer roads" in lines[1]
+
+
+def test_the_cube_holds_the_same_bytes_whatever_the_threads(land, tmp_path, monkeypatch):
+    from stages import ingest
+    from stages.store import arrays as stored
+
+    monkeypatch.setattr(stored, "CHUNK", 10)
+    found = []
+    for threads in (1, 5):
+        monkeypatch.setattr(ingest, "workers", lambda threads=threads: threads)
+        out = tmp_path / str(threads)
+        out.mkdir()
+        run(land.config(), out=out)
+        files = [file for file in sorted((out / STORE).rglob("*")) if file.is_file()]
+        found.append({str(file.relative_to(out)): file.read_bytes() for file in files})
+    assert found[0] == found[1] and len(found[0]) > 12

@@ -12,12 +12,12 @@ from torch import Tensor, nn
 from model.layers.carbon_former import V1_7, V3_0, CarbonFormer, Form
 from model.layers.experts import Routing
 from model.layers.physics import block_sums, meet_shown
+from model.layers.picture_losses import LearnedWeights, balanced_charbonnier, roughness, ssim_loss
+from model.layers.shown import Everywhere, Scale, Shown, as_it_is, random_turn
+from model.layers.sum_losses import ZeroStatistics, log_sum_loss, macro_micro_loss, tweedie_loss
 from model.losses import counted_groups, groups_of
 from model.method import Phase, Survey, Turn
-from model.picture_losses import LearnedWeights, balanced_charbonnier, roughness, ssim_loss
 from model.sample import Scene, Tile, spread
-from model.shown import Everywhere, Scale, Shown, as_it_is, random_turn
-from model.sum_losses import ZeroStatistics, log_sum_loss, macro_micro_loss, tweedie_loss
 from model.transforms import Inputs
 
 LEARNABLE = 100  # fewer coarse cells with mass than this: the score that stops training is noise

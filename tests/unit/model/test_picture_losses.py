@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from model.picture_losses import LearnedWeights, balanced_charbonnier, roughness, ssim_loss
+from model.layers.picture_losses import LearnedWeights, balanced_charbonnier, roughness, ssim_loss
 
 
 def noise(*shape, seed=0):

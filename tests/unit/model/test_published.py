@@ -8,10 +8,10 @@ import torch
 
 from model.layers.carbon_former import V1_7, V3_0, CarbonFormer
 from model.layers.physics import block_sums, meet_shown
+from model.layers.shown import Shown, random_turn
 from model.methods import dst_carbon_former_published as published
 from model.methods.dst_carbon_former_published import V17, V30, Options
 from model.sample import spread
-from model.shown import Shown, random_turn
 
 FORMS = pytest.mark.parametrize("form", [V17, V30], ids=["v1.7", "v3.0"])
 

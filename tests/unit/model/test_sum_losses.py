@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from model.sum_losses import (
+from model.layers.sum_losses import (
     ZeroStatistics,
     log_sum_loss,
     macro_micro_loss,

@@ -8,8 +8,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from model.layers.sum_losses import ZeroStatistics
 from model.sample import Bools, Scene
-from model.sum_losses import ZeroStatistics
 from model.transforms import Inputs
 
 BOUND = 3.0  # of the estimate on its own scale, on which the largest known total is 1: it stays finite

@@ -123,8 +123,11 @@ def _place(
         if source.raster.grid is not None:
             faults += _same_grid(coarse, first.name, source.raster.grid, source.where)
     factor = _factor(config, coarse, totals[0].where, faults)
-    raise_all(faults)
-    clipped = clip(coarse, config.area)
+    try:
+        clipped = clip(coarse, config.area)
+    except Fault as fault:
+        faults.append(fault)
+        clipped = clip(coarse, None)
     sources = Sources(totals, covariates, clipped.grid, factor, clipped)
     for source in covariates:
         _place_covariate(source, sources, faults)

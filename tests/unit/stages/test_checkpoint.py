@@ -29,7 +29,9 @@ def saved(tmp_path: Path) -> tuple[Path, Cube]:
     cube = Cube.open(build_world(tmp_path / "world").cube)
     method = method_class("dst_carbon_former")(None)
     method.prepare(survey_of(cube, Plan()))
-    method.network.head.convolution.weight.data += 0.1
+    (member,) = method.members((0,))
+    for weight in member.network.parameters():
+        weight.data += 0.1
     out = tmp_path / "checkpoint"
     out.mkdir()
     checkpoint.save("dst_carbon_former", method, checkpoint.cube_facts(cube), out)

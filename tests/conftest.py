@@ -1,10 +1,14 @@
 """Fixtures every kind of test may use."""
 
 import hashlib
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+# Two test workers share the cores: threads of their own would only wait for each other. Set before torch loads.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture

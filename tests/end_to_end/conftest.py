@@ -51,7 +51,7 @@ def pipeline() -> Callable[..., subprocess.CompletedProcess[str]]:
             if kill
             else ["-c", "from pipeline.cli import main; main()"]
         )
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "2"}
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
         done = subprocess.run(
             [sys.executable, *start, *map(str, words)],
             cwd=ROOT,

@@ -65,7 +65,7 @@ def coast(tmp_path_factory, pipeline):
     config = {
         "ingest": {"variable": "co2", "factor": FACTOR, "totals": totals, "covariates": covariates},
         "tile": {"block": 6},
-        "train": {"epochs": 4, "steps_per_epoch": 10},
+        "train": {"epochs": 2, "steps_per_epoch": 5},
     }
     (folder / "coast.yaml").write_text(yaml.safe_dump(config))
     pipeline("run", "-c", folder / "coast.yaml", "--workspace", folder)

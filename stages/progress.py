@@ -51,7 +51,8 @@ def step(label: str, done: int, total: int, unit: str, *, before: int = 0, detai
 
 def track(items: Iterable[Item], label: str, total: int, unit: str, *, before: int = 0) -> Iterator[Item]:
     """Yields the items and reports a step after each is used."""
-    step(label, before, total, unit, before=before)
+    if total:
+        step(label, before, total, unit, before=before)
     for count, item in enumerate(items, start=before + 1):
         yield item
         step(label, count, total, unit, before=before)

@@ -24,3 +24,10 @@ def idle_proof() -> Callable[[Path], str]:
         return digest.hexdigest()
 
     return proof
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Slow tests run whole chains: they may take longer than what guards the others against hanging."""
+    for item in items:
+        if item.get_closest_marker("slow"):
+            item.add_marker(pytest.mark.timeout(1800))

@@ -25,7 +25,7 @@ from model.threshold import Search
 Masses = Doubles
 Law = Callable[[Masses, Masses, Bools], Masses]
 
-PIXELS = 100_000  # worked on at once: they stay in the cache
+PIXELS = 200_000  # worked on at once: they stay in the cache, and are worth the calls
 LEAST_WEIGHT = 1e-6  # of the block's largest, under `power`: an estimate near 0 may regain mass
 # Powers of 2: the grain of the smallest numbers, and the total below which it would show.
 GRAIN = {np.dtype(np.float32): -149, np.dtype(np.float64): -1074}

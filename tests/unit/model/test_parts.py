@@ -34,10 +34,11 @@ def test_a_pointwise_map_is_a_convolution_of_size_one():
 
 
 @pytest.mark.parametrize(
-    ("layer", "cells"), [(Separable(8, 8), 1), (Residual(8), 2), (ManyScales(8), 4), (Pointwise(8, 8), 0)]
+    ("build", "channels", "cells"),
+    [(Separable, (8, 8), 1), (Residual, (8,), 2), (ManyScales, (8,), 4), (Pointwise, (8, 8), 0)],
 )
-def test_convolutions_see_as_far_as_they_say(layer, cells):
-    assert reach(layer) == cells
+def test_convolutions_see_as_far_as_they_say(build, channels, cells):
+    assert reach(build(*channels)) == cells
 
 
 def test_a_part_at_three_scales_sees_the_years_beside_its_own():
@@ -89,7 +90,7 @@ def test_the_balance_is_one_when_experts_share_and_their_number_when_one_takes_a
     with torch.no_grad():
         layer.gate.bias[2] = 50.0
     crowded = layer(x)[1]
-    assert float(crowded.balance) == pytest.approx(4.0, abs=1e-3)
+    assert crowded.balance.item() == pytest.approx(4.0, abs=1e-3)
     assert crowded.usage.tolist() == [0, 0, 1, 0]
 
 

@@ -81,7 +81,10 @@ def clean(
       first: number of the first block, for messages.
     Raises: ValueError that names the blocks.
     """
-    if not np.isfinite(raw).all():
+    with np.errstate(over="ignore", invalid="ignore"):
+        # A sum is finite only if all its terms are, and costs half of asking each.
+        finite = np.isfinite(raw @ np.ones(raw.shape[1], raw.dtype)).all() or np.isfinite(raw).all()
+    if not finite:
         raw = _hidden(raw, support)
         refuse(~np.isfinite(raw), first, "estimates are not finite")
     if weights is not None:
@@ -112,16 +115,14 @@ def _free_of_zeros(raw: Floats, support: Bools | None, weights: Floats, first: i
 def _bounded(
     raw: Floats, totals: Doubles, support: Bools | None, upper: Floats, first: int
 ) -> tuple[Floats, Doubles]:
-    """Bounds brought near the total, so that infinity cannot spread, and totals that they hold."""
-    if not (upper >= 0).all():
+    """Bounds in the precision of the estimate, and totals that they hold."""
+    upper = upper.astype(raw.dtype, copy=False)
+    if not upper.min(initial=0.0) >= 0:
         upper = _hidden(upper, support)
         refuse(~(upper >= 0), first, "upper bounds are negative or not a number")
-    # Why twice: a bound above the total never binds, and the cast to float32 must not bring it below.
-    near = np.minimum(upper, (2.0 * totals).astype(raw.dtype)).astype(raw.dtype, copy=False)
-    within = np.ones((1, near.shape[1]), raw.dtype) if support is None else support.astype(raw.dtype)
-    hold = np.vecdot(near, within)[:, None].astype(np.float64)
+    inside = _hidden(upper, support)
+    hold = (inside @ np.ones(upper.shape[1], upper.dtype))[:, None].astype(np.float64)
     scarce = np.flatnonzero(hold < 1.001 * totals)  # here the sum needs float64
-    exact = near[scarce].astype(np.float64) * np.broadcast_to(within, near.shape)[scarce]
-    hold[scarce] = exact.sum(axis=1, keepdims=True)
+    hold[scarce] = inside[scarce].sum(axis=1, keepdims=True, dtype=np.float64)
     refuse((totals * (1 - 1e-12) > hold)[:, 0], first, "upper bounds cannot hold the total")
-    return near, np.minimum(totals, hold)
+    return upper, np.minimum(totals, hold)

@@ -25,7 +25,7 @@ from model.threshold import Search
 Masses = Doubles
 Law = Callable[[Masses, Masses, Bools], Masses]
 
-PIXELS = 200_000  # worked on at once: they stay in the cache, and are worth the calls
+PIXELS = 250_000  # worked on at once: they stay in the cache, and are worth the calls
 LEAST_WEIGHT = 1e-6  # of the block's largest, under `power`: an estimate near 0 may regain mass
 # Powers of 2: the grain of the smallest numbers, and the total below which it would show.
 GRAIN = {np.dtype(np.float32): -149, np.dtype(np.float64): -1074}
@@ -65,7 +65,8 @@ def project(
     placed = np.empty_like(raw) if out is None else out
     if placed.shape != raw.shape or placed.dtype != raw.dtype:
         raise ValueError(f"out is {placed.shape} {placed.dtype}, the estimate {raw.shape} {raw.dtype}")
-    step = max(1, PIXELS // max(1, raw.shape[1]))
+    turns = threads * max(1, -(-raw.size // (PIXELS * threads)))  # every thread has as many
+    step = max(1, -(-len(raw) // turns))
 
     def work(worker: int) -> None:
         desk = (search or fastest())(step, raw.shape[1], raw.dtype)
@@ -77,7 +78,9 @@ def project(
             _solve(clean(raw[rows], totals[rows, None], masks, scales, bounds, first), desk, placed[rows])
 
     with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(work, range(threads)))
+        others = pool.map(work, range(1, threads))
+        work(0)  # a thread less to start
+        list(others)
     return placed
 
 

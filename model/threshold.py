@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from model.chunk import Chunk, Doubles, Floats
 
 STEPS = 24  # Newton steps; few blocks need more than 6
+ALONE = 0.7  # share of the blocks under which those still moving go on alone
 
 
 class Search:
@@ -24,9 +25,11 @@ class Search:
     """
 
     def __init__(self, rows: int, cells: int, kind: np.dtype) -> None:
-        self._key, self._free, self._sunk, self._brim = np.empty((4, rows, cells), kind)
-        self._depth, self._placed, self._wide = np.empty((3, rows, cells))
-        self._zeros = np.zeros((rows, cells))  # numpy compares two arrays faster than an array with a number
+        self._key, self._free, self._sunk = np.empty((3, rows, cells), kind)
+        self._depth, self._placed, self._wide, self._brim = np.empty((4, rows, cells))
+        # numpy compares two arrays faster than an array with a number
+        self._zeros, self._nothing = np.zeros((rows, cells)), np.zeros((rows, cells), kind)
+        self._rows = np.arange(rows)
 
     def fill(self, chunk: Chunk, out: Floats) -> Doubles:
         """Writes q, rounded once to the precision of out; returns (blocks,) how far its float64 sums are off."""
@@ -36,7 +39,7 @@ class Search:
             if chunk.upper is None:
                 theta, slope = rising(chunk, key, top, self._free[: len(key)])
             else:
-                theta, slope = between(chunk, key, top, self._free[: len(key)], self._brim[: len(key)])
+                theta, slope = between(chunk, key, top, self._free[: len(key)], self._nothing)
             return self._cells(chunk, top, theta, slope, out)
 
     def _sink(self, chunk: Chunk) -> None:
@@ -55,16 +58,13 @@ class Search:
 
         Why the highest is taken out: theta becomes as small as the total, so tiny totals survive huge estimates.
         """
-        key = self._key[: len(chunk.raw)]
-        if chunk.weights is None:
-            np.copyto(key, chunk.raw)
-        else:
-            np.divide(chunk.raw, chunk.weights, out=key)
+        key, dry = self._key[: len(chunk.raw)], chunk.raw
+        if chunk.weights is not None:
+            dry = np.divide(dry, chunk.weights, out=key)
         if chunk.support is not None:
-            key += self._sunk[: len(key)]
-        top = np.take_along_axis(key, key.argmax(axis=1)[:, None], axis=1)  # far faster than max
-        key -= top
-        return key, top
+            dry = np.add(dry, self._sunk[: len(key)], out=key)
+        top = dry[self._rows[: len(key)], dry.argmax(axis=1), None]  # far faster than max
+        return np.subtract(dry, top, out=key), top
 
     def _cells(self, chunk: Chunk, top: Floats, theta: Floats, slope: Floats, out: Floats) -> Doubles:
         """One more Newton step and the answer, in float64 whatever the estimate came in.
@@ -82,6 +82,8 @@ class Search:
             depth -= placed
         if chunk.support is not None:
             depth += self._sunk[: len(depth)]
+        if chunk.upper is not None:
+            np.copyto(self._brim[: len(depth)], chunk.upper)
         level = theta.astype(np.float64)
         missed = self._level(chunk, depth, level, placed)
         # Why twice with weights: their slope was added up in the precision of the estimate.
@@ -100,7 +102,7 @@ class Search:
             np.subtract(depth, placed, out=placed)
         np.maximum(placed, self._zeros[: len(placed)], out=placed)
         if chunk.upper is not None:
-            np.minimum(placed, chunk.upper, out=placed)
+            np.minimum(placed, self._brim[: len(placed)], out=placed)
         return sums(placed) - chunk.totals
 
 
@@ -114,70 +116,87 @@ def rising(chunk: Chunk, key: Floats, top: Floats, free: Floats) -> tuple[Floats
     """
     weights, totals = chunk.weights, chunk.totals.astype(key.dtype)
     depth = key if weights is None else chunk.raw - top * weights
-    theta, slope = _start(chunk, depth, totals), np.zeros_like(totals)
-    rows = np.arange(len(key))
+    level, before = _start(chunk, depth, totals), np.zeros_like(totals)
+    theta, slope, rows = np.empty_like(level), np.empty_like(level), np.arange(len(key))
     for _ in range(STEPS):
-        level, here = theta[rows], free[: len(rows)]
+        here = free[: len(rows)]
         np.copyto(here, key > level)
         steep = dot(here, weights)
-        theta[rows] = np.fmax((dot(here, depth) - totals[rows]) / steep, level)
-        moving = np.flatnonzero(steep != slope[rows])
-        slope[rows] = steep
+        level = np.fmax((dot(here, depth) - totals) / steep, level)
+        moving = np.flatnonzero(steep != before)
+        if moving.size < ALONE * len(rows):
+            theta[rows], slope[rows] = level, steep
+            rows, depth, weights, totals, level, steep = _taken(
+                moving, rows, depth, weights, totals, level, steep
+            )
+            key = depth if weights is None else key[moving]
+        before = steep
         if not moving.size:
-            break
-        if moving.size < len(rows) // 2:  # most blocks have arrived: go on with the others alone
-            rows = rows[moving]
-            key, depth, weights = _taken(moving, key, depth, weights)
+            return theta, slope
+    theta[rows], slope[rows] = level, steep
     return theta, slope
 
 
-def between(chunk: Chunk, key: Floats, top: Floats, free: Floats, brim: Floats) -> tuple[Floats, Floats]:
+def between(chunk: Chunk, key: Floats, top: Floats, free: Floats, zeros: Floats) -> tuple[Floats, Floats]:
     """With bounds: the sum still falls, but Newton may overshoot; a bracket that only shrinks holds it.
 
     Args:
       key, top: as _keys gives them.
-      free, brim: workspace, shape of key.
+      free: workspace, shape of key.
+      zeros: at least as many rows of them.
     Returns: theta and the slope there, (blocks, 1).
     """
     weights, upper, totals = chunk.weights, chunk.upper, chunk.totals.astype(key.dtype)
     assert upper is not None
     depth = key if weights is None else chunk.raw - top * weights
-    np.subtract(key, upper if weights is None else upper / weights, out=brim)
-    theta, slope = _start(chunk, depth, totals), np.full_like(totals, -1)
-    least, most = np.full_like(theta, -np.inf), np.zeros_like(theta)
-    rows = np.arange(len(key))
+    level, before = _start(chunk, depth, totals), np.full_like(totals, -1)
+    least, most = np.full_like(level, -np.inf), np.zeros_like(level)
+    theta, slope, rows = np.empty_like(level), np.empty_like(level), np.arange(len(key))
+    inside = np.empty(key.shape, bool)
     for _ in range(STEPS):
-        level, here = theta[rows], free[: len(rows)]
-        np.copyto(here, brim > level)
-        held = dot(here, upper) - dot(here, depth) - totals[rows]
-        steep = -dot(here, weights)
-        np.copyto(here, key > level)
-        held += dot(here, depth)
-        steep += dot(here, weights)
-        moving = np.flatnonzero(steep != slope[rows])
-        slope[rows] = steep
-        if not moving.size:
-            break
-        low = held > level * steep
-        floor, roof = np.where(low, level, least[rows]), np.where(low, most[rows], level)
-        newton = held / steep
+        placed, moves, nothing = free[: len(rows)], inside[: len(rows)], zeros[: len(rows)]
+        np.subtract(depth, level if weights is None else level * weights, out=placed)
+        np.maximum(placed, nothing, out=placed)
+        np.minimum(placed, upper, out=placed)
+        excess = sums(placed) - totals
+        np.not_equal(placed, nothing, out=moves)
+        moves &= np.less(placed, upper)
+        np.copyto(placed, moves)
+        steep = dot(placed, weights)
+        moving = np.flatnonzero(steep != before)
+        low = excess > 0
+        np.copyto(least, level, where=low)
+        np.copyto(most, level, where=~low)
+        newton = level + excess / steep
+        sound = np.isfinite(newton)
         # Held to the bracket: at the answer, rounding alone must not send theta to the middle of it.
-        theta[rows] = np.where(np.isfinite(newton), np.clip(newton, floor, roof), middle(floor, roof))
-        least[rows], most[rows] = floor, roof
-        if moving.size < len(rows) // 2:
-            rows = rows[moving]
-            key, depth, brim, upper, weights = _taken(moving, key, depth, brim, upper, weights)
+        newton = np.minimum(np.maximum(newton, least), most)
+        level = newton if sound.all() else np.where(sound, newton, middle(least, most))
+        if moving.size < ALONE * len(rows):
+            theta[rows], slope[rows] = level, steep
+            rows, depth, upper, weights, totals, level, steep, least, most = _taken(
+                moving, rows, depth, upper, weights, totals, level, steep, least, most
+            )
+        before = steep
+        if not moving.size:
+            return theta, slope
+    theta[rows], slope[rows] = level, steep
     return theta, slope
 
 
-def _taken(rows: NDArray[np.integer], *parts: Floats | None) -> list[Any]:
+def _taken(rows: NDArray[np.integer], *parts: NDArray | None) -> list[Any]:
     return [None if part is None else part[rows] for part in parts]
 
 
 def _start(chunk: Chunk, depth: Floats, totals: Floats) -> Floats:
     """The level if every cell were free: at or below the answer where nothing is bounded."""
-    inside = np.ones_like(depth[:1]) if chunk.support is None else chunk.support.astype(depth.dtype)
-    theta = (dot(inside, depth) - totals) / dot(inside, chunk.weights)
+    if chunk.support is None:
+        held = sums(depth)
+        steep = depth.shape[1] if chunk.weights is None else sums(chunk.weights)
+    else:
+        inside = chunk.support.astype(depth.dtype)
+        held, steep = dot(inside, depth), dot(inside, chunk.weights)
+    theta = (held - totals) / steep
     # For w = 1 so is the level of the highest cell alone.
     return np.fmax(theta, -totals) if chunk.weights is None and chunk.upper is None else theta
 

@@ -117,7 +117,8 @@ def test_the_compiled_loops_give_what_the_plain_search_gives(raw, total, support
     for others in ({}, {"weights": weights}, {"upper": upper}, {"weights": weights, "upper": upper}):
         plain = law(raw, total, support, search=threshold.Search, **others)
         fast = compiled(raw, total, support, **others)
-        assert fast == pytest.approx(plain, rel=1e-9, abs=1e-12 * max(total.max(), 1e-300))
+        # 1e-11 of the total: a block that one of them missed is solved again, from an origin rounded elsewhere.
+        assert fast == pytest.approx(plain, rel=1e-9, abs=1e-11 * max(total.max(), 1e-300))
 
 
 def test_a_broken_numba_leaves_the_plain_path(monkeypatch):

@@ -3,7 +3,7 @@
 import json
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -17,8 +17,8 @@ from model.fault import ArtifactFault, Fault, InputFault, UsageFault, raise_all
 from model.ladder import Rung, place
 from model.method import Method
 from model.projection import LAWS
-from model.sample import Tile
-from model.windows import feather, starts
+from stages.estimates import Estimates
+from stages.law_choice import CANDIDATES, choose
 from stages.progress import step, tell
 from stages.section import Clash, Section, SourcePath
 from stages.sources.zone_totals import ZoneTotals, read_totals
@@ -53,7 +53,8 @@ CORE_CHUNK = 240  # fine cells along a region that is projected and written at o
 class Config(Section):
     """How the checkpoint is applied."""
 
-    law: Literal["water_fill", "proportional", "power"] = "water_fill"
+    # auto: the one that does best on merged totals; water_fill where it comes within 1 %.
+    law: Literal["water_fill", "proportional", "power", "auto"] = "water_fill"
     gamma: Annotated[float, Setting(ge=0, le=2)] = 0.5  # for power: 0 is water_fill, 1 is proportional
     core: PositiveInt | None = None  # fine cells along the kept part of a window; default: near 120
     halo: NonNegativeInt | None = None  # fine cells read around it and feathered; default: near 20
@@ -118,12 +119,15 @@ def run(config: Config, *, cube: Path, checkpoint: Path | None = None, out: Path
         journal.add("laid out")
     arrays.sweep(store)
     group = arrays.open_group(store, "infer", mode="r+")
-    estimates = Estimates(opened, method, int(facts.get("years", 1)), config)
-    _fill(group, opened, estimates, config, chunk // opened.factor, journal)
+    core, halo = core_blocks(config, opened.factor), halo_blocks(config, opened.factor)
+    estimates = Estimates(opened, method, int(facts.get("years", 1)), core, halo)
+    law, shares = _law(config, opened, estimates)
+    _fill(group, opened, estimates, config, law, chunk // opened.factor, journal)
     also = _meet_zones(config, opened, zones, group, out, chunk, journal) if zones else []
     arrays.seal(out / field.STORE)
     regions = [value for value in journal.done.values() if value]
-    told = _summary(config, opened, facts, regions) | ({"zones": also} if zones else {})
+    told = _summary(config, opened, facts, regions) | {"law": law} | ({"zones": also} if zones else {})
+    told |= {"laws": shares} if shares else {}
     (out / field.FACTS).write_text(json.dumps(told, indent=1, sort_keys=True) + "\n", "utf-8")
     journal.close()
     _say(told)
@@ -161,6 +165,16 @@ def _meet_zones(
         step("meeting zones", done, len(regions), "regions")
     raking.say(cube.unit)
     return raking.facts
+
+
+def _law(config: Config, cube: Cube, estimates: Estimates) -> tuple[str, dict[str, float]]:
+    """The law's name, and how the candidates did where the run was to choose."""
+    if config.law != "auto":
+        return (f"power({config.gamma:g})" if config.law == "power" else config.law), {}
+    law, shares = choose(cube, estimates)
+    told = ", ".join(f"{name} {share:.4f}" for name, share in shares.items())
+    tell(f"infer: law {law}; misallocated share of merged totals: {told or 'none is known'}")
+    return law, shares
 
 
 def _load(config: Config, folder: Path | None, cube: Cube) -> tuple[Method, dict[str, Any]]:
@@ -202,115 +216,14 @@ def _unknown_proxy(config: Config, names: Sequence[str]) -> list[Fault]:
     return [UsageFault("infer.proxy", f"no layer {config.proxy!r}", wanted, fix)]
 
 
-class Estimates:
-    """Raw estimates of the windows of a map, feathered; a window is estimated once while it is needed."""
-
-    def __init__(self, cube: Cube, method: Method, years: int, config: Config) -> None:
-        self._cube, self._method = cube, method
-        factor = cube.factor
-        self._core = core_blocks(config, factor)  # coarse cells
-        self._halo = halo_blocks(config, factor)
-        self._side = self._core + 2 * self._halo
-        self._years = min(years, len(cube.years))
-        self._spans = starts(len(cube.years), self._years, self._years)
-        # Why: neighbouring windows share two halos; over them their weights add up to 1.
-        self._weights = feather(self._side * factor, 2 * self._halo * factor)
-        totals = cube.remainder()
-        # A sink says nothing of where sources are: the method sees its total as not known.
-        self._totals, self._known = np.maximum(totals, 0.0), cube.known() & (totals >= 0)
-        self._made: dict[tuple[int, int], NDArray[np.float32]] = {}
-
-    def region(self, row: int, col: int, rows: int, cols: int) -> NDArray[np.float64]:
-        """(sectors, years, fine rows, fine cols) blended raw estimate of a region given in coarse cells.
-
-        NaN where no window gave a finite estimate. Regions are asked for row by row: windows that lie
-        wholly above are forgotten.
-        """
-        factor = self._cube.factor
-        summed = np.zeros((*self._totals.shape[:2], rows * factor, cols * factor))
-        weight = np.zeros_like(summed)
-        self._made = {
-            key: value for key, value in self._made.items() if key[0] + self._core + self._halo > row
-        }
-        for window_row in self._meeting(row, rows, self._cube.coarse.rows):
-            for window_col in self._meeting(col, cols, self._cube.coarse.cols):
-                raw = self._window(window_row, window_col)
-                here, there = _overlap(window_row - self._halo, row, self._side, rows, factor)
-                across, beyond = _overlap(window_col - self._halo, col, self._side, cols, factor)
-                values, part = raw[..., there, beyond].astype(np.float64), self._weights[there, beyond]
-                finite = np.isfinite(values)
-                summed[..., here, across] += np.where(finite, values, 0.0) * part
-                weight[..., here, across] += finite * part
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return np.where(weight > 0, summed / weight, np.nan)
-
-    def _meeting(self, start: int, length: int, size: int) -> Iterable[int]:
-        """First core cells of the windows along an axis whose halo reaches into [start, start + length)."""
-        return [
-            first
-            for first in range(0, size, self._core)
-            if first - self._halo < start + length and first + self._core + self._halo > start
-        ]
-
-    def _window(self, row: int, col: int) -> NDArray[np.float32]:
-        if (row, col) not in self._made:
-            self._made[row, col] = self._estimate(row - self._halo, col - self._halo)
-        return self._made[row, col]
-
-    def _estimate(self, row: int, col: int) -> NDArray[np.float32]:
-        """(sectors, years, side, side); what reaches beyond the map is mirrored, never zero."""
-        covariates, valid, totals, known = self._mirrored(row, col)
-        out = np.zeros((*totals.shape[:2], *valid.shape), np.float32)
-        count = np.zeros(totals.shape[1])
-        for first in self._spans:
-            span = slice(first, first + self._years)
-            target = np.zeros(totals.shape[-2:], bool)
-            tile = Tile(
-                covariates[:, span],
-                valid,
-                totals[:, span],
-                known[:, span],
-                target,
-                self._cube.factor,
-                self._cube.layers,
-            )
-            out[:, span] += self._method.estimate(tile.scene(1))
-            count[span] += 1
-        return (out / count[:, None, None]).astype(np.float32)
-
-    def _mirrored(self, row: int, col: int) -> tuple[NDArray, NDArray, NDArray, NDArray]:
-        coarse, factor = self._cube.coarse, self._cube.factor
-        down, across = _mirror(row, self._side, coarse.rows), _mirror(col, self._side, coarse.cols)
-        fine_down = _mirror(row * factor, self._side * factor, coarse.rows * factor)
-        fine_across = _mirror(col * factor, self._side * factor, coarse.cols * factor)
-        top, left = int(fine_down.min()), int(fine_across.min())
-        read = (top, left, int(fine_down.max()) - top + 1, int(fine_across.max()) - left + 1)
-        take = np.ix_(fine_down - top, fine_across - left)
-        return (
-            self._cube.covariates(*read)[..., take[0], take[1]],
-            self._cube.valid(*read)[take],
-            self._totals[..., down[:, None], across[None, :]],
-            self._known[..., down[:, None], across[None, :]],
-        )
-
-
-def _mirror(start: int, length: int, size: int) -> NDArray[np.int64]:
-    """Indices start .. start + length, those beyond [0, size) reflected at the edge, as often as needed."""
-    turn = np.mod(np.arange(start, start + length), 2 * size)
-    return np.where(turn < size, turn, 2 * size - 1 - turn)
-
-
-def _overlap(window: int, region: int, side: int, length: int, factor: int) -> tuple[slice, slice]:
-    """The fine cells two spans share: (within the region, within the window)."""
-    first, last = max(window, region), min(window + side, region + length)
-    return (
-        slice((first - region) * factor, (last - region) * factor),
-        slice((first - window) * factor, (last - window) * factor),
-    )
-
-
 def _fill(
-    group: arrays.Group, cube: Cube, estimates: Estimates, config: Config, side: int, journal: Journal
+    group: arrays.Group,
+    cube: Cube,
+    estimates: Estimates,
+    config: Config,
+    law: str,
+    side: int,
+    journal: Journal,
 ) -> None:
     totals, known = cube.remainder(), cube.known()
     regions = [
@@ -323,7 +236,7 @@ def _fill(
         rows, cols = min(side, cube.coarse.rows - row), min(side, cube.coarse.cols - col)
         blocks = (slice(None), slice(None), slice(row, row + rows), slice(col, col + cols))
         raw = estimates.region(row, col, rows, cols)
-        mass, rungs, broken = _place_region(raw, totals[blocks], known[blocks], cube, config, row, col)
+        mass, rungs, broken = _place_region(raw, totals[blocks], known[blocks], cube, config, law, row, col)
         factor = cube.factor
         mass, rungs = _with_points(mass, rungs, cube, row, col)
         fine = (
@@ -344,6 +257,7 @@ def _place_region(
     known: NDArray[np.bool_],
     cube: Cube,
     config: Config,
+    law: str,
     row: int,
     col: int,
 ) -> tuple[NDArray[np.float64], NDArray[np.uint8], int]:
@@ -351,7 +265,7 @@ def _place_region(
     factor, (rows, cols) = cube.factor, totals.shape[-2:]
     window = (row * factor, col * factor, rows * factor, cols * factor)
     valid = to_blocks(cube.valid(*window), factor)
-    law = LAWS[config.law](config.gamma)
+    acts = CANDIDATES[law] if config.law == "auto" else LAWS[config.law](config.gamma)
     mass, rungs = np.empty_like(raw), np.empty(totals.shape, np.uint8)
     proxies = _proxies(cube, config, window)
     broken = 0
@@ -360,7 +274,7 @@ def _place_region(
             here = (sector, year)
             proxy = to_blocks(proxies[year], factor) if proxies is not None else np.zeros(valid.shape)
             placed = place(
-                to_blocks(raw[here], factor), totals[here].ravel(), known[here].ravel(), valid, proxy, law
+                to_blocks(raw[here], factor), totals[here].ravel(), known[here].ravel(), valid, proxy, acts
             )
             mass[here] = from_blocks(placed.mass, rows, cols, factor)
             rungs[here] = placed.rungs.reshape(rows, cols)
@@ -415,7 +329,6 @@ def _summary(
         "method": facts["method"],
         "describe": facts.get("describe", {}),
         "training": {key: facts[key] for key in TOLD if key in facts},
-        "law": config.law if config.law != "power" else f"power({config.gamma:g})",
         "proxy": config.proxy,
         "reference": facts.get("reference"),
         "counts": counts,

@@ -55,6 +55,7 @@ def gather(
         "sectors": list(cube.sectors), "years": list(cube.years), "factor": cube.factor,
         "coarse": asdict(cube.coarse), "place": _place(cube.coarse, cube.factor),
         "method": field.facts.get("method", ""), "law": field.facts.get("law", ""),
+        "laws": field.facts.get("laws", {}),
         "describe": field.facts.get("describe", {}), "training": field.facts.get("training", {}),
         "proxy": field.facts.get("proxy"),
         "not_finite": field.facts.get("not_finite", 0),

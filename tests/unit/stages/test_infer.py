@@ -5,7 +5,8 @@ import pytest
 
 from model.ladder import Rung
 from stages import infer
-from stages.infer import Config, _mirror, clashes, run
+from stages.estimates import _mirror
+from stages.infer import Config, clashes, run
 from stages.store.field import Field
 
 
@@ -60,6 +61,29 @@ def blocks(mass):
 def test_every_block_meets_its_total(field, law):
     opened, made, _ = field(law=law)
     assert blocks(made.mass(0, 0, 260, 280)[0, 0]) == pytest.approx(opened.totals()[0, 0], rel=1e-12)
+
+
+def test_the_law_is_chosen_by_merged_totals_where_an_estimate_is_right_but_for_its_scale(field):
+    layer = np.random.default_rng(5).gamma(0.3, 2.0, (260, 280)).astype(np.float32)
+    exact = layer.astype(np.float64) + 0.01  # first_layer adds as much
+    _, made, _ = field(lambda scene: 3 * first_layer(scene), blocks(exact), layer, law="auto")
+    # Shared out in proportion the estimate is the answer; taking the same from every cell is not.
+    assert made.facts["law"] == "proportional"
+    assert made.facts["laws"]["proportional"] < 1e-6 < 0.05 < made.facts["laws"]["water_fill"]
+    assert made.mass(0, 0, 260, 280)[0, 0] == pytest.approx(exact, rel=1e-5)
+
+
+def test_water_filling_stays_where_the_laws_do_equally_well(field):
+    layer = np.random.default_rng(5).gamma(0.3, 2.0, (260, 280)).astype(np.float32)
+    _, made, _ = field(first_layer, blocks(layer.astype(np.float64) + 0.01), layer, law="auto")
+    assert made.facts["law"] == "water_fill" and max(made.facts["laws"].values()) < 1e-6
+
+
+def test_water_filling_stays_where_no_merged_total_is_known(field):
+    totals = np.full((26, 28), np.nan)
+    totals[::2, ::2] = 5.0  # one in four: no 2 x 2 is whole
+    _, made, _ = field(totals=totals, law="auto")
+    assert made.facts["law"] == "water_fill" and "laws" not in made.facts
 
 
 def test_seams_leave_no_trace_where_windows_agree(field):

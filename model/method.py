@@ -48,11 +48,13 @@ class Turn:
       name: distinct among the turns of a method.
       network: a torch module; turns may share one.
       loss: (tiles, generator) -> scalar tensor; all chance comes from the torch generator.
+      terms: what the last loss was made of, by name, for those who watch.
     """
 
     name: str
     network: Any
     loss: Callable[[Sequence[Tile], Any], Any]
+    terms: Callable[[], Mapping[str, float]] = dict
 
 
 @dataclass(frozen=True)

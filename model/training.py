@@ -1,116 +1,25 @@
 """The one training loop: phases, epochs, steps and turns; it knows no method from another."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from math import cos, inf, isfinite, pi
-from typing import Any, Protocol
+from math import inf, isfinite
+from time import perf_counter
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from model.fault import NumberFault
-from model.losses import counted_groups
-from model.method import Method, Phase, Survey, Turn
-from model.sample import Scene, Tile, merge, spread
-from model.scores import Scores
+from model.fault import NumberFault, ResourceFault
+from model.learner import Keeper, Learner, State, StepNews, Tiles
+from model.method import Phase, Turn
+from model.policy import HALVE_AFTER, SKIPS_IN_A_ROW, USUAL, Policy
+from model.sample import Tile
+from model.training_state import Kept, Optimisers, Progress, packed, unpacked
+from model.validation import candidate_scores, evenly
 
 CALIBRATION_TILES = 48
 VALIDATION_TILES = 40  # evenly spaced over the split; more cost time and hardly move the score
-WARM_UP = 0.3  # of a phase, as in the one-cycle policy (Smith 2018)
-FIRST, LAST = 1 / 25, 1e-5  # of the highest learning rate
-
-State = tuple[dict[str, NDArray], dict[str, Any]]
-
-
-class Learner(Protocol):
-    """What the loop trains: the networks of a method that learn together, from one part of the ground."""
-
-    def phases(self) -> tuple[Phase, ...]:
-        """What the training loop is to do."""
-
-    def candidates(self, scene: Scene) -> Mapping[str, NDArray]:
-        """Estimates among which validation chooses; plain variants of one trained state."""
-
-    def choose(self, name: str) -> None:
-        """Settles on one of the candidates' names."""
-
-
-class LearningMethod(Method, Protocol):
-    """A method with phases offers this beside the rest."""
-
-    def refusal(self, survey: Survey) -> str | None:
-        """Why it would rather not learn from this map; None when it may."""
-
-    def calibrate(self, tiles: Sequence[Tile]) -> None:
-        """Measures what it needs on some tiles of the learned ground, after prepare and before training."""
-
-    def place(self, device: str) -> None:
-        """Moves its networks to cpu or cuda."""
-
-    def members(self, folds: Sequence[int]) -> tuple[Learner, ...]:
-        """One learner for each fold, trained while it is held out; what had been learned is forgotten.
-
-        Without folds the method is what it knows before it learns.
-        """
-
-    def keep(self, folds: Sequence[int]) -> None:
-        """Forgets what could not be trained."""
-
-
-class Judged(Protocol):
-    """What validation needs of a learner."""
-
-    def candidates(self, scene: Scene) -> Mapping[str, NDArray]:
-        """As in Learner."""
-
-
-class Tiles(Protocol):
-    """Tiles of one split, read when asked for, and the mass of their target cells."""
-
-    mass: NDArray[np.float64]
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, index: int) -> Tile: ...
-
-
-class Keeper(Protocol):
-    """Where the state of unfinished training outlives a crash."""
-
-    def save(self, state: State) -> None:
-        """Replaces the kept state at once or not at all."""
-
-    def load(self) -> State | None:
-        """What was kept; None at first."""
-
-
-@dataclass
-class Kept:
-    """A state that may turn out to be the one to use: averaged weights, and what validation said of them."""
-
-    step: int
-    choice: str
-    score: float
-    weights: dict[str, Tensor]
-
-
-@dataclass
-class Progress:
-    """Where training stands; survives a crash. Chance needs no state: it follows from seed and step."""
-
-    phase: int = 0
-    step: int = 0  # finished in this phase
-    total: int = 0  # finished in all phases
-    stale: int = 0  # validations in this phase since the best one
-    kept: list[Kept] = field(default_factory=list)  # the latest is the best
-    history: list[dict[str, Any]] = field(default_factory=list)
-
-    @property
-    def first_score(self) -> float:
-        """Of the untrained method."""
-        return min(self.history[0]["scores"].values())
+MEMORY_WORDS = ("out of memory", "can't allocate memory", "not enough memory")
 
 
 class Trainer:
@@ -123,7 +32,9 @@ class Trainer:
       seed: from which all chance follows, together with the step.
       keeper: for resuming.
       every: steps between two saves.
-      report: told (steps done, steps in all, detail) after each step.
+      report: told after each step.
+      note: told a fact to act on, once.
+      policy: what the loop does around each step.
     """
 
     def __init__(
@@ -135,15 +46,19 @@ class Trainer:
         seed: int,
         keeper: Keeper,
         every: int = 50,
-        report: Callable[[int, int, str], None] = lambda done, total, detail: None,
+        report: Callable[[StepNews], None] = lambda news: None,
+        note: Callable[[str], None] = lambda text: None,
+        policy: Policy = USUAL,
     ) -> None:
         self.method, self.tiles, self.seed, self.keeper = method, tiles, seed, keeper
-        self.every, self.report, self.groups = every, report, groups
+        self.every, self.report, self.note, self.groups = every, report, note, groups
+        self.policy = policy
         self.validation = [validation[index] for index in evenly(len(validation), VALIDATION_TILES)]
         self.phases = method.phases()
         self.networks = {turn.name: turn.network for phase in self.phases for turn in phase.turns}
         self.average = {name: value.clone() for name, value in self._weights().items()}
         self.progress = Progress()
+        self.waited, self.began = 0.0, perf_counter()
 
     def run(self) -> Progress | None:
         """Trains to the end, from where an earlier attempt stopped; None if validation can judge nothing."""
@@ -155,55 +70,143 @@ class Trainer:
                 return None
         else:
             self._restore(state, optimisers)
+        self.waited, self.began = 0.0, perf_counter()
         while self.progress.phase < len(self.phases):
             self._train(self.phases[self.progress.phase], optimisers)
-            self.progress.phase += 1
-            self.progress.step = self.progress.stale = 0
-            if self.progress.phase < len(self.phases):
-                optimisers = self._optimisers(self.phases[self.progress.phase])
+            progress = self.progress
+            progress.phase += 1
+            progress.step = progress.stale = progress.halvings = 0
+            if progress.phase < len(self.phases):
+                optimisers = self._optimisers(self.phases[progress.phase])
         self._settle()
         return self.progress
 
-    def _train(self, phase: Phase, optimisers: dict[str, torch.optim.Optimizer]) -> None:
-        steps = phase.options["steps"]
+    def _train(self, phase: Phase, optimisers: Optimisers) -> None:
+        steps, progress = phase.options["steps"], self.progress
         last = phase.epochs * steps
-        for _ in range(self.progress.step, last):
-            if self.progress.stale >= phase.options["patience"]:
+        for _ in range(progress.step, last):
+            if progress.stale >= phase.options["patience"]:
                 break
-            loss = self._step(phase, optimisers, last)
-            at_end = self.progress.step % steps == 0
-            if at_end:
+            loss, rate = self._step(phase, optimisers, last)
+            epoch = progress.step // steps if progress.step % steps == 0 else None
+            if epoch is not None:
                 self._judge(phase)
-            if at_end or self.progress.step % self.every == 0:
-                self.keeper.save(self._state(optimisers))
-            detail = f"loss {loss:.4f}, best score {self.progress.kept[-1].score:.4f}"
-            try:
-                self.report(self.progress.step, last, detail)
+            due = epoch is not None or progress.step % self.every == 0
+            try:  # before saving: what was told and not saved will be told again, never the other way round
+                self.report(self._news(phase, last, loss, rate))
             except BaseException:  # whoever listens may ask to stop here; what is learned must outlive that
-                self.keeper.save(self._state(optimisers))
+                due = True
                 raise
+            finally:
+                if due:
+                    best = epoch is not None and progress.stale == 0
+                    self.keeper.save(self._state(optimisers), epoch=epoch, best=best)
 
-    def _step(self, phase: Phase, optimisers: dict[str, torch.optim.Optimizer], last: int) -> float:
-        """One batch, every turn once; chance follows from (seed, step) alone."""
-        chance = np.random.default_rng([self.seed, self.progress.total])
-        drawn = chance.choice(len(self.tiles), phase.options["batch"], p=draw_chances(self.tiles.mass))
+    def _news(self, phase: Phase, last: int, loss: float, rate: float) -> StepNews:
+        terms = {name: value for turn in phase.turns for name, value in turn.terms().items()}
+        waiting = self.waited / max(perf_counter() - self.began, 1e-9)
+        progress, best = self.progress, self.progress.kept[-1].score
+        return StepNews(
+            progress.step, last, progress.total, loss, terms, rate, best, progress.skipped, waiting
+        )
+
+    def _step(self, phase: Phase, optimisers: Optimisers, last: int) -> tuple[float, float]:
+        """Every turn once on as many batches as make a step; chance follows from (seed, step) alone.
+
+        Returns: the last turn's loss, and the learning rate.
+        """
+        progress, options = self.progress, phase.options
+        chance = np.random.default_rng([self.seed, progress.total])
+        count = options["batch"] * self.policy.accumulate
+        drawn = chance.choice(len(self.tiles), count, p=draw_chances(self.tiles.mass))
+        before = perf_counter()
         batch = [self.tiles[int(index)] for index in drawn]
+        self.waited += perf_counter() - before
         generator = torch.Generator().manual_seed(int(chance.integers(2**62)))
-        rate = phase.options["learning_rate"] * one_cycle(self.progress.step, last)
+        rate = options["learning_rate"] * self.policy.pace(progress.step, last, progress.halvings)
+        loss = 0.0
         for turn in phase.turns:
-            loss = turn.loss(batch, generator)
-            if not isfinite(loss.item()):
-                raise _unusable(loss.item(), self.progress.total + 1, drawn, batch)
             optimiser = optimisers[turn.name]
             optimiser.param_groups[0]["lr"] = rate
+            loss = self._gradient(turn, optimiser, batch, generator)
+            norm = float(nn.utils.clip_grad_norm_(turn.network.parameters(), options["clip"]))
+            if isfinite(loss) and isfinite(norm):
+                optimiser.step()
+                progress.in_a_row = 0
+            else:
+                self._leave_out(f"the loss is {loss}, its gradient's norm {norm}", drawn, batch)
+        self._move_average(options["average"])
+        progress.step += 1
+        progress.total += 1
+        return loss, rate
+
+    def _gradient(
+        self, turn: Turn, optimiser: torch.optim.Optimizer, batch: Sequence[Tile], generator: torch.Generator
+    ) -> float:
+        """Leaves the mean gradient of the batch in the weights; where memory ends, in smaller pieces.
+
+        Returns: the loss; not finite as soon as one piece's is not, and the gradient is then of no use.
+        """
+        start = generator.get_state()
+        while True:
             optimiser.zero_grad(set_to_none=True)
-            loss.backward()
-            nn.utils.clip_grad_norm_(turn.network.parameters(), phase.options["clip"])
-            optimiser.step()
-        self._move_average(phase.options["average"])
-        self.progress.step += 1
-        self.progress.total += 1
-        return float(loss.item())
+            try:
+                return self._summed(turn, batch, generator)
+            except (RuntimeError, MemoryError) as error:
+                if not is_memory(error):
+                    raise
+                self._halve(batch, error)
+            # Why out here: the error no longer holds on to the tensors that filled the memory.
+            torch.cuda.empty_cache()
+            generator.set_state(start)
+
+    def _summed(self, turn: Turn, batch: Sequence[Tile], generator: torch.Generator) -> float:
+        pieces = np.array_split(
+            np.arange(len(batch)), min(len(batch), self.policy.accumulate * self.progress.parts)
+        )
+        device = next(turn.network.parameters()).device.type
+        whole = 0.0
+        for piece in pieces:
+            share = len(piece) / len(batch)
+            with torch.autocast(device, torch.bfloat16, enabled=self.policy.halves(device)):
+                loss = turn.loss([batch[index] for index in piece], generator)
+            whole += share * loss.item()
+            if not isfinite(whole):
+                break
+            (loss * share).backward()
+        return whole
+
+    def _halve(self, batch: Sequence[Tile], error: BaseException) -> None:
+        """Works on half as many tiles at once from now on.
+
+        Raises: ResourceFault (exit 6) when it is already one at a time.
+        """
+        progress, where = self.progress, f"train: step {self.progress.total + 1}"
+        at_once = -(-len(batch) // (self.policy.accumulate * progress.parts))
+        if at_once == 1:
+            found = f"memory ran out with a single tile at once: {str(error).splitlines()[0][:160]}"
+            raise ResourceFault(
+                where, found, "memory for one tile", "lower train.width or tile.size, or use a larger machine"
+            ) from None
+        progress.parts *= 2
+        smaller = -(-len(batch) // (self.policy.accumulate * progress.parts))
+        self.note(
+            f"{where}: memory ran out with {at_once} tiles at once; goes on with {smaller}, adding up gradients, "
+            f"so that a step still sees {len(batch)}"
+        )
+
+    def _leave_out(self, found: str, drawn: NDArray, batch: Sequence[Tile]) -> None:
+        """Counts the step as skipped.
+
+        Raises: NumberFault (exit 7) where the policy is to stop, or too many follow each other.
+        """
+        progress = self.progress
+        fault = _unusable(found, progress.total + 1, drawn, batch)
+        progress.skipped += 1
+        progress.in_a_row += 1
+        if self.policy.not_finite == "stop" or progress.in_a_row > SKIPS_IN_A_ROW:
+            raise fault
+        self.note(f"{fault.where}: {fault.found}; step left out, {progress.skipped} so far")
 
     def _move_average(self, memory: float) -> None:
         with torch.no_grad():
@@ -219,9 +222,13 @@ class Trainer:
         choice = min(scores, key=lambda name: scores[name])
         progress, score = self.progress, scores[choice]
         line = {"phase": phase.name, "step": progress.total, "scores": scores}
+        if progress.skipped:
+            line["skipped"] = progress.skipped
         progress.history.append(line)
         better = score < (progress.kept[-1].score if progress.kept else inf)
         progress.stale = 0 if better else progress.stale + 1
+        if progress.stale and progress.stale % HALVE_AFTER == 0:
+            progress.halvings += 1
         if better:
             weights = {name: value.detach().cpu().clone() for name, value in self.average.items()}
             progress.kept.append(Kept(progress.total, choice, score, weights))
@@ -250,55 +257,18 @@ class Trainer:
         decay = phase.options["weight_decay"]
         return {turn.name: _adamw(turn, decay) for turn in phase.turns}
 
-    def _state(self, optimisers: dict[str, torch.optim.Optimizer]) -> State:
-        groups = {"now": self._weights(), "average": self.average}
-        groups |= {f"kept{index}": kept.weights for index, kept in enumerate(self.progress.kept)}
-        for turn, optimiser in optimisers.items():
-            for index, slots in optimiser.state_dict()["state"].items():
-                groups[f"optimiser.{turn}.{index}"] = slots
-        arrays = {
-            f"{group}/{name}": value.detach().cpu().numpy()
-            for group, values in groups.items()
-            for name, value in values.items()
-        }
-        progress = self.progress
-        plain = {name: getattr(progress, name) for name in ("phase", "step", "total", "stale", "history")}
-        plain["kept"] = [
-            {"step": kept.step, "choice": kept.choice, "score": kept.score} for kept in progress.kept
-        ]
-        return arrays, plain
+    def _state(self, optimisers: Optimisers) -> State:
+        return packed(self._weights(), self.average, optimisers, self.progress, self.seed)
 
-    def _restore(self, state: State, optimisers: dict[str, torch.optim.Optimizer]) -> None:
-        arrays, plain = state
-        groups: dict[str, dict[str, Tensor]] = {}
-        for path, array in arrays.items():
-            group, _, name = path.partition("/")
-            groups.setdefault(group, {})[name] = torch.from_numpy(np.array(array))
-        self._put(groups["now"])
+    def _restore(self, state: State, optimisers: Optimisers) -> None:
+        now, average, self.progress = unpacked(state, optimisers)
+        self._put(now)
         for name, value in self.average.items():
-            value.copy_(groups["average"][name])
-        for turn, optimiser in optimisers.items():
-            content = optimiser.state_dict()
-            prefix = f"optimiser.{turn}."
-            content["state"] = {
-                int(g.removeprefix(prefix)): groups[g] for g in groups if g.startswith(prefix)
-            }
-            optimiser.load_state_dict(content)
-        kept = [Kept(**entry, weights=groups[f"kept{index}"]) for index, entry in enumerate(plain["kept"])]
-        self.progress = Progress(**{**plain, "kept": kept})
+            value.copy_(average[name])
 
 
 def _adamw(turn: Turn, decay: float) -> torch.optim.Optimizer:
     return torch.optim.AdamW(turn.network.parameters(), weight_decay=decay)
-
-
-def one_cycle(step: int, last: int) -> float:
-    """Share of the highest learning rate: up along a cosine, then down to almost nothing (Smith 2018)."""
-    rise = max(1.0, WARM_UP * last)
-    start, end, part = (
-        (FIRST, 1.0, step / rise) if step < rise else (1.0, LAST, (step - rise) / max(last - rise, 1))
-    )
-    return end + (start - end) * (1.0 + cos(pi * min(part, 1.0))) / 2.0
 
 
 def draw_chances(mass: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -306,43 +276,15 @@ def draw_chances(mass: NDArray[np.float64]) -> NDArray[np.float64]:
     return 0.5 * mass / mass.sum() + 0.5 / mass.size
 
 
-def evenly(count: int, wanted: int) -> list[int]:
-    """At most `wanted` indices, evenly spaced over `count`."""
-    return (
-        sorted({int(place) for place in np.linspace(0, count - 1, min(count, wanted)).round()})
-        if count
-        else []
+def is_memory(error: BaseException) -> bool:
+    """Whether the error says that memory ran out, on whatever device."""
+    told = str(error).lower()
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(
+        word in told for word in MEMORY_WORDS
     )
 
 
-def candidate_scores(method: Judged, tiles: Sequence[Tile], groups: tuple[int, ...]) -> dict[str, float]:
-    """What each candidate misses of the 1 km totals when it is shown merged ones.
-
-    Returns: by name, the mean over sectors and groups of Nonzero-MAE divided by the mean non-zero total,
-      pooled over the tiles; NaN when no group of target cells holds mass.
-    """
-    pooled: dict[str, dict[tuple[int, int], Scores]] = {}
-    for tile in tiles:
-        for group in groups:
-            part = tile.fitted(group)
-            counted = spread(counted_groups(part, group), group)
-            for name, estimate in method.candidates(part.scene(group)).items():
-                cells = merge(estimate.astype(np.float64), tile.factor)
-                sums = pooled.setdefault(name, {})
-                for sector in range(cells.shape[0]):
-                    score = Scores.of(cells[sector], part.totals[sector], counted[sector])
-                    sums[sector, group] = sums.get((sector, group), Scores()) + score
-    return {
-        name: _mean([score.relative_nonzero_mae for score in sums.values()]) for name, sums in pooled.items()
-    }
-
-
-def _mean(values: list[float]) -> float:
-    usable = [value for value in values if isfinite(value)]
-    return float(np.mean(usable)) if usable else float("nan")
-
-
-def _unusable(loss: float, step: int, drawn: NDArray, batch: Sequence[Tile]) -> NumberFault:
+def _unusable(found: str, step: int, drawn: NDArray, batch: Sequence[Tile]) -> NumberFault:
     """Names the step, the tiles and the range of every layer in them."""
     ranges = []
     for index, layer in enumerate(batch[0].layers):
@@ -350,7 +292,8 @@ def _unusable(loss: float, step: int, drawn: NDArray, batch: Sequence[Tile]) -> 
         ranges.append(f"{layer.name} {values.min():.6g} to {values.max():.6g}")
     return NumberFault(
         f"train: step {step}, tiles {', '.join(str(index) for index in drawn)}",
-        f"the loss is {loss}; layers there: {'; '.join(ranges)}",
-        "a finite loss",
-        "look at the named layers in those tiles, or lower train.learning_rate; the last good state is kept",
+        f"{found}; layers there: {'; '.join(ranges)}",
+        "finite numbers",
+        "look at the named layers in those tiles, lower train.learning_rate, or set train.not_finite: skip; "
+        "the last good state is kept",
     )

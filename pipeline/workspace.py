@@ -20,6 +20,7 @@ from stages import Stage
 from stages.section import safe_name
 
 DOOMED = ".doomed"
+HISTORY = ".history"  # in a partial folder: files that outlive the artifact, for people
 
 
 @dataclass(frozen=True)
@@ -96,10 +97,20 @@ class Shelf:
         record = manifests.read(partial)
         if record is None:
             raise ArtifactFault(str(partial), "no manifest after writing it", "a manifest", "run again")
+        self._file(stage, record.stamp, partial)
         manifests.drop_working_state(partial)
         self._swap(stage.gives, record.stamp, partial)
         self._sweep(stage)
         return record
+
+    def _file(self, stage: Stage, stamp: str, partial: Path) -> None:
+        """Moves what a stage left for the record, in `.history`, under the run's history with the date."""
+        left = partial / HISTORY
+        if left.is_dir():
+            now = datetime.now().astimezone()
+            home = self.folder / "history" / f"{now:%Y%m%dT%H%M%S}-{stage.name}-{stamp[:8]}"
+            home.parent.mkdir(exist_ok=True)
+            os.rename(left, home)
 
     def _swap(self, artifact: str, stamp: str, partial: Path) -> None:
         link = self.folder / artifact

@@ -12,7 +12,7 @@ class Stage:
     Attributes:
       needs: artifacts it reads; the names of run's keyword arguments.
       gives: the artifact it makes.
-      volatile: published files left out of the stamp, because they carry times.
+      volatile: published files left out of the stamp: they carry times, or no later stage reads them.
     """
 
     name: str
@@ -28,7 +28,12 @@ class Stage:
 STAGES = (
     Stage("ingest", needs=(), gives="cube"),
     Stage("tile", needs=("cube",), gives="tiles"),
-    Stage("train", needs=("cube", "tiles"), gives="checkpoint"),
+    Stage(
+        "train",
+        needs=("cube", "tiles"),
+        gives="checkpoint",
+        volatile=("steps.jsonl", "steps.csv", "training.html"),
+    ),
     Stage("infer", needs=("cube", "checkpoint"), gives="field"),
     Stage("mosaic", needs=("cube", "field"), gives="maps", volatile=("report.html",)),
 )

@@ -1,28 +1,27 @@
 """Cube and tile plan in, checkpoint out: the method of choice, trained on totals alone or merely prepared."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from model.fault import InputFault, UsageFault
 from model.losses import groups_of
-from model.method import Method, Survey
+from model.method import Survey
 from model.methods import method_class
-from model.sample import Scene, Tile, merge
-from stages.progress import step, tell
+from model.sample import merge
+from model.validation import evenly
+from stages.progress import tell
 from stages.section import Section
 from stages.store import checkpoint
 from stages.store.applicability import draw_reference
 from stages.store.cube import Cube
 from stages.store.samples import Samples
+from stages.training.learn import OWN_BASE, Folds, file_away, learn
 
 VERSION = 2
-OWN_BASE = "its base"  # what a method that learns is before it does
-RIVALS = ("uniform", "single_proxy", "smooth_mask")  # learn nothing; the report says when one of them wins
 READ = 512  # fine cells along a window of the survey: bounds memory, about a chunk of the cube
 
 
@@ -77,6 +76,11 @@ class Config(Section):
     turns: bool = True  # flips and quarter turns of each batch
     drop_layers: Annotated[float, Field(ge=0, lt=1)] = 0.0  # chance that a covariate is hidden
     sum_loss: Literal["published", "log_sum", "tweedie"] = "published"  # what v3.0 minimises
+    accumulate: PositiveInt = 1  # batches whose gradients make one step: more ground without more memory
+    schedule: Literal["one_cycle", "cosine", "plateau"] = "one_cycle"  # of the learning rate
+    warm_up: Annotated[float, Field(ge=0, lt=1)] = 0.3  # share of the steps on the way to the highest rate
+    not_finite: Literal["stop", "skip"] = "stop"  # when a loss is no number: end there, or leave the step out
+    precision: Literal["auto", "float32", "bf16"] = "auto"  # inside networks; auto: bf16 on a GPU alone
     save_every: PositiveInt = 50  # steps between two saves of the state from which training resumes
     device: Literal["auto", "cpu", "cuda"] = "auto"
 
@@ -106,13 +110,13 @@ def run(config: Config, *, cube: Path, tiles: Path, out: Path) -> None:
     facts = {**checkpoint.cube_facts(data), "asked": config.method, "years": years, "seed": config.seed}
     history: list[dict[str, Any]] = []
     if method.phases():
-        from model.training import CALIBRATION_TILES, evenly  # torch loads only when something learns
+        from model.training import CALIBRATION_TILES  # torch loads only when something learns
 
         method.calibrate([samples[index] for index in evenly(len(samples), CALIBRATION_TILES)])
         folds = Folds(cube, tiles, years, samples.folds)
         reason = _why_not(method, survey, folds)
         if reason is None:
-            learned, history = _learn(config, method, survey, folds, out)
+            learned, history = learn(config, method, survey, folds, device_of(config.device), out)
             reason = learned.pop("reason", None)
             facts |= learned
         if reason is not None:
@@ -120,20 +124,11 @@ def run(config: Config, *, cube: Path, tiles: Path, out: Path) -> None:
             facts |= {"fell_back": OWN_BASE, "reason": reason}
             tell(f"train: {reason}; uses {OWN_BASE}, which learns nothing", warning=True)
     facts["describe"] = method.describe()
+    if history:
+        file_away(config, facts, out)
     facts["reference"] = draw_reference(data, samples.target_map, config.seed)
     checkpoint.write_history(history, out)
     checkpoint.save(config.method, method, facts, out)
-
-
-class Folds:
-    """Tiles to train and to validate on, while each fold is held out in turn; those without any are left out."""
-
-    def __init__(self, cube: Path, tiles: Path, years: int, count: int) -> None:
-        pairs = {
-            fold: tuple(Samples(cube, tiles, split, years, fold) for split in ("train", "valid"))
-            for fold in range(count)
-        }
-        self.pairs = {fold: pair for fold, pair in pairs.items() if all(len(part) for part in pair)}
 
 
 def _why_not(method: Any, survey: Survey, folds: Folds) -> str | None:
@@ -146,109 +141,6 @@ def _why_not(method: Any, survey: Survey, folds: Folds) -> str | None:
     if not groups_of((6,), train.side, train.side):
         return "a window is a single coarse cell, so no totals can be merged"
     return None
-
-
-def _learn(
-    config: Config, method: Any, survey: Survey, folds: Folds, out: Path
-) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Trains one network for each fold in place; returns facts for the checkpoint and the history."""
-    from model.training import Trainer
-
-    numbers = list(folds.pairs)
-    members = method.members(numbers)
-    method.place(device_of(config.device))
-    results: dict[int, dict[str, Any]] = {}
-    history: list[dict[str, Any]] = []
-    for number, member in zip(numbers, members, strict=True):
-        train, valid = folds.pairs.pop(number)  # its tiles make room for those of the next
-        groups = groups_of(config.judge_scales or config.scales, train.side, train.side)
-        trainer = Trainer(
-            member,
-            train,
-            valid,
-            groups,
-            config.seed + 1000 * number,
-            checkpoint.Unfinished(out, number),
-            config.save_every,
-            _reporter(f"train, network {numbers.index(number) + 1} of {len(numbers)}"),
-        )
-        if (progress := trainer.run()) is None:
-            continue
-        best = progress.kept[0]
-        tell(f"train: fold {number}: step {best.step} of {progress.total}, held-out score {best.score:.4f}")
-        history += [{"fold": number, **line} for line in progress.history]
-        results[number] = {
-            "step": best.step,
-            "steps": progress.total,
-            "tiles": len(train),
-            "score": best.score,
-            "rivals": {OWN_BASE: progress.first_score} | _free_scores(survey, trainer.validation, groups),
-        }
-    if not results:
-        return {"reason": "no group of validation cells holds mass, so nothing could tell when to stop"}, []
-    method.keep(tuple(results))
-    return _summed_up(list(results.values())), history
-
-
-def _summed_up(results: list[dict[str, Any]]) -> dict[str, Any]:
-    """Facts of all networks together; warns when what learns nothing does as well on held-out ground."""
-    score = float(np.mean([result["score"] for result in results]))
-    rivals = {
-        name: float(np.mean([result["rivals"][name] for result in results])) for name in results[0]["rivals"]
-    }
-    facts = {
-        "folds": len(results),
-        "step": sum(result["step"] for result in results),
-        "steps": sum(result["steps"] for result in results),
-        "tiles": sum(result["tiles"] for result in results),
-        "score": score,
-        "start_score": rivals[OWN_BASE],
-        "rivals": rivals,
-    }
-    best = min(rivals, key=lambda name: rivals[name])
-    if rivals[best] <= score:
-        facts["beaten_by"] = best
-        told = f"on held-out ground {best}, which learns nothing, is as good or better"
-        tell(f"train: {told}: {rivals[best]:.4f} against {score:.4f}", warning=True)
-    return facts
-
-
-def _free_scores(survey: Survey, tiles: Sequence[Tile], groups: tuple[int, ...]) -> dict[str, float]:
-    """What baselines that learn nothing miss on the same held-out ground."""
-    from model.training import candidate_scores
-
-    out = {}
-    for name in RIVALS:
-        rival = _prepared(name, survey)
-        out[name] = candidate_scores(_Rival(rival), tiles, groups)["as it is"]
-    return out
-
-
-class _Rival:
-    """A method that learns nothing, as validation asks for estimates."""
-
-    def __init__(self, method: Method) -> None:
-        self._method = method
-
-    def candidates(self, scene: Scene) -> dict[str, NDArray[np.float32]]:
-        return {"as it is": self._method.estimate(scene)}
-
-
-def _prepared(name: str, survey: Survey) -> Method:
-    method: Method = method_class(name)(None)
-    method.prepare(survey)
-    return method
-
-
-def _reporter(what: str) -> Callable[[int, int, str], None]:
-    """Reports steps; what an earlier attempt had done is no part of the rate."""
-    first: list[int] = []
-
-    def report(done: int, total: int, detail: str) -> None:
-        first[:] = first or [done - 1]
-        step(what, done, total, "steps", before=first[0], detail=detail)
-
-    return report
 
 
 def check(config: Config, layers: Sequence[str] | None) -> None:

@@ -61,7 +61,9 @@ def depthwise(
 
 
 class _Depthwise(torch.autograd.Function):
+    # Why float32 under autocast: the weight's gradient is a long sum, and a CPU gains nothing from bf16 here.
     @staticmethod
+    @torch.amp.custom_fwd(device_type="cpu", cast_inputs=torch.float32)
     def forward(
         ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, padding: Three, dilation: Three
     ) -> Tensor:
@@ -70,6 +72,7 @@ class _Depthwise(torch.autograd.Function):
         return _convolved(x, weight, bias, padding, dilation)
 
     @staticmethod
+    @torch.amp.custom_bwd(device_type="cpu")
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors

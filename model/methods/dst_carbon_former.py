@@ -12,6 +12,7 @@ from torch import Tensor
 from model.chosen_base import ChosenBase
 from model.layers.dual_stream import DualStream
 from model.layers.plain import Plain
+from model.layers.precision import measuring
 from model.losses import Groups, groups_of, share_loss
 from model.method import Phase, Survey, Turn
 from model.sample import Scene, Tile
@@ -104,7 +105,8 @@ class Member:
             factor = self.factor(scene, base, generator)
             estimates.append(torch.from_numpy(base).to(factor) * torch.exp(factor))
             asked.append(Groups.of(part, offered[index]))
-        return share_loss(estimates, asked)
+        with measuring(estimates[0]):
+            return share_loss(estimates, asked)
 
     def candidates(self, scene: Scene) -> dict[str, NDArray[np.float32]]:
         """The estimate at every strength that may be chosen."""
@@ -134,7 +136,7 @@ class Member:
             noise = (torch.randn(stream.shape, generator=generator).to(stream) for stream in streams)
             scale = method.options.noise
             streams = [stream + scale * wild for stream, wild in zip(streams, noise, strict=True)]
-        factor = BOUND * torch.tanh(self.network(*streams)[0] / BOUND)
+        factor = BOUND * torch.tanh(self.network(*streams)[0].float() / BOUND)
         return torch.nn.functional.pad(factor, (deep,) * 4)
 
     def _tensor(self, values: NDArray) -> Tensor:

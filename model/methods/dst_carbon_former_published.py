@@ -13,6 +13,7 @@ from model.layers.carbon_former import V1_7, V3_0, CarbonFormer, Form
 from model.layers.experts import Routing
 from model.layers.physics import block_sums, meet_shown
 from model.layers.picture_losses import LearnedWeights, balanced_charbonnier, roughness, ssim_loss
+from model.layers.precision import measuring
 from model.layers.shown import Everywhere, Scale, Shown, as_it_is, random_turn
 from model.layers.sum_losses import ZeroStatistics, log_sum_loss, macro_micro_loss, tweedie_loss
 from model.losses import counted_groups, groups_of
@@ -67,6 +68,7 @@ class Member:
         body = CarbonFormer(len(method.inputs.mean), len(method.sectors), method.form, method.options.width)
         self.network = nn.ModuleDict({"body": body, "weights": LearnedWeights(3)})
         self.usage: list[float] = []
+        self.terms: dict[str, Tensor] = {}
 
     def phases(self) -> tuple[Phase, ...]:
         """One phase."""
@@ -74,7 +76,8 @@ class Member:
         names = ("learning_rate", "weight_decay", "clip", "average", "patience")
         chosen = {name: getattr(options, name) for name in names}
         chosen |= {"steps": options.steps_per_epoch, "batch": options.batch_tiles, "tolerance": 0.0}
-        return (Phase(self.method.NAME, options.epochs, chosen, (Turn("network", self.network, self.loss),)),)
+        turn = Turn("network", self.network, self.loss, self.told)
+        return (Phase(self.method.NAME, options.epochs, chosen, (turn,)),)
 
     def loss(self, tiles: Sequence[Tile], generator: torch.Generator) -> Tensor:
         """Shows merged totals and compares with the 1 km totals: their mosaic (v1.7), or their sums (v3.0)."""
@@ -92,10 +95,18 @@ class Member:
         estimate, routing = self.estimated(shown, law="law" not in method.options.without)
         totals = turn(self._stacked([tile.totals for tile in tiles]))
         counted = turn(torch.from_numpy(np.stack([counted_groups(tile, 1) for tile in tiles])))
-        loss = method.compare(
-            self.network, estimate, totals, counted.to(self._device()), shown, tiles[0].factor
-        )
-        return loss if routing is None else loss + BALANCE * method.FACTOR * routing.balance
+        with measuring(estimate):
+            loss, self.terms = method.compare(
+                self.network, estimate, totals, counted.to(self._device()), shown, tiles[0].factor
+            )
+        if routing is None:
+            return loss
+        self.terms |= {"balance": routing.balance.detach()}
+        return loss + BALANCE * method.FACTOR * routing.balance
+
+    def told(self) -> dict[str, float]:
+        """The terms of the last loss, and the weights that v1.7 learns for its own."""
+        return {name: float(value) for name, value in self.terms.items()}
 
     def _stacked(self, arrays: Sequence[NDArray]) -> Tensor:
         return torch.from_numpy(np.stack(arrays)).float().to(self._device())
@@ -103,9 +114,11 @@ class Member:
     def estimated(self, shown: "Shown", law: bool = True) -> tuple[Tensor, Routing | None]:
         """(B, sectors, time, H, W) units per fine cell."""
         raw, routing = self.network["body"](shown.auxiliary, shown.main, shown.side)
-        units = self.method.scale.read(raw)
-        if law:
-            units = meet_shown(units, shown.totals, shown.known, shown.valid.expand(units.shape), shown.side)
+        with measuring(raw):
+            units = self.method.scale.read(raw.float())
+            if law:
+                valid = shown.valid.expand(units.shape)
+                units = meet_shown(units, shown.totals, shown.known, valid, shown.side)
         return units, routing
 
     def candidates(self, scene: Scene) -> dict[str, NDArray[np.float32]]:
@@ -235,8 +248,8 @@ class Published:
 
     def compare(
         self, network: Any, estimate: Tensor, totals: Tensor, counted: Tensor, shown: Shown, factor: int
-    ) -> Tensor:
-        """The loss of a batch.
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss of a batch, and what it is made of.
 
         Args:
           network: with the learned weights.
@@ -313,7 +326,7 @@ class V17(Published):
 
     def compare(
         self, network: Any, estimate: Tensor, totals: Tensor, counted: Tensor, shown: Shown, factor: int
-    ) -> Tensor:
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """1000 (w1 balanced Charbonnier + w2 (1 - SSIM) + w3 roughness), on the logarithmic scale of 0 to 1."""
         ours = self.scale.shown(estimate)
         mosaic = self.scale.shown(self.scale.units(totals / factor**2))
@@ -327,7 +340,10 @@ class V17(Published):
             roughness(ours, asked),
         )
         loss: Tensor = self.FACTOR * network["weights"](torch.stack(terms))
-        return loss
+        weights = network["weights"].weights().detach()
+        told = {name: term.detach() for name, term in zip(("pixel", "ssim", "roughness"), terms, strict=True)}
+        names = (f"weight {name}" for name in list(told))
+        return loss, told | dict(zip(names, weights, strict=True))
 
 
 class V30(Published):
@@ -338,8 +354,9 @@ class V30(Published):
 
     def compare(
         self, network: Any, estimate: Tensor, totals: Tensor, counted: Tensor, shown: Shown, factor: int
-    ) -> Tensor:
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """The macro-micro weighted error of block sums, or one of our own losses on them."""
         mass = estimate * estimate.new_tensor(self.scale.unit)[:, None, None, None]
         sums = block_sums(mass, factor)
-        return ON_SUMS[self.options.sum_loss](sums, totals, counted, self.statistics)
+        loss = ON_SUMS[self.options.sum_loss](sums, totals, counted, self.statistics)
+        return loss, {"sums": loss.detach()}

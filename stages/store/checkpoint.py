@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError
 from safetensors.numpy import load as parse_tensors
 from safetensors.numpy import save as format_tensors
 
@@ -25,8 +24,6 @@ FACTS = "checkpoint.json"
 WEIGHTS = "weights.safetensors"
 HISTORY, TABLE = "history.jsonl", "history.csv"
 REDO = "run `pipeline run train --force train`"
-
-State = tuple[dict[str, NDArray], dict[str, Any]]
 
 
 def save(name: str, method: Method, facts: Mapping[str, Any], out: Path) -> None:
@@ -76,14 +73,19 @@ def cube_facts(cube: Cube) -> dict[str, Any]:
 
 def write_history(lines: list[dict[str, Any]], out: Path) -> None:
     """One JSON object a validation, and the same as a table; no times, so that equal runs give equal files."""
+    write_lines(lines, out / HISTORY, out / TABLE)
+
+
+def write_lines(lines: list[dict[str, Any]], file: Path, table_file: Path) -> None:
+    """One JSON object a line, and the same as a table with a column for each key there is."""
     text = "".join(json.dumps(line, sort_keys=True) + "\n" for line in lines)
-    replace_file(out / HISTORY, text.encode())
+    replace_file(file, text.encode())
     rows = [_flat(line) for line in lines]
     table = io.StringIO()
     writer = csv.DictWriter(table, sorted(set().union(*rows)), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    replace_file(out / TABLE, table.getvalue().encode())
+    replace_file(table_file, table.getvalue().encode())
 
 
 def _flat(line: Mapping[str, Any]) -> dict[str, Any]:
@@ -93,41 +95,6 @@ def _flat(line: Mapping[str, Any]) -> dict[str, Any]:
         inner = value if isinstance(value, Mapping) else None
         out |= {key: value} if inner is None else {f"{key}.{name}": each for name, each in inner.items()}
     return out
-
-
-class Unfinished:
-    """State of training that outlives a crash: one file, replaced at once or not at all.
-
-    Why one file: arrays and plain values from two moments must never meet.
-    """
-
-    def __init__(self, out: Path, fold: int = 0) -> None:
-        """Args: fold: of the network; each has a state of its own."""
-        self._path = out / ".progress" / f"train{fold}.safetensors"
-
-    def save(self, state: State) -> None:
-        """Replaces what was kept."""
-        arrays, plain = state
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        contiguous = {name: np.array(value, order="C") for name, value in arrays.items()}
-        replace_file(self._path, format_tensors(contiguous, {"plain": json.dumps(plain)}))
-
-    def load(self) -> State | None:
-        """What was kept; None when there is nothing.
-
-        Raises: ArtifactFault when the file is damaged.
-        """
-        if not self._path.exists():
-            return None
-        content = self._path.read_bytes()
-        try:
-            size = int.from_bytes(content[:8], "little")
-            plain = json.loads(json.loads(content[8 : 8 + size])["__metadata__"]["plain"])
-            return parse_tensors(content), plain
-        except (SafetensorError, ValueError, KeyError, TypeError) as error:
-            raise ArtifactFault(
-                str(self._path.name), f"damaged state of unfinished training ({error})", "a whole file", REDO
-            ) from error
 
 
 def replace_file(path: Path, content: bytes) -> None:

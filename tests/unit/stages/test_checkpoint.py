@@ -139,23 +139,6 @@ def test_dmg_10_every_difference_from_the_cube_is_listed(saved, tmp_path):
         assert words in caught.value.found
 
 
-def test_unfinished_training_comes_back_exactly_and_damage_is_named(tmp_path):
-    keeper = checkpoint.Unfinished(tmp_path)
-    assert keeper.load() is None
-    arrays = {"a/b": np.arange(6, dtype=np.float32).reshape(2, 3), "step": np.array(3.0, np.float32)}
-    plain = {"step": 7, "history": [{"score": 0.1 + 0.2}]}
-    keeper.save((arrays, plain))
-    found, told = checkpoint.Unfinished(tmp_path).load()
-    assert told == plain
-    assert {name: (value.tobytes(), value.shape) for name, value in found.items()} == {
-        name: (value.tobytes(), value.shape) for name, value in arrays.items()
-    }
-    (path,) = (tmp_path / ".progress").iterdir()
-    path.write_bytes(path.read_bytes()[:-3])
-    with pytest.raises(ArtifactFault, match="damaged state"):
-        keeper.load()
-
-
 def test_the_history_is_a_table_too_with_a_column_for_each_score(tmp_path):
     lines = [
         {"phase": "shares", "step": 0, "scores": {"0.5": 0.25, "1.0": 0.5}},

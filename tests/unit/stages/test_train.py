@@ -19,6 +19,7 @@ from stages import progress, tile, train
 from stages.store import arrays, checkpoint
 from stages.store.cube import STORE, Cube
 from stages.store.samples import Samples
+from stages.training import learn
 from tests.small_world import World, build_world
 
 QUICK = {"epochs": 2, "steps_per_epoch": 3, "batch_tiles": 1, "width": 4, "save_every": 2, "device": "cpu"}
@@ -57,7 +58,9 @@ def notes():
 
 def test_training_leaves_a_whole_checkpoint_and_a_history_without_times(world, tmp_path):
     out = trained(world, tmp_path / "out")
-    assert set(published(out)) == {checkpoint.WEIGHTS, checkpoint.FACTS, checkpoint.HISTORY, checkpoint.TABLE}
+    assert set(published(out)) == {
+        checkpoint.WEIGHTS, checkpoint.FACTS, checkpoint.HISTORY, checkpoint.TABLE, learn.STEPS, learn.STEPS_TABLE
+    }  # fmt: skip
     lines = [json.loads(line) for line in (out / checkpoint.HISTORY).read_text().splitlines()]
     assert [(line["fold"], line["step"]) for line in lines] == [
         (k, step) for k in range(2) for step in (0, 3, 6)
@@ -83,15 +86,15 @@ def test_a_killed_run_continues_to_the_same_bytes(world, tmp_path, kill_at_save)
 import os
 from pathlib import Path
 from stages import train
-from stages.store import checkpoint
-save, count = checkpoint.Unfinished.save, 0
-def die(self, state):
+from stages.store.states import States
+save, count = States.save, 0
+def die(self, state, **how):
     global count
-    save(self, state)
+    save(self, state, **how)
     count += 1
     if count == {kill_at_save}:
         os.kill(os.getpid(), 9)
-checkpoint.Unfinished.save = die
+States.save = die
 out = Path({str(tmp_path / "killed")!r})
 out.mkdir()
 cube, tiles = Path({str(world.cube)!r}), Path({str(world.folder / "tiles")!r})
@@ -120,7 +123,7 @@ def test_a_baseline_that_does_as_well_on_held_out_ground_is_named(
     world, tmp_path, notes, monkeypatch, rival, beaten
 ):
     """The rival's score is the mean of what it misses while each fold is held out."""
-    monkeypatch.setattr(train, "_free_scores", lambda *_: {"single_proxy": rival, "uniform": 9.0})
+    monkeypatch.setattr(learn, "_free_scores", lambda *_: {"single_proxy": rival, "uniform": 9.0})
     _, facts = checkpoint.load(trained(world, tmp_path / "out"))
     assert facts["rivals"]["single_proxy"] == rival
     if beaten:
@@ -142,7 +145,7 @@ def test_baselines_are_judged_on_the_ground_that_is_held_out(world):
         even = blocks.mean((2, 4), keepdims=True)
         missed += (np.abs(blocks - even) * counted).sum((1, 2, 3, 4))
         mass += (blocks * counted).sum((1, 2, 3, 4))
-    found = train._free_scores(survey, tiles, (2,))["uniform"]
+    found = learn._free_scores(survey, tiles, (2,))["uniform"]
     assert found == pytest.approx(float((missed / mass).mean()), rel=1e-5)
 
 

@@ -1,0 +1,1 @@
+"""What the train stage is made of: learning fold by fold, the live view, the page."""

@@ -1,0 +1,164 @@
+"""Learns fold by fold: one network for each part of the ground that is held out, judged on that part."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.losses import groups_of
+from model.method import Method, Survey
+from model.methods import method_class
+from model.policy import Policy
+from model.sample import Scene, Tile
+from model.validation import candidate_scores
+from stages.progress import tell
+from stages.section import Section, dump
+from stages.store.checkpoint import replace_file, write_lines
+from stages.store.samples import Samples
+from stages.store.states import FOLDER, States
+from stages.training.live import HISTORY, Live, read_steps, steps_file
+
+OWN_BASE = "its base"  # what a method that learns is before it does
+RIVALS = ("uniform", "single_proxy", "smooth_mask")  # learn nothing; the report says when one of them wins
+
+STEPS, STEPS_TABLE = "steps.jsonl", "steps.csv"  # a line for each step, or for every so many of them
+
+
+class Folds:
+    """Tiles to train and to validate on, while each fold is held out in turn; those without any are left out."""
+
+    def __init__(self, cube: Path, tiles: Path, years: int, count: int) -> None:
+        pairs = {
+            fold: tuple(Samples(cube, tiles, split, years, fold) for split in ("train", "valid"))
+            for fold in range(count)
+        }
+        self.pairs = {fold: pair for fold, pair in pairs.items() if all(len(part) for part in pair)}
+
+
+def learn(
+    config: Any, method: Any, survey: Survey, folds: Folds, device: str, out: Path
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Trains one network for each fold in place; returns facts for the checkpoint and the history."""
+    from model.training import Trainer
+
+    numbers = list(folds.pairs)
+    members = method.members(numbers)
+    method.place(device)
+    results: dict[int, dict[str, Any]] = {}
+    history: list[dict[str, Any]] = []
+    for number, member in zip(numbers, members, strict=True):
+        train, valid = folds.pairs.pop(number)  # its tiles make room for those of the next
+        groups = groups_of(config.judge_scales or config.scales, train.side, train.side)
+        live = Live(out, number, f"train, network {numbers.index(number) + 1} of {len(numbers)}")
+        trainer = Trainer(
+            member,
+            train,
+            valid,
+            groups,
+            config.seed + 1000 * number,
+            States(out, number, config_hash(config)),
+            config.save_every,
+            live.hear,
+            lambda text: tell(text, warning=True),
+            policy_of(config),
+        )
+        progress = trainer.run()
+        live.close()
+        if progress is None:
+            continue
+        best = progress.kept[0]
+        tell(f"train: fold {number}: step {best.step} of {progress.total}, held-out score {best.score:.4f}")
+        if progress.skipped:
+            tell(f"train: fold {number}: {progress.skipped} steps left out, not finite", warning=True)
+        history += [{"fold": number, **line} for line in progress.history]
+        results[number] = {
+            "step": best.step,
+            "steps": progress.total,
+            "tiles": len(train),
+            "score": best.score,
+            "rivals": {OWN_BASE: progress.first_score} | _free_scores(survey, trainer.validation, groups),
+        }
+    if not results:
+        return {"reason": "no group of validation cells holds mass, so nothing could tell when to stop"}, []
+    method.keep(tuple(results))
+    steps = [{"fold": number, **line} for number in numbers for line in read_steps(steps_file(out, number))]
+    write_lines(steps, out / STEPS, out / STEPS_TABLE)
+    return _summed_up(list(results.values())), history
+
+
+def file_away(config: Section, facts: dict[str, Any], out: Path) -> None:
+    """Leaves for the run's history: what was asked, what came of it, and the states worth going back to."""
+    folder = out / HISTORY
+    kept: dict[str, str] = {}
+    for states in sorted((out / FOLDER).glob("train*")):
+        for path in States(out, int(states.name.removeprefix("train"))).lasting():
+            kept[f"{states.name}/{path.name}"] = hashlib.sha256(path.read_bytes()).hexdigest()
+            (folder / states.name).mkdir(parents=True, exist_ok=True)
+            replace_file(folder / states.name / path.name, path.read_bytes())
+    names = ("asked", "score", "step", "steps", "start_score", "rivals", "beaten_by", "fell_back")
+    record = {name: facts[name] for name in names if name in facts}
+    record |= {"config": dump(config), "config_hash": config_hash(config), "states": kept}
+    folder.mkdir(parents=True, exist_ok=True)
+    replace_file(folder / "summary.json", (json.dumps(record, indent=1, sort_keys=True) + "\n").encode())
+
+
+def policy_of(config: Any) -> Policy:
+    """The settings of the section that say how the loop behaves."""
+    return Policy(config.accumulate, config.schedule, config.warm_up, config.not_finite, config.precision)
+
+
+def config_hash(config: Section) -> str:
+    """Of the whole section: a state of training belongs to its settings."""
+    return hashlib.sha256(json.dumps(dump(config), sort_keys=True).encode()).hexdigest()
+
+
+def _summed_up(results: list[dict[str, Any]]) -> dict[str, Any]:
+    """Facts of all networks together; warns when what learns nothing does as well on held-out ground."""
+    score = float(np.mean([result["score"] for result in results]))
+    rivals = {
+        name: float(np.mean([result["rivals"][name] for result in results])) for name in results[0]["rivals"]
+    }
+    facts = {
+        "folds": len(results),
+        "step": sum(result["step"] for result in results),
+        "steps": sum(result["steps"] for result in results),
+        "tiles": sum(result["tiles"] for result in results),
+        "score": score,
+        "start_score": rivals[OWN_BASE],
+        "rivals": rivals,
+    }
+    best = min(rivals, key=lambda name: rivals[name])
+    if rivals[best] <= score:
+        facts["beaten_by"] = best
+        told = f"on held-out ground {best}, which learns nothing, is as good or better"
+        tell(f"train: {told}: {rivals[best]:.4f} against {score:.4f}", warning=True)
+    return facts
+
+
+def _free_scores(survey: Survey, tiles: Sequence[Tile], groups: tuple[int, ...]) -> dict[str, float]:
+    """What baselines that learn nothing miss on the same held-out ground."""
+    out = {}
+    for name in RIVALS:
+        rival = _prepared(name, survey)
+        out[name] = candidate_scores(_Rival(rival), tiles, groups)["as it is"]
+    return out
+
+
+class _Rival:
+    """A method that learns nothing, as validation asks for estimates."""
+
+    def __init__(self, method: Method) -> None:
+        self._method = method
+
+    def candidates(self, scene: Scene) -> dict[str, NDArray[np.float32]]:
+        return {"as it is": self._method.estimate(scene)}
+
+
+def _prepared(name: str, survey: Survey) -> Method:
+    method: Method = method_class(name)(None)
+    method.prepare(survey)
+    return method

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pipeline.run import Runner
     from pipeline.workspace import Workspace
 
-EVERY = "*"
+EVERY, ASK = "*", "?"
 
 
 @dataclass
@@ -111,8 +111,20 @@ def pipeline() -> None:
     "--force", multiple=True, is_flag=False, flag_value=EVERY, metavar="[STAGE]", help="Run although fresh."
 )
 @click.option("--dry-run", is_flag=True, help="List what would run and why; change nothing.")
+@click.option("--fresh", is_flag=True, help="Begin anew what an earlier attempt left unfinished.")
+@click.option(
+    "--from", "back", is_flag=False, flag_value=ASK, metavar="[STATE]",
+    help="Go back to a saved state of unfinished training, e.g. epoch_010; without a name, choose one.",
+)  # fmt: skip
 @common
-def run(request: Request, names: tuple[str, ...], force: tuple[str, ...], dry_run: bool) -> None:
+def run(
+    request: Request,
+    names: tuple[str, ...],
+    force: tuple[str, ...],
+    dry_run: bool,
+    fresh: bool,
+    back: str | None,
+) -> None:
     """Runs stages of the chain: ingest tile train infer mosaic. Without names, whatever is needed."""
     from pipeline import run as loop
 
@@ -126,9 +138,23 @@ def run(request: Request, names: tuple[str, ...], force: tuple[str, ...], dry_ru
         _tell_plans(loop.plan(chain, runner.hashes, forced), names)
         return
     click.echo(f"run {config.name} ({request.file})")
+    runner.fresh, runner.back = fresh, _chosen_state(back, runner, chain)
     with runner.stopper.armed():
         loop.run(runner, chain, names, forced)
     _tell_results(runner.workspace)
+
+
+def _chosen_state(asked: str | None, runner: "Runner", chain: list[Any]) -> str | None:
+    """The state to go back to: as named, or asked for on a terminal."""
+    if asked != ASK:
+        return asked
+    from model.fault import UsageFault
+    from pipeline import run as loop
+
+    names = loop.states(runner, chain)
+    if not sys.stdin.isatty():
+        raise UsageFault("--from", "no name", f"one of {', '.join(names)}", "name it: --from STATE")
+    return str(click.prompt("go back to", type=click.Choice(names), default=names[-1]))
 
 
 @pipeline.command()

@@ -29,6 +29,8 @@ class Runner:
       command: how a user names this run on the command line, e.g. "-c configs/vienna.yaml".
       table: the chain, for naming the stage that makes an artifact.
       checked: stamps whose bytes this process has written or checked in full.
+      fresh: what an earlier attempt left unfinished is not gone on with.
+      back: a state of unfinished work to go back to; None goes on from the latest.
     """
 
     workspace: Workspace
@@ -37,6 +39,8 @@ class Runner:
     command: str = ""
     table: Sequence[Stage] = STAGES
     checked: set[tuple[str, str]] = field(default_factory=set)
+    fresh: bool = False
+    back: str | None = None
 
     def __post_init__(self) -> None:
         self.hashes = Hashes(self.workspace.hashes)
@@ -107,16 +111,49 @@ def run(
       BusyFault when another process holds the run.
     """
     check_names(chain, names, force)
-    if all(step.reason is None for step in _chosen(plan(chain, runner.hashes, force), names)):
+    idle = all(step.reason is None for step in _chosen(plan(chain, runner.hashes, force), names))
+    if idle and runner.back is None:
         runner.screen.say("up to date")  # nothing is touched: neither lock nor log
         return []
     with runner.workspace.locked():
         plans = plan(chain, runner.hashes, force)
         raise_all(list(_unmet(runner, plans, names)))
         runner.hashes.save()
+        if runner.back is not None:
+            go_back(runner, chain, runner.back)
         ran = [step.task.stage.name for step in _chosen(plans, names) if advance(runner, step.task, force)]
         runner.hashes.save()
     return ran
+
+
+def go_back(runner: Runner, chain: Sequence[Task], name: str) -> None:
+    """Makes a stage's unfinished work stand where it once stood.
+
+    Raises: UsageFault when nothing is unfinished, or never stood there.
+    """
+    task, partial = _unfinished(runner, chain)
+    runner.screen.say(task.stage.body().go_back(task.config, partial, name))
+
+
+def states(runner: Runner, chain: Sequence[Task]) -> list[str]:
+    """Names of the states that unfinished work may go back to.
+
+    Raises: UsageFault when nothing is unfinished.
+    """
+    task, partial = _unfinished(runner, chain)
+    return list(task.stage.body().states(task.config, partial))
+
+
+def _unfinished(runner: Runner, chain: Sequence[Task]) -> tuple[Task, Path]:
+    """The stage whose work has states to go back to, and where it lies."""
+    for task in chain:
+        if hasattr(task.stage.body(), "go_back"):
+            mark = fingerprint(task.stage, task.facts(runner.hashes))
+            partial = task.shelf.partial(task.stage, mark)
+            if partial.is_dir() and not task.shelf.is_written(task.stage, mark):
+                return task, partial
+    found, wanted = "nothing is unfinished under these settings", "training that was stopped or killed"
+    raise UsageFault("--from", found, wanted, "leave --from out; states of finished runs lie under history/")
 
 
 def check_names(chain: Sequence[Task], names: Sequence[str], force: Collection[str]) -> None:
@@ -186,6 +223,8 @@ def _make(runner: Runner, task: Task, *, anew: bool) -> manifests.Manifest:
     facts = task.facts(runner.hashes)
     mark = fingerprint(task.stage, facts)
     partial = task.shelf.partial(task.stage, mark)
+    if runner.fresh:
+        task.shelf.discard(partial)
     spoilt = manifests.read(partial) is not None and not task.shelf.is_written(task.stage, mark)
     if spoilt or (anew and not (partial / FORCED).exists()):
         task.shelf.discard(partial)

@@ -108,9 +108,9 @@ class Shelf:
         left = partial / HISTORY
         if left.is_dir():
             now = datetime.now().astimezone()
-            home = self.folder / "history" / f"{now:%Y%m%dT%H%M%S}-{stage.name}-{stamp[:8]}"
-            home.parent.mkdir(exist_ok=True)
-            os.rename(left, home)
+            shelf = self.folder / "history"
+            shelf.mkdir(exist_ok=True)
+            os.rename(left, _free_name(shelf, f"{now:%Y%m%dT%H%M%S}-{stage.name}-{stamp[:8]}"))
 
     def _swap(self, artifact: str, stamp: str, partial: Path) -> None:
         link = self.folder / artifact
@@ -118,7 +118,7 @@ class Shelf:
             found, wanted = "a folder or file put there by hand", f"a link to the artifact {artifact}"
             raise ArtifactFault(str(link), found, wanted, "move it away")
         self.artifacts.mkdir(parents=True, exist_ok=True)
-        home = self._free_name(f"{artifact}-{stamp[:16]}")
+        home = _free_name(self.artifacts, f"{artifact}-{stamp[:16]}")
         os.rename(partial, home)
         manifests.sync_folder(self.artifacts)
         arrow = self.artifacts / f".link-{artifact}"
@@ -126,13 +126,6 @@ class Shelf:
         arrow.symlink_to(Path(".artifacts") / home.name)
         os.replace(arrow, link)
         manifests.sync_folder(self.folder)
-
-    def _free_name(self, name: str) -> Path:
-        """A folder name nobody holds, so that nothing published is ever replaced by halves."""
-        home, number = self.artifacts / name, 2
-        while home.exists():
-            home, number = self.artifacts / f"{name}-{number}", number + 1
-        return home
 
     def _sweep(self, stage: Stage) -> None:
         """Removes replaced artifacts of the stage and partial folders of other fingerprints."""
@@ -144,6 +137,14 @@ class Shelf:
             self.discard(partial)
         with contextlib.suppress(OSError):  # other stages may still work there
             self.partials.rmdir()
+
+
+def _free_name(folder: Path, name: str) -> Path:
+    """A name nobody holds there, so that nothing published is ever replaced by halves."""
+    home, number = folder / name, 2
+    while home.exists():
+        home, number = folder / f"{name}-{number}", number + 1
+    return home
 
 
 @dataclass(frozen=True)

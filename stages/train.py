@@ -19,9 +19,10 @@ from stages.store import checkpoint
 from stages.store.applicability import draw_reference
 from stages.store.cube import Cube
 from stages.store.samples import Samples
-from stages.training.learn import OWN_BASE, Folds, file_away, learn
+from stages.training.learn import OWN_BASE, Folds, file_away, go_back, learn, states
 
 VERSION = 2
+__all__ = ["VERSION", "Config", "check", "go_back", "run", "states"]  # what the pipeline asks of this stage
 READ = 512  # fine cells along a window of the survey: bounds memory, about a chunk of the cube
 
 

@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as parse_tensors
 from safetensors.numpy import save as format_tensors
 
-from model.fault import ArtifactFault, UsageFault
+from model.fault import ArtifactFault
 from model.learner import State
 from stages.progress import tell
 from stages.store.checkpoint import REDO, replace_file
@@ -76,10 +76,7 @@ class States:
         """Makes the named state the latest, and forgets all that came after it.
 
         Returns: the step it stands at.
-        Raises: UsageFault when there is none of that name.
         """
-        if not self._path(name).is_file():
-            raise UsageFault("--from", f"no state {name!r}", f"one of {', '.join(self.names())}", "check it")
         chosen = self._read(self._path(name))
         step = int(chosen[1]["total"])
         replace_file(self._path(LATEST), self._path(name).read_bytes())

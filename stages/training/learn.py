@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from model.fault import UsageFault
 from model.losses import groups_of
 from model.method import Method, Survey
 from model.methods import method_class
@@ -94,16 +95,46 @@ def file_away(config: Section, facts: dict[str, Any], out: Path) -> None:
     """Leaves for the run's history: what was asked, what came of it, and the states worth going back to."""
     folder = out / HISTORY
     kept: dict[str, str] = {}
-    for states in sorted((out / FOLDER).glob("train*")):
-        for path in States(out, int(states.name.removeprefix("train"))).lasting():
-            kept[f"{states.name}/{path.name}"] = hashlib.sha256(path.read_bytes()).hexdigest()
-            (folder / states.name).mkdir(parents=True, exist_ok=True)
-            replace_file(folder / states.name / path.name, path.read_bytes())
+    for network in sorted((out / FOLDER).glob("train*")):
+        for path in States(out, _fold(network)).lasting():
+            kept[f"{network.name}/{path.name}"] = hashlib.sha256(path.read_bytes()).hexdigest()
+            (folder / network.name).mkdir(parents=True, exist_ok=True)
+            replace_file(folder / network.name / path.name, path.read_bytes())
     names = ("asked", "score", "step", "steps", "start_score", "rivals", "beaten_by", "fell_back")
     record = {name: facts[name] for name in names if name in facts}
     record |= {"config": dump(config), "config_hash": config_hash(config), "states": kept}
     folder.mkdir(parents=True, exist_ok=True)
     replace_file(folder / "summary.json", (json.dumps(record, indent=1, sort_keys=True) + "\n").encode())
+
+
+def states(config: Section, out: Path) -> list[str]:
+    """`fold/state` of everything unfinished training may go back to, in the order of the folds."""
+    folders = sorted((out / FOLDER).glob("train*"), key=_fold)
+    return [
+        f"{_fold(folder)}/{name}"
+        for folder in folders
+        for name in States(out, _fold(folder), config_hash(config)).names()
+    ]
+
+
+def go_back(config: Section, out: Path, name: str) -> str:
+    """Makes the named state the latest of its network; without a fold, of the network that was under way.
+
+    Raises: UsageFault when there is none of that name.
+    """
+    known = states(config, out)
+    full = name if "/" in name or not known else f"{known[-1].partition('/')[0]}/{name}"
+    if full not in known:
+        wanted = f"one of {', '.join(known)}" if known else "a state, and none was saved yet"
+        raise UsageFault("--from", f"no state {name!r}", wanted, "check the name")
+    fold, _, state = full.partition("/")
+    step = States(out, int(fold), config_hash(config)).go_back(state)
+    return f"train: network {fold} goes back to {state}, step {step}"
+
+
+def _fold(folder: Path) -> int:
+    """Of the network whose states lie there."""
+    return int(folder.name.removeprefix("train"))
 
 
 def policy_of(config: Any) -> Policy:

@@ -422,3 +422,92 @@ def test_an_old_file_is_not_read_again(tmp_path, monkeypatch):
     hashes.save()
     monkeypatch.setattr(manifests, "file_hash", lambda path: pytest.fail("read again"))
     assert Hashes(tmp_path / "hashes.json").of(str(source)) == first
+
+
+@pytest.fixture
+def stopped(town, monkeypatch):
+    """A town whose tiling was stopped after two of four steps; its states are its finished steps."""
+    body = BODIES["tile"]
+
+    def states(config, out):
+        return sorted(path.name for path in (out / ".progress").iterdir())
+
+    def go_back(config, out, name):
+        if name not in states(config, out):
+            raise UsageFault("--from", f"no state {name!r}", ", ".join(states(config, out)), "check the name")
+        for later in states(config, out):
+            if later > name:
+                (out / ".progress" / later).unlink()
+        return f"tile: back at {name}"
+
+    monkeypatch.setattr(body, "states", states, raising=False)
+    monkeypatch.setattr(body, "go_back", go_back, raising=False)
+    four = ("tile.steps=4",)
+    runner = town.runner()
+    heard = []
+
+    def stop():
+        heard.append(1)
+        if len(heard) == 4:  # once for each stage as it begins, then after each step
+            raise Stopped(2)
+
+    monkeypatch.setattr(runner.stopper, "at_step", stop)
+    with pytest.raises(Stopped):
+        loop.run(runner, town.chain(*four), ["ingest", "tile"])
+    return town, four
+
+
+def journey(runner):
+    """What a listener hears of the steps still taken."""
+    told = []
+    runner.screen.hear = lambda news: told.append(news)
+    return told
+
+
+def test_unfinished_work_may_go_back_to_a_state_by_name(stopped):
+    town, four = stopped
+    runner = town.runner()
+    assert len(loop.states(runner, town.chain(*four))) >= 2
+    runner.back = "0"
+    told = journey(runner)
+    assert loop.run(runner, town.chain(*four), ["tile"]) == ["tile"]
+    assert next(news.before for news in told if hasattr(news, "before")) == 1
+
+
+def test_unfinished_work_is_begun_anew_when_resuming_is_refused(stopped):
+    town, four = stopped
+    runner = town.runner()
+    runner.fresh = True
+    told = journey(runner)
+    assert loop.run(runner, town.chain(*four), ["tile"]) == ["tile"]
+    assert next(news.before for news in told if hasattr(news, "before")) == 0
+
+
+def test_there_is_nothing_to_go_back_to_under_other_settings_or_when_all_is_done(stopped):
+    town, four = stopped
+    runner = town.runner()
+    runner.back = "0"
+    with pytest.raises(UsageFault, match="nothing is unfinished") as caught:
+        loop.run(runner, town.chain("tile.steps=5"))
+    assert caught.value.code == 2
+    town.run(overrides=four)
+    with pytest.raises(UsageFault, match="nothing is unfinished"):
+        loop.run(runner, town.chain(*four))
+
+
+def test_what_a_stage_leaves_for_the_record_outlives_its_artifact_with_the_date(town, monkeypatch):
+    body = BODIES["train"]
+    make = body.run
+
+    def with_record(config, *, out, **needs):
+        make(config, out=out, **needs)
+        (out / ".history").mkdir()
+        (out / ".history" / "summary.json").write_text(f"{config.epochs}")
+
+    monkeypatch.setattr(body, "run", with_record)
+    town.run()
+    town.run(overrides=["train.epochs=7"])
+    kept = sorted((town.place / "history").iterdir(), key=lambda folder: folder.stat().st_mtime_ns)
+    assert [(folder / "summary.json").read_text() for folder in kept] == ["2", "7"]
+    assert all(folder.name[:2] == "20" and "-train-" in folder.name for folder in kept)
+    assert not (town.place / "checkpoint" / ".history").exists()

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from model.fault import ArtifactFault, UsageFault
+from model.fault import ArtifactFault
 from stages import progress
 from stages.store.states import ROTATING, States
 
@@ -55,14 +55,6 @@ def test_going_back_forgets_what_came_after(tmp_path):
     assert states.go_back("step_0000004") == 4
     assert states.names() == ["latest", "step_0000001", "step_0000002", "step_0000004"]
     assert states.load()[1]["total"] == 4
-
-
-def test_a_state_that_is_not_there_is_answered_with_those_that_are(tmp_path):
-    states = States(tmp_path)
-    states.save(state(3), epoch=1)
-    with pytest.raises(UsageFault, match="epoch_010") as caught:
-        states.go_back("epoch_010")
-    assert caught.value.wanted == "one of latest"
 
 
 def test_a_damaged_latest_state_gives_way_to_the_one_before_and_that_is_said(tmp_path, notes):

@@ -1,5 +1,6 @@
 """The train stage: a whole checkpoint, the same after a crash, and an honest word when it cannot learn."""
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -105,6 +106,67 @@ train.run(train.Config(**{QUICK!r}), cube=cube, tiles=tiles, out=out)
     assert killed.returncode == -9
     assert not published(tmp_path / "killed")
     assert published(trained(world, tmp_path / "killed")) == undisturbed
+
+
+class Halt(Exception):
+    """Stands for Ctrl-C."""
+
+
+def stopped(world, out, label, done):
+    """Training until the listener stops it at a step of a network."""
+
+    def hear(news):
+        if isinstance(news, progress.Step) and label in news.label and news.done == done:
+            raise Halt
+
+    progress.listen(hear)
+    with pytest.raises(Halt):
+        trained(world, out)
+    progress.listen(None)
+
+
+@pytest.mark.parametrize(("name", "step"), [("0/step_0000002", 2), ("step_0000004", 4), ("1/latest", 3)])
+def test_training_taken_back_to_a_chosen_state_ends_byte_for_byte_like_an_undisturbed_one(
+    world, tmp_path, name, step
+):
+    """Autosaves at steps 2, 4 and where it was stopped, latest at 3; without a number, of the second network."""
+    undisturbed = published(trained(world, tmp_path / "whole"))
+    out = tmp_path / "back"
+    stopped(world, out, "network 2 of 2", 5)
+    config = train.Config(**QUICK)
+    assert {"0/latest", "0/step_0000002", "1/latest", "1/step_0000005"} <= set(train.states(config, out))
+    told = train.go_back(config, out, name)
+    assert told.endswith(f"step {step}")
+    assert "1/step_0000005" not in train.states(config, out) or name.startswith("0/")
+    assert published(trained(world, out)) == undisturbed
+
+
+def test_a_state_that_was_never_saved_is_answered_with_those_that_were(world, tmp_path):
+    stopped(world, tmp_path / "out", "network 1 of 2", 2)
+    with pytest.raises(UsageFault) as caught:
+        train.go_back(train.Config(**QUICK), tmp_path / "out", "epoch_010")
+    assert caught.value.wanted == "one of 0/step_0000002"
+    assert caught.value.code == 2
+
+
+def test_a_finished_training_leaves_its_settings_score_and_best_states_for_the_record(world, tmp_path):
+    out = trained(world, tmp_path / "out")
+    record = json.loads((out / ".history" / "summary.json").read_text())
+    facts = json.loads((out / checkpoint.FACTS).read_text())["facts"]
+    assert record["score"] == facts["score"]
+    assert record["config"]["epochs"] == QUICK["epochs"]
+    assert set(record["states"]) == {"train0/best.safetensors", "train1/best.safetensors"}
+    for name, digest in record["states"].items():
+        assert hashlib.sha256((out / ".history" / name).read_bytes()).hexdigest() == digest
+
+
+def test_every_step_is_a_line_with_loss_and_rate_and_so_in_the_table(world, tmp_path):
+    out = trained(world, tmp_path / "out")
+    lines = [json.loads(line) for line in (out / learn.STEPS).read_text().splitlines()]
+    assert [(line["fold"], line["step"]) for line in lines] == [(k, s) for k in (0, 1) for s in range(1, 7)]
+    assert set(lines[0]) == {"fold", "step", "loss", "rate", "best"}
+    table = (out / learn.STEPS_TABLE).read_text().splitlines()
+    assert table[0] == "best,fold,loss,rate,step" and len(table) == 13
 
 
 def test_a_small_map_falls_back_and_says_so(tmp_path, notes):

@@ -117,7 +117,8 @@ def run(config: Config, *, cube: Path, tiles: Path, out: Path) -> None:
         folds = Folds(cube, tiles, years, samples.folds)
         reason = _why_not(method, survey, folds)
         if reason is None:
-            learned, history = learn(config, method, survey, folds, device_of(config.device), out)
+            device = device_of(config.device)
+            learned, history = learn(config, method, survey, folds, device, data.unit, out)
             reason = learned.pop("reason", None)
             facts |= learned
         if reason is not None:

@@ -43,6 +43,14 @@ def value_picture(values: NDArray[np.float64]) -> str:
     return _address(_png(index, RAMP))
 
 
+def signed_picture(values: NDArray[np.float64], largest: float) -> str:
+    """Values from -largest (first colour) to +largest (last one), as a data address; grey where there is none."""
+    position = np.clip(0.5 + 0.5 * np.nan_to_num(values) / max(largest, 1e-300), 0.0, 1.0)
+    index = np.round(position * (_STEPS - 1)).astype(np.uint8)
+    index[np.isnan(values)] = _NODATA
+    return _address(_png(index, RAMP))
+
+
 def residual_picture(relative: NDArray, limit: float) -> str:
     """Size of the relative residual, log scale from FLOOR to the limit; grey where a block placed nothing."""
     size = np.abs(relative.astype(np.float64))

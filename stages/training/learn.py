@@ -21,7 +21,8 @@ from stages.section import Section, dump
 from stages.store.checkpoint import replace_file, write_lines
 from stages.store.samples import Samples
 from stages.store.states import FOLDER, States
-from stages.training.live import HISTORY, Live, read_steps, steps_file
+from stages.training.live import HISTORY, Live, read_steps
+from stages.training.page import PAGE, render, sampled
 
 OWN_BASE = "its base"  # what a method that learns is before it does
 RIVALS = ("uniform", "single_proxy", "smooth_mask")  # learn nothing; the report says when one of them wins
@@ -41,9 +42,13 @@ class Folds:
 
 
 def learn(
-    config: Any, method: Any, survey: Survey, folds: Folds, device: str, out: Path
+    config: Any, method: Any, survey: Survey, folds: Folds, device: str, unit: str, out: Path
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Trains one network for each fold in place; returns facts for the checkpoint and the history."""
+    """Trains one network for each fold in place; returns facts for the checkpoint and the history.
+
+    Args:
+      unit: of the totals, for the page.
+    """
     from model.training import Trainer
 
     numbers = list(folds.pairs)
@@ -51,6 +56,7 @@ def learn(
     method.place(device)
     results: dict[int, dict[str, Any]] = {}
     history: list[dict[str, Any]] = []
+    shown: list[dict[str, Any]] = []
     for number, member in zip(numbers, members, strict=True):
         train, valid = folds.pairs.pop(number)  # its tiles make room for those of the next
         groups = groups_of(config.judge_scales or config.scales, train.side, train.side)
@@ -76,6 +82,15 @@ def learn(
         if progress.skipped:
             tell(f"train: fold {number}: {progress.skipped} steps left out, not finite", warning=True)
         history += [{"fold": number, **line} for line in progress.history]
+        shown.append(
+            {
+                "fold": number,
+                "words": live.told(),
+                "steps": read_steps(live.path),
+                "history": progress.history,
+                "sample": sampled(member, trainer.validation, groups[0], best.choice),
+            }
+        )
         results[number] = {
             "step": best.step,
             "steps": progress.total,
@@ -86,9 +101,12 @@ def learn(
     if not results:
         return {"reason": "no group of validation cells holds mass, so nothing could tell when to stop"}, []
     method.keep(tuple(results))
-    steps = [{"fold": number, **line} for number in numbers for line in read_steps(steps_file(out, number))]
+    steps = [{"fold": network["fold"], **line} for network in shown for line in network["steps"]]
     write_lines(steps, out / STEPS, out / STEPS_TABLE)
-    return _summed_up(list(results.values())), history
+    facts = _summed_up(list(results.values()))
+    page = render({**facts, "asked": config.method, "describe": method.describe()}, shown, unit)
+    replace_file(out / PAGE, page.encode())
+    return facts, history
 
 
 def file_away(config: Section, facts: dict[str, Any], out: Path) -> None:

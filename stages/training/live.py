@@ -3,6 +3,7 @@
 import importlib.util
 import json
 from pathlib import Path
+from time import perf_counter
 from typing import Any, TextIO
 
 from model.learner import StepNews
@@ -28,6 +29,8 @@ class Live:
         )
         self.path = steps_file(out, fold)
         self._first: int | None = None
+        self._news: StepNews | None = None
+        self._began, self._seconds = perf_counter(), 0.0
         self._stream: TextIO | None = None
         self._board: Any = None
 
@@ -38,7 +41,18 @@ class Live:
             self._go_on_from(news.step - 1)
         if news.done == news.total or news.done % max(1, news.total // LINES) == 0:
             self._write(news)
+        self._news, self._seconds = news, perf_counter() - self._began
         step(self._label, news.done, news.total, "steps", before=self._first, detail=told(news))
+
+    def told(self) -> str:
+        """How fast it went in this attempt, and how much of that was waiting; for the page."""
+        if self._news is None or self._first is None:
+            return "All steps were taken by an earlier attempt."
+        taken = self._news.done - self._first
+        return (
+            f"{taken} steps in this attempt, {taken / max(self._seconds, 1e-9):.3g} steps/s, "
+            f"{100 * self._news.waiting:.0f} % of the time waiting for data, {self._news.skipped} steps skipped."
+        )
 
     def close(self) -> None:
         """Training is over, or was when it was begun."""
@@ -54,10 +68,7 @@ class Live:
         text = "".join(json.dumps(line) + "\n" for line in lines)
         replace_file(self.path, text.encode())
         self._stream = self.path.open("a", encoding="utf-8", buffering=1)
-        if importlib.util.find_spec("tensorboard") is not None:
-            from torch.utils.tensorboard import SummaryWriter
-
-            self._board = SummaryWriter(str(self._board_folder), purge_step=done + 1)
+        self._board = _board(self._board_folder, done + 1)
 
     def _write(self, news: StepNews) -> None:
         line: dict[str, Any] = {
@@ -75,6 +86,15 @@ class Live:
                 if name != "step":
                     self._board.add_scalar(name, value, news.step)
             self._board.add_scalar("waiting for data", news.waiting, news.step)
+
+
+def _board(folder: Path, step: int) -> Any:
+    """TensorBoard's writer, whose curves from `step` on are written anew; None where it is not installed."""
+    if importlib.util.find_spec("tensorboard") is None:
+        return None
+    from torch.utils.tensorboard import SummaryWriter
+
+    return SummaryWriter(str(folder), purge_step=step)
 
 
 def told(news: StepNews) -> str:

@@ -21,6 +21,7 @@ from stages.store import arrays, checkpoint
 from stages.store.cube import STORE, Cube
 from stages.store.samples import Samples
 from stages.training import learn
+from stages.training.page import PAGE
 from tests.small_world import World, build_world
 
 QUICK = {"epochs": 2, "steps_per_epoch": 3, "batch_tiles": 1, "width": 4, "save_every": 2, "device": "cpu"}
@@ -46,7 +47,12 @@ def trained(world: World, out: Path, **settings) -> Path:
 
 
 def published(out: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in out.iterdir() if not path.name.startswith(".")}
+    """All but the page, which tells how fast it went."""
+    return {
+        path.name: path.read_bytes()
+        for path in out.iterdir()
+        if not path.name.startswith(".") and path.name != PAGE
+    }
 
 
 @pytest.fixture
@@ -167,6 +173,21 @@ def test_every_step_is_a_line_with_loss_and_rate_and_so_in_the_table(world, tmp_
     assert set(lines[0]) == {"fold", "step", "loss", "rate", "best"}
     table = (out / learn.STEPS_TABLE).read_text().splitlines()
     assert table[0] == "best,fold,loss,rate,step" and len(table) == 13
+
+
+def test_the_page_of_a_training_shows_curves_a_sample_and_who_worked_where(world, tmp_path):
+    out = trained(world, tmp_path / "out", method="dst_carbon_former_v1_7", scales=(6,))
+    page = (out / PAGE).read_text()
+    assert page.count("<polyline") == 2 * (
+        1 + 1 + 1 + 4 + 3
+    )  # score, loss, rate, terms with balance, weights
+    assert page.count("data:image/png") == 2 * 5
+    assert "Share of places each expert works at" in page
+    assert 'src="http' not in page and "<script" not in page
+    assert "% of the time waiting for data" in page
+    lines = [json.loads(line) for line in (out / learn.STEPS).read_text().splitlines()]
+    assert {"pixel", "ssim", "roughness", "balance", "weight pixel"} <= set(lines[0])
+    assert sum(lines[-1][f"weight {name}"] for name in ("pixel", "ssim", "roughness")) == pytest.approx(3.0)
 
 
 def test_a_small_map_falls_back_and_says_so(tmp_path, notes):

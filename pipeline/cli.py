@@ -226,6 +226,7 @@ def check(request: Request) -> None:
 def _check_all(config: "RunConfig") -> dict[str, Any]:
     """What ingest tells of the inputs; the faults of every stage that can be known beforehand are told together."""
     from model.fault import Fault, Faults, raise_all
+    from pipeline.resources import available_memory
     from stages import STAGES
 
     faults: list[Fault] = []
@@ -242,6 +243,9 @@ def _check_all(config: "RunConfig") -> dict[str, Any]:
         except (Fault, Faults) as error:
             faults += getattr(error, "faults", [error])
     raise_all(faults)
+    for stage in STAGES:
+        if expect := getattr(stage.body(), "expect", None):
+            facts |= expect(config[stage.name], facts, available_memory())
     return facts
 
 

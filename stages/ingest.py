@@ -75,6 +75,7 @@ def check(config: Config) -> dict[str, Any]:
         "inputs": [describe(source) for source in (*found.totals, *found.covariates)],
         "coarse cells": found.coarse.rows * found.coarse.cols,
         "fine cells": cells,
+        "factor": found.factor,
         "sectors": list(config.sectors),
         "years": list(config.years),
         "layers": layers,

@@ -80,6 +80,12 @@ def tile_halo(config: Config, factor: int) -> int:
     return max(2, 2 * round(HALO / (2 * factor))) if config.halo is None else -(-config.halo // factor)
 
 
+def expect(config: Config, facts: Mapping[str, Any], free: int) -> dict[str, Any]:
+    """What `pipeline check` tells of the tiles: their sides in coarse cells."""
+    factor = facts["factor"]
+    return {"tile, coarse cells": tile_side(config, factor), "around it": tile_halo(config, factor)}
+
+
 def tile_stride(config: Config, factor: int) -> int:
     """Coarse cells between training tiles; odd by default, so that groups fall on every offset."""
     side = tile_side(config, factor)

@@ -1,6 +1,6 @@
 """Cube and tile plan in, checkpoint out: the method of choice, trained on totals alone or merely prepared."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -22,7 +22,15 @@ from stages.store.samples import Samples
 from stages.training.learn import OWN_BASE, Folds, file_away, go_back, learn, states
 
 VERSION = 2
-__all__ = ["VERSION", "Config", "check", "go_back", "run", "states"]  # what the pipeline asks of this stage
+__all__ = [
+    "VERSION",
+    "Config",
+    "check",
+    "expect",
+    "go_back",
+    "run",
+    "states",
+]  # what the pipeline asks of this stage
 READ = 512  # fine cells along a window of the survey: bounds memory, about a chunk of the cube
 
 
@@ -152,6 +160,34 @@ def check(config: Config, layers: Sequence[str] | None) -> None:
     """
     if config.device == "cuda":
         device_of(config.device)
+
+
+def expect(config: Config, facts: Mapping[str, Any], free: int) -> dict[str, Any]:
+    """What a step will take, by taking a few on made-up ground of the same size; nothing for a baseline.
+
+    Args:
+      facts: what the stages before this one tell.
+      free: bytes of memory left on this machine.
+    """
+    method: Any = method_class(config.method)
+    if not hasattr(method, "members"):
+        return {}
+    from stages.training.rehearsal import rehearse
+
+    device = device_of(config.device)
+    sizes = {
+        "layers": facts["layers"], "sectors": len(facts["sectors"]), "years": len(facts["years"]),
+        "factor": facts["factor"], "side": facts["tile, coarse cells"], "halo": facts["around it"],
+    }  # fmt: skip
+    cost = rehearse(config, device, sizes, free)
+    if cost is None:
+        return {}
+    steps = config.epochs * config.steps_per_epoch
+    return {
+        "a training step": f"{cost.seconds:.3g} s and {cost.memory / 1e6:.0f} MB on {device}",
+        "tiles a step": f"{config.batch_tiles} set, {cost.fits} would fit",
+        "training of one network, at most": f"{steps} steps, {steps * cost.seconds / 60:.3g} min",
+    }
 
 
 def device_of(asked: str) -> str:

@@ -11,7 +11,7 @@ ROUNDING = 2.0**-24
 MOST_UNITS = 2.0**47  # in a block: beyond, float64 no longer tells a unit from its own rounding
 
 
-def store_float32(mass: Masses, totals: Masses) -> NDArray[np.float32]:
+def store_float32(mass: Masses, totals: Masses, weights: Masses | None = None) -> NDArray[np.float32]:
     """Rounds every cell, then gives what rounding took from a block back to its largest cell.
 
     Why it is exact enough: after the second rounding a block is off by at most half an ulp of that one cell,
@@ -22,6 +22,8 @@ def store_float32(mass: Masses, totals: Masses) -> NDArray[np.float32]:
       mass: (rows, cols) mass per fine cell; NaN where the cell has none. Its blocks meet
         their totals in float64.
       totals: (h, w) mass per block; rows = factor h, cols = factor w. Ignored where a block is all NaN.
+      weights: (rows, 1) mass of a cell per unit of its value; what is stored is then values, mass / weight, and
+        the sums of value x weight are kept. Without them mass is stored.
     Returns: (rows, cols).
     Raises: ValueError when a block misses its total by more than rounding explains: this law repairs a cast,
       it does not hide a broken field; OverflowError when a cell is too large for float32.
@@ -34,15 +36,17 @@ def store_float32(mass: Masses, totals: Masses) -> NDArray[np.float32]:
     size = np.abs(held)
     if size.max(initial=0.0) > np.finfo(np.float32).max:
         raise OverflowError("a cell holds more mass than float32 can store")
-    stored = held.astype(np.float32)
+    scale = np.ones(1) if weights is None else to_blocks(np.broadcast_to(weights, mass.shape), factor)
+    stored = (held / scale).astype(np.float32)
     wanted = np.where(missing.all(axis=1), 0.0, totals.reshape(-1))
-    loss = wanted - stored.sum(axis=1, dtype=np.float64)
+    loss = wanted - (stored * scale).sum(axis=1, dtype=np.float64)
     explained = size.sum(axis=1) * ROUNDING * 2.0 + blocks.shape[1] * np.finfo(np.float32).smallest_subnormal
     if (np.abs(loss) > explained).any():
         worst = int(np.argmax(np.abs(loss) - explained))
         raise ValueError(f"block {divmod(worst, cols)} misses its total by {loss[worst]:.6g}")
     block = np.arange(len(stored))
     largest = size.argmax(axis=1)
+    loss = loss if weights is None else loss / scale[block, largest]
     stored[block, largest] = (stored[block, largest].astype(np.float64) + loss).astype(np.float32)
     stored[missing] = np.nan
     return from_blocks(stored, rows, cols, factor)

@@ -143,7 +143,7 @@ def parse_unit(text: str, *, substance: str | None = None, molar_mass: float | N
       molar_mass: [g/mol] of what moles are of, for substances we do not know.
     Raises: ValueError saying which part is not understood, or why it cannot be turned into mass.
     """
-    words = _words(text)
+    words = words_of(text)
     if not words:
         raise ValueError(f"unknown unit {text!r}: it is empty")
     (head, power), *rest = words
@@ -170,7 +170,7 @@ def spelled(word: str) -> str | None:
     return word if word in _SUBSTANCES else _SPELLINGS.get(word.lower()) if len(word) > 1 else None
 
 
-def _words(text: str) -> list[tuple[str, int]]:
+def words_of(text: str) -> list[tuple[str, int]]:
     """(word, exponent) in order; a slash or 'per' before a word turns its exponent around."""
     plain = text.strip().translate(str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻·×−", "0123456789-  -")).replace("µ", "u")
     plain = re.sub(r"\*\*|\^", "", plain)

@@ -16,7 +16,7 @@ from model.blocks import from_blocks, to_blocks
 from model.fault import ArtifactFault, Fault, InputFault, UsageFault, raise_all
 from model.ladder import Rung, place
 from model.method import Method
-from model.projection import LAWS
+from model.projection import LAWS, Law, additive
 from stages.estimates import Estimates
 from stages.law_choice import CANDIDATES, choose
 from stages.progress import step, tell
@@ -54,7 +54,8 @@ class Config(Section):
     """How the checkpoint is applied."""
 
     # auto: the one that does best on merged totals; water_fill where it comes within 1 %.
-    law: Literal["water_fill", "proportional", "power", "auto"] = "water_fill"
+    # additive: for signed fields, the same amount to every cell of a block; nothing is kept from below 0.
+    law: Literal["water_fill", "proportional", "power", "auto", "additive"] = "water_fill"
     gamma: Annotated[float, Setting(ge=0, le=2)] = 0.5  # for power: 0 is water_fill, 1 is proportional
     core: PositiveInt | None = None  # fine cells along the kept part of a window; default: near 120
     halo: NonNegativeInt | None = None  # fine cells read around it and feathered; default: near 20
@@ -177,6 +178,12 @@ def _law(config: Config, cube: Cube, estimates: Estimates) -> tuple[str, dict[st
     return law, shares
 
 
+def _acts(config: Config, name: str) -> Law:
+    if config.law == "additive":
+        return additive
+    return CANDIDATES[name] if config.law == "auto" else LAWS[config.law](config.gamma)
+
+
 def _load(config: Config, folder: Path | None, cube: Cube) -> tuple[Method, dict[str, Any]]:
     """The method of this run, or the one trained elsewhere.
 
@@ -265,7 +272,7 @@ def _place_region(
     factor, (rows, cols) = cube.factor, totals.shape[-2:]
     window = (row * factor, col * factor, rows * factor, cols * factor)
     valid = to_blocks(cube.valid(*window), factor)
-    acts = CANDIDATES[law] if config.law == "auto" else LAWS[config.law](config.gamma)
+    acts = _acts(config, law)
     mass, rungs = np.empty_like(raw), np.empty(totals.shape, np.uint8)
     proxies = _proxies(cube, config, window)
     broken = 0

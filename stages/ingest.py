@@ -6,22 +6,26 @@ import shutil
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from model.fault import Fault, Faults, raise_all
+from model import when
+from model.fault import Fault, Faults, InputFault, raise_all
 from model.grid import Grid
-from stages.progress import step, track
-from stages.sources import coverage, derived, drawn, facilities, misplaced
+from model.sample import merge
+from stages.progress import step, tell, track
+from stages.sources import coverage, derived, drawn, facilities, fine_fields, misplaced
 from stages.sources.area import within
+from stages.sources.dates import is_pattern
 from stages.sources.declared import Config, Total
 from stages.sources.layers import LayerPlan, cube_facts, plan_layers
-from stages.sources.opened import describe
+from stages.sources.opened import amount_of, describe
 from stages.sources.placed import Sources, judge, open_sources
 from stages.store import arrays, points
-from stages.store.cube import STORE, lay_out
+from stages.store.cube import DEGREES, PAIRS, STORE, lay_out
 from stages.store.digest import files_of
 from stages.store.journal import Journal
 from stages.store.resample import bring
@@ -31,13 +35,18 @@ __all__ = ["VERSION", "Config", "check", "run", "sources"]
 VERSION = 2
 REPORT = "ingest.json"
 Region = tuple[int, int, int, int]  # row, col, rows, cols in fine cells
+_ONE_READER = Lock()
 
 
 def sources(config: Config) -> list[str]:
     """Files whose content enters the fingerprint, one for each entry: which layer reads which file matters."""
     outline = (config.area.outline,) if config.area and config.area.outline else ()
     shapes = drawn.files((*config.vectors, *config.points, *outline))
-    named = [item.path for item in (*config.totals, *config.covariates)]
+    entries = [item.path for item in (*config.totals, *config.covariates) if not is_pattern(item.path)]
+    sequences = [item.path for total in config.totals if is_pattern(total.path) for item in total.singles()]
+    pairs = [item.path for item in config.every_pair]
+    valid = [config.valid.path] if config.valid else []
+    named = [*entries, *dict.fromkeys((*sequences, *pairs, *valid))]
     return [*(file for path in named for file in files_of(path)), *shapes]
 
 
@@ -54,6 +63,7 @@ def check(config: Config) -> dict[str, Any]:
     fine, plan = found.coarse.refine(found.factor), _possible_plan(config, found, faults)
     if all(source.unit for source in found.totals) and len(found.totals) == len(config.every_total):
         totals = _totals(config, found)
+        faults += fine_fields.contradictions(config, found.fine, fine, found.factor, totals)
         faults += _point_faults(config, found, totals)
         counted = _count(plan, fine, _known(totals), found.factor)
         faults += coverage.gaps(plan, counted, fine)
@@ -124,9 +134,12 @@ def run(config: Config, *, out: Path) -> None:
     arrays.sweep(store)
     group = arrays.open_group(store, "ingest", mode="r+")
     totals = _totals(config, found)
+    raise_all(fine_fields.contradictions(config, found.fine, fine, found.factor, totals))
+    totals = _with_enough_cells(config, found, totals)
     arrays.array_of(group, config.variable)[...] = totals
+    _put_pairs(group, config, found, fine)
     settled = _put_points(group, config, found, totals)
-    _fill(group, plan, fine, _known(totals), found.factor, journal)
+    _fill(group, plan, fine, _known(totals), found, journal)
     counted = [
         coverage.sum_up([journal.done[_key(region)][index] for region in _regions(fine)])
         for index in range(len(plan))
@@ -143,6 +156,9 @@ def run(config: Config, *, out: Path) -> None:
         place = config.sectors.index(total["sector"]), config.years.index(total["year"])
         total["mass"] = float(np.nansum(totals[place]))
     group.attrs.update({"layers": facts["layers"], "totals": facts["totals"]})
+    if scarce := int((np.isnan(totals) & np.isfinite(_totals(config, found))).sum()):
+        facts["scarce_blocks"] = scarce
+        group.attrs.update({"scarce_blocks": scarce})
     arrays.seal(store)
     facts |= {"points": settled} if settled else {}
     (out / REPORT).write_text(json.dumps(facts, indent=1, sort_keys=True) + "\n", "utf-8")
@@ -154,21 +170,77 @@ def _totals(config: Config, found: Sources) -> NDArray[np.float64]:
     """(sectors, years, h, w) mass in the canonical unit; NaN where not known."""
     area = found.coarse.cell_areas()
     out = np.empty((len(config.sectors), len(config.years), *found.coarse.shape))
+    dates = {label: place for place, label in enumerate(config.years)}
     for source in found.totals:
         item, unit = source.declared, source.unit
-        assert isinstance(item, Total) and unit is not None
+        assert isinstance(item, Total) and unit is not None and item.year is not None
         values = source.raster.read(found.clipped.row, found.clipped.col, *found.coarse.shape)
+        if not when.is_year(item.year):
+            source.raster.close()
         if item.missing == "zero":
             values = np.where(np.isnan(values), 0.0, values)
         values = within(found.clipped, values)
         mass = unit.to_mass(values, area)
-        out[config.sectors.index(item.sector), config.years.index(item.year)] = mass
+        out[config.sectors.index(item.sector), dates[item.year]] = mass
     return out
+
+
+def _with_enough_cells(config: Config, found: Sources, totals: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Without the means of blocks in which too few fine cells are valid: those are not known.
+
+    Raises: InputFault (exit 3) when no block has enough.
+    """
+    if found.fine.valid is None:
+        return totals
+    fine = found.coarse.refine(found.factor)
+    inside = np.isfinite(found.fine.valid.read(0, 0, *fine.shape))
+    share = merge(inside.astype(np.float64), found.factor) / found.factor**2
+    scarce = share < config.least_valid
+    lost = int((scarce & _known(totals)).sum())
+    if lost and not (~scarce & _known(totals)).any():
+        raise InputFault(
+            found.fine.valid.where, f"at most {share.max():.1%} of the cells of a block are valid",
+            f"at least {config.least_valid:.1%} in some block", "lower `ingest.least_valid`, or correct the field",
+        )  # fmt: skip
+    if lost:
+        rule = f"fewer than {config.least_valid:.1%} of their cells are valid"
+        tell(
+            f"{lost} blocks have a mean that stands for nothing, as {rule}; they are left without one",
+            warning=True,
+        )
+    return np.where(scarce, np.nan, totals)
+
+
+def _put_pairs(group: arrays.Group, config: Config, found: Sources, fine: Grid) -> None:
+    """Keeps the fine fields in the cube, NaN on dates that have none, and the place of cells where it is their own."""
+    pairs = found.fine.pairs
+    if pairs:
+        shape = (len(config.sectors), len(config.years), *fine.shape)
+        chunks = (1, 1, min(arrays.CHUNK, fine.rows), min(arrays.CHUNK, fine.cols))
+        words = {
+            "long_name": "fine field to learn from",
+            "grid_mapping": arrays.MAPPING,
+            "cell_methods": "area: mean",
+        }
+        stored = arrays.layout(
+            group, PAIRS, shape, ("sector", "time", "y", "x"), "float32", words, chunks=chunks, fill=np.nan
+        )
+        sectors, dates = config.sectors, {label: place for place, label in enumerate(config.years)}
+        for (sector, label), pair in track(pairs.items(), "keeping pairs", len(pairs), "fields"):
+            stored[sectors.index(sector), dates[label]] = pair.values(0, 0, *fine.shape).astype(np.float32)
+            pair.raster.close()
+    for field in (*([found.fine.valid] if found.fine.valid else []), *pairs.values()):
+        if (degrees := getattr(field.raster, "degrees", None)) is not None:
+            part = (slice(field.row, field.row + fine.rows), slice(field.col, field.col + fine.cols))
+            for name, values, unit in zip(DEGREES, degrees, ("degrees_east", "degrees_north"), strict=True):
+                words = {"standard_name": name, "units": unit}
+                arrays.put(group, name, values[part].astype(np.float64), ("y", "x"), words)
+            break
 
 
 def _settled(config: Config, found: Sources, totals: NDArray[np.float64]) -> points.PointTable | None:
     """Point sources and what their totals have room for; None when none are declared."""
-    unit = found.totals[0].unit
+    unit = amount_of(found.totals[0])
     if not config.points or unit is None:
         return None
     place = (found.coarse, found.factor)
@@ -220,7 +292,7 @@ def _fill(
     plan: list[LayerPlan],
     fine: Grid,
     known: NDArray[np.bool_],
-    factor: int,
+    found: Sources,
     journal: Journal,
 ) -> None:
     regions = _regions(fine)
@@ -228,7 +300,7 @@ def _fill(
     todo = [region for region in regions if _key(region) not in journal.done]
     # Why it changes no byte: a region is one chunk of each layer, and depends on nothing another thread writes.
     with ThreadPoolExecutor(workers()) as pool:
-        counts = pool.map(lambda region: _fill_region(group, plan, fine, known, factor, region), todo)
+        counts = pool.map(lambda region: _fill_region(group, plan, fine, known, found, region), todo)
         try:
             for done, (region, counted) in enumerate(zip(todo, counts, strict=True), start=before + 1):
                 journal.add(_key(region), counted)
@@ -257,12 +329,15 @@ def _fill_region(
     plan: list[LayerPlan],
     fine: Grid,
     known: NDArray[np.bool_],
-    factor: int,
+    found: Sources,
     region: Region,
 ) -> list[dict[str, Any]]:
     row, col, rows, cols = region
     place = (slice(row, row + rows), slice(col, col + cols))
-    values, valid, tallies = _read_region(plan, fine, known, factor, region)
+    values, valid, tallies = _read_region(plan, fine, known, found.factor, region)
+    if found.fine.valid is not None:
+        with _ONE_READER:  # HDF5 files are read by one thread at a time
+            valid &= np.isfinite(found.fine.valid.read(*region))
     for layer in plan:
         stored = arrays.array_of(group, layer.name)
         static = stored.ndim == 2

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from pydantic import PositiveFloat, PositiveInt
 
-from model.fault import NumberFault, ResourceFault
+from model.fault import NumberFault, ResourceFault, UsageFault
 from model.ladder import Rung
 from stages import progress
 from stages.section import Section
@@ -59,6 +59,7 @@ def run(config: Config, *, cube: Path, field: Path, out: Path) -> None:
       removed, so that the next run makes it anew. ArtifactFault (exit 4) when the field has holes.
     """
     opened, estimate = Cube.open(cube), Field.open(field)
+    _refuse_sums_of_means(config, opened)
     working = out / ".progress"
     shutil.rmtree(working, ignore_errors=True)
     working.mkdir(parents=True)
@@ -81,6 +82,16 @@ def run(config: Config, *, cube: Path, field: Path, out: Path) -> None:
     _write_json(out / FACTS, facts)
     _write(out / PAGE, render(out))
     shutil.rmtree(working)
+
+
+def _refuse_sums_of_means(config: Config, cube: Cube) -> None:
+    """Raises UsageFault (exit 2) for what has no meaning where cells average and do not add up."""
+    for key, given in (("quantum", config.quantum), ("zones", config.zones)):
+        if cube.is_intensive and given is not None:
+            raise UsageFault(
+                f"mosaic.{key}", f"set, but {cube.name} is a mean over the cell", "an amount per cell",
+                f"leave `mosaic.{key}` out",
+            )  # fmt: skip
 
 
 def write_maps(config: Config, cube: Cube, field: Field, out: Path, working: Path) -> None:
@@ -120,9 +131,10 @@ def _fill_drafts(config: Config, cube: Cube, field: Field, chosen: list[Sheet], 
             for sheet, book, draft in zip(chosen, books, drafts, strict=True):
                 rows, members = slice(row, row + count), list(sheet.members)
                 outside = rungs[members, sheet.time, rows] == Rung.OUTSIDE
+                weights = cube.weights[row * factor : (row + count) * factor] if cube.is_intensive else None
                 here, strip = (
                     sheet.weigh(mass[members, sheet.time]),
-                    Strip(sheet, row, valid, book.placed[rows]),
+                    Strip(sheet, row, valid, book.placed[rows], weights),
                 )
                 due = np.where(outside, 0.0, sheet.weigh(totals[members, sheet.time, rows]))
                 stored = strip.stored(here, due, outside, _quantum(config, sheet))
@@ -144,9 +156,10 @@ def write_companions(config: Config, cube: Cube, field: Field, out: Path, workin
         book = book_of(sheet, totals, known, rungs, _quantum(config, sheet))
         reading = read_map(out / sheet.map_file, cube)
         relative = np.where(book.placed, book.relative_residual(reading.sums), np.nan)
+        words = ("mean given", "mean found") if cube.is_intensive else ("total given", "mass placed")
         columns = [
-            ("total given", sheet.unit, np.where(book.known, book.given, np.nan)),
-            ("mass placed", sheet.unit, np.where(book.known, reading.sums, np.nan)),
+            (words[0], sheet.unit, np.where(book.known, book.given / cube.room, np.nan)),
+            (words[1], sheet.unit, np.where(book.known, reading.sums / cube.room, np.nan)),
             ("relative residual", "1", relative),
         ]
         if not sheet.is_sum:
@@ -183,7 +196,8 @@ def _tags(cube: Cube, field: Field, sheet: Sheet) -> dict[str, str]:
     names += [file["source"] for fact in inputs for file in fact.get("files", ())]
     return {
         "variable": sheet.name, "long_name": sheet.long_name, "sector": sheet.sector, "year": str(sheet.year),
-        "unit": sheet.unit, "cell_methods": "area: sum", "method": str(field.facts.get("method", "")),
+        "unit": sheet.unit, "cell_methods": "area: mean" if cube.is_intensive else "area: sum",
+        "method": str(field.facts.get("method", "")),
         "law": str(field.facts.get("law", "")), "source": _joined(names),
         "licence": _joined(fact.get("licence", "") for fact in inputs),
         "attribution": cube.attribution,

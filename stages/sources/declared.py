@@ -1,13 +1,17 @@
 """How totals and layers are declared in the configuration."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
+from functools import cached_property
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt, model_validator
 
+from model import when
 from model.variable import spelled
 from stages.section import SafeName, Section, SourcePath
 from stages.sources.area import Area
+from stages.sources.dates import Dates, file_of, is_pattern
 from stages.sources.derived import Derived
 from stages.sources.drawn import VectorLayer
 from stages.sources.facilities import Facilities
@@ -19,7 +23,7 @@ from stages.store.rasters import Raster
 
 RESERVED = {
     *("x", "y", "x_coarse", "y_coarse", "time", "time_bounds", "sector", "bounds"),
-    *("valid", "spatial_ref", "zarr.json"),
+    *("valid", "fine_fields", "longitude", "latitude", "spatial_ref", "zarr.json"),
 }
 FACTOR = 10  # when nothing is said
 Nodata = float | Literal["auto", "none"]
@@ -56,6 +60,10 @@ class File(Section):
     nodata: Nodata = "auto"  # auto: believe the file's tag; none: the value is real; or the value itself
     crs: CrsText | None = None  # only for a file that names none, e.g. EPSG:3035
     registration: Pair = (0.0, 0.0)  # CRS units added to the file's origin (x, y)
+    # NetCDF and Zarr without a CRS: its rows and columns are a plane grid of their own, cells this wide [m]
+    index_grid: PositiveFloat | None = None
+    # nodes: a number holds at the point its coordinates name; it is taken for the cell around that point, and said
+    values_at: Literal["cells", "nodes"] = "cells"
     licence: str = ""
     attribution: str = ""
 
@@ -64,9 +72,9 @@ class File(Section):
         if is_gridded(self.path):
             if self.band != 1:
                 raise ValueError("NetCDF and Zarr have no bands: set `variable:` and `select:`")
-        elif self.variable or self.select or self.cell_methods:
+        elif self.variable or self.select or self.cell_methods or self.index_grid:
             raise ValueError(
-                "`variable`, `select` and `cell_methods` are for NetCDF and Zarr, by their suffix"
+                "`variable`, `select`, `cell_methods` and `index_grid` are for NetCDF and Zarr, by their suffix"
             )
         return self
 
@@ -80,7 +88,7 @@ class File(Section):
         from stages.store.netcdf import Variable  # xarray takes half a second
 
         year = getattr(self, "year", None)
-        return Variable(
+        band = Variable(
             self.path,
             self.variable,
             self.select,
@@ -90,7 +98,36 @@ class File(Section):
             registration=self.registration,
             cell_methods=self.cell_methods,
             nearest=nearest,
+            index_grid=self.index_grid,
         )
+        if self.values_at == "nodes":
+            band.notes = (
+                *band.notes,
+                "its numbers hold at nodes; each was taken for the cell around its node",
+            )
+        return band
+
+
+class Fine(File):
+    """Fields on the fine grid of a sector and some dates, to learn from."""
+
+    sector: SafeName = "all"
+    dates: Dates | None = None
+    year: int | None = None
+    unit: str | None = None  # without it the file's own unit tag is read
+    ignore_unit_tag: bool = False  # True: `unit` is right and the different unit in the file is wrong
+
+    @model_validator(mode="after")
+    def _when(self) -> "Fine":
+        if (self.year is None) == (self.dates is None):
+            raise ValueError("a `year`, or `dates`")
+        return self
+
+    def singles(self) -> "Iterator[Fine]":
+        """One declaration for each date."""
+        for label in self.dates.labels if self.dates else (self.year,):
+            path = file_of(self.path, label) if label is not None else self.path
+            yield self.model_copy(update={"year": label, "dates": None, "path": path})
 
 
 class Total(File):
@@ -101,6 +138,10 @@ class Total(File):
     years: Annotated[
         tuple[int, ...], Field(strict=False)
     ] = ()  # instead of year: several along the time axis
+    # Instead of year: steps shorter than a year. In the path, %Y, %m, %d, %H then name the file of each.
+    dates: Dates | None = None
+    # True: the file lies on the fine grid, and the means of its blocks over their valid cells are the totals
+    coarsen: bool = False
     sectors: Sectors = ()  # instead of sector: names along an axis, or variables; or {our name: its name}
     along: str | None = None  # the axis of the sectors; without it they are variables
     unit: str | None = None  # per cell or per area; without it the file's own unit tag is read
@@ -109,8 +150,10 @@ class Total(File):
 
     @model_validator(mode="after")
     def _one_way(self) -> "Total":
-        if (self.year is None) == (not self.years):
-            raise ValueError("a `year` (or `years`, for several in one file)")
+        if [self.year is not None, bool(self.years), self.dates is not None].count(True) != 1:
+            raise ValueError("a `year` (or `years`, for several in one file, or `dates`)")
+        if is_pattern(self.path) and self.dates is None:
+            raise ValueError("parts of a date in `path` need `dates:`")
         if (self.years or self.sectors) and not is_gridded(self.path):
             raise ValueError(
                 "`years` and `sectors` are for NetCDF and Zarr; give each band an entry of its own"
@@ -128,8 +171,9 @@ class Total(File):
                 chosen["select"] = {**self.select, self.along: inside}
             elif named:
                 chosen["variable"] = inside
-            for year in self.years or (self.year,):
-                yield self.model_copy(update={**chosen, "year": year})
+            for year in (self.dates.labels if self.dates else self.years) or (self.year,):
+                path = self.path if year is None else file_of(self.path, year)
+                yield self.model_copy(update={**chosen, "year": year, "dates": None, "path": path})
 
 
 class Covariate(File):
@@ -175,7 +219,13 @@ class Config(Section):
 
     variable: SafeName
     long_name: str = ""
-    quantity: Literal["auto", "extensive", "flux"] = "auto"  # auto: the units tell; else they must agree
+    # auto: the units tell extensive from flux; intensive: a mean over the cell, such as a depth or a temperature
+    quantity: Literal["auto", "extensive", "flux", "intensive"] = "auto"
+    weights: Literal["area", "cells"] = "area"  # intensive: what a cell counts for in the mean of its block
+    # intensive: share of a block's cells that must be valid; a mean of fewer stands for nothing and is left out
+    least_valid: Annotated[float, Field(gt=0, le=1)] = 0.1
+    valid: File | None = None  # a field on the fine grid that has a value wherever the result may have one
+    pairs: Annotated[tuple[Fine, ...], Field(strict=False)] = ()  # fine fields of some dates, to learn from
     substance: Substance | None = None  # what masses are kept as; carbon becomes CO2 only when this says so
     molar_mass: PositiveFloat | None = None  # g/mol, for totals in moles of a substance we do not know
     factor: Annotated[int, Field(ge=2, le=100)] | None = (
@@ -199,6 +249,14 @@ class Config(Section):
             raise ValueError("give at least one entry in `totals`")
         if self.factor is not None and self.fine_pixel is not None:
             raise ValueError("give `factor` or `fine_pixel`, not both")
+        self._fit_the_quantity()
+        if len({len(str(label)) for label in self.years}) > 1:
+            raise ValueError("steps of time of one length: years, months, days or hours")
+        if astray := sorted(
+            {item.year for item in self.every_pair if item.year is not None} - set(self.years)
+        ):
+            told = ", ".join(map(when.spelled, astray[:10]))
+            raise ValueError(f"`pairs` of dates that have no total: {told}; one of a pair is missing")
         _refuse_reserved(
             [
                 self.variable,
@@ -210,7 +268,7 @@ class Config(Section):
         if len(self.sectors) > 1 and "all" in self.sectors:
             raise ValueError("no sector may be called `all` beside others: the name is kept for their sum")
         pairs = [(total.sector, total.year) for total in self.every_total]
-        if twice := sorted({pair for pair in pairs if pairs.count(pair) > 1}):
+        if twice := sorted(pair for pair, count in Counter(pairs).items() if count > 1):
             raise ValueError("each sector and year once; given twice: " + _listed(twice))
         if holes := sorted({(sector, year) for sector in self.sectors for year in self.years} - set(pairs)):
             raise ValueError("a total of every sector for every year; there is none for " + _listed(holes))
@@ -239,13 +297,29 @@ class Config(Section):
         }
         return self.model_copy(update=used) if gone else self
 
+    def _fit_the_quantity(self) -> None:
+        """Raises ValueError for what has no meaning for a mean, or for an amount."""
+        given = {"points": self.points, "emission": self.emission, "substance": self.substance}
+        if self.quantity == "intensive":
+            if amounts := [name for name, value in given.items() if value]:
+                raise ValueError(
+                    f"{' and '.join(amounts)}: only amounts have that, and `quantity` is intensive"
+                )
+        elif self.pairs or any(total.coarsen for total in self.totals):
+            raise ValueError("`pairs` and `coarsen` are for `quantity: intensive`")
+
     @property
     def layer_names(self) -> tuple[str, ...]:
         """Every layer that is used, as it is declared."""
         names = [layer.name for layer in self.covariates] + [layer.name for layer in self.derived]
         return tuple(dict.fromkeys(names))
 
-    @property
+    @cached_property
+    def every_pair(self) -> tuple[Fine, ...]:
+        """One declaration for each fine field."""
+        return tuple(single for item in self.pairs for single in item.singles())
+
+    @cached_property
     def every_total(self) -> tuple[Total, ...]:
         """One declaration for each sector and year."""
         return tuple(single for total in self.totals for single in total.singles())
@@ -260,10 +334,10 @@ class Config(Section):
         """Fine cells along a coarse cell, where the configuration alone tells."""
         return None if self.fine_pixel is not None else self.factor or FACTOR
 
-    @property
+    @cached_property
     def sectors(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(total.sector for total in self.every_total))
 
-    @property
+    @cached_property
     def years(self) -> tuple[int, ...]:
         return tuple(sorted({total.year for total in self.every_total if total.year is not None}))

@@ -10,7 +10,8 @@ from model.variable import DAYS_PER_YEAR
 from stages.sources.declared import Config, Covariate, Total
 from stages.sources.derived import Derived, facts_of
 from stages.sources.drawn import Drawn
-from stages.sources.opened import Source
+from stages.sources.fine_fields import FineField, FineFields
+from stages.sources.opened import AnyUnit, Source
 from stages.sources.placed import Sources
 
 
@@ -135,6 +136,7 @@ def cube_facts(config: Config, found: Sources, plan: list[LayerPlan]) -> dict[st
         *config.covariates,
         *config.vectors,
         *config.points,
+        *config.pairs,
     ]
     credits = [
         " ".join(filter(None, (item.attribution, f"({item.licence})" if item.licence else "")))
@@ -144,16 +146,39 @@ def cube_facts(config: Config, found: Sources, plan: list[LayerPlan]) -> dict[st
         "variable": config.variable,
         "long_name": config.long_name or config.variable,
         "unit": unit.canonical if unit else "",
-        "quantity": "flux" if unit and unit.is_density else "extensive",
+        "quantity": _quantity(config, unit),
+        **({"weights": config.weights} if config.quantity == "intensive" else {}),
         "substance": unit.substance if unit else None,
         "days_per_year": DAYS_PER_YEAR,
-        "cell_methods": "area: sum",
+        "cell_methods": "area: mean" if config.quantity == "intensive" else "area: sum",
         "attribution": "; ".join(dict.fromkeys(filter(None, credits))),
         "layers": [layer.facts for layer in plan],
         "totals": [_total_facts(source) for source in found.totals],
         **({"area": found.clipped.facts} if config.area else {}),
+        **({"valid": _fine_facts(found.fine.valid)} if found.fine.valid else {}),
+        **({"pairs": _pair_facts(found.fine)} if found.fine.pairs else {}),
         **({"emission": found.emission} if found.emission else {}),
     }
+
+
+def _quantity(config: Config, unit: AnyUnit | None) -> str:
+    if config.quantity == "intensive":
+        return config.quantity
+    return "flux" if unit and unit.is_density else "extensive"
+
+
+def _fine_facts(field: FineField) -> dict[str, Any]:
+    name = field.raster.name
+    band = field.where.removeprefix(name).lstrip(", ")
+    return {"source": name, "sha256": field.sha256, "band": band, "notes": list(field.raster.notes)}
+
+
+def _pair_facts(found: FineFields) -> list[dict[str, Any]]:
+    """One entry for each fine field, in order of sector and date."""
+    return [
+        {"sector": sector, "year": label, "unit": field.unit.text, **_fine_facts(field)}
+        for (sector, label), field in sorted(found.pairs.items())
+    ]
 
 
 def _total_facts(source: Source) -> dict[str, Any]:

@@ -2,14 +2,23 @@
 
 import re
 from dataclasses import dataclass
+from typing import Any
 
-from model.fault import Fault, InputFault
+import numpy as np
+
+from model import when
+from model.fault import Fault, InputFault, UsageFault
+from model.intensive import ACCEPTED_STATES, State, parse_state
 from model.variable import ACCEPTED_UNITS, Unit, parse_unit
 from stages.progress import tell
-from stages.sources.declared import Config, Covariate, Total
+from stages.sources.declared import Config, Covariate, Fine, Total
 from stages.store.band import Band, Scan, scan
+from stages.store.coarsened import Coarsened
 
 YEAR = re.compile(r"(?<!\d)((?:19|20)\d\d)(?!\d)")
+
+AnyUnit = Unit | State
+_ONE = np.ones(())
 
 
 @dataclass
@@ -20,11 +29,16 @@ class Source:
     raster: Band
     scan: Scan
     sha256: str
-    unit: Unit | None = None  # totals only
+    unit: AnyUnit | None = None  # totals only
 
     @property
     def where(self) -> str:
         return self.raster.where
+
+
+def amount_of(source: Source) -> Unit | None:
+    """The unit of a total that is an amount; None where it is a mean."""
+    return source.unit if isinstance(source.unit, Unit) else None
 
 
 def describe(source: Source) -> str:
@@ -49,6 +63,13 @@ def open_file(item: Total | Covariate, config: Config, sha256: str) -> tuple[Sou
     """The source a declaration means, and everything wrong with it; None when it cannot be read."""
     try:
         raster = item.open(nearest=isinstance(item, Covariate) and config.year_policy == "nearest")
+        if isinstance(item, Total) and item.coarsen:
+            factor = config.known_factor
+            if factor is None:
+                raise UsageFault(
+                    "ingest.totals", "`coarsen` with `fine_pixel`", "`factor`", "set `ingest.factor`"
+                )
+            raster = Coarsened(raster, factor, config.weights, config.least_valid)
     except Fault as fault:
         return None, [fault]
     if bent := _bent(item, raster):
@@ -75,15 +96,17 @@ def open_file(item: Total | Covariate, config: Config, sha256: str) -> tuple[Sou
         )
     unit = None
     if isinstance(item, Total):
-        unit, wrong = _unit(item, raster, config)
+        unit, wrong = unit_of(item, raster, config)
         faults += [wrong] if wrong else []
         faults += _steps(raster, unit) if unit else []
     try:
         counted = scan(raster, tag_is_real=item.nodata == "none")
     except InputFault as fault:
         return None, [*faults, fault]
-    faults += _values(item, where, counted, config)
+    faults += _values(item, where, counted, config, unit)
     _compare_years(item, raster)
+    if isinstance(item, Total) and item.year is not None and not when.is_year(item.year):
+        raster.close()  # thousands of dates must not be open at once; a band opens itself again
     return Source(item, raster, counted, sha256, unit), faults
 
 
@@ -105,6 +128,7 @@ def _compare_years(item: Total | Covariate, raster: Band) -> None:
     named = {int(year) for year in YEAR.findall(raster.name)}
     if (
         isinstance(item.year, int)
+        and when.is_year(item.year)
         and len(named) == 1
         and item.year not in named
         and not hasattr(raster, "year")
@@ -112,30 +136,38 @@ def _compare_years(item: Total | Covariate, raster: Band) -> None:
         tell(f"{raster.name}: declared for {item.year}, but its name says {named.pop()}", warning=True)
 
 
-def _unit(item: Total, raster: Band, config: Config) -> tuple[Unit | None, Fault | None]:
+def unit_of(item: Total | Fine, raster: Band, config: Config) -> tuple[AnyUnit | None, Fault | None]:
+    """What the numbers of a file are: as declared, else as the file says; a fault when the two do not agree."""
     where = f"{raster.name}, sector {item.sector}, {item.year}"
-    declared, _ = _read_unit(item.unit, config)
-    tagged, _ = _read_unit(raster.unit, config)
+    label = item.year or 0
+    declared, _ = _read_unit(item.unit, config, label)
+    tagged, _ = _read_unit(raster.unit, config, label)
     unit = declared if item.unit is not None else tagged
     if unit is None:
         text = item.unit if item.unit is not None else raster.unit
-        _, why = _read_unit(text, config)
-        fix = "set `unit:` for this total"
-        return None, InputFault(where, f"the unit {text!r}{why}" if text else "no unit", ACCEPTED_UNITS, fix)
+        _, why = _read_unit(text, config, label)
+        fix = "set `unit:` for this total" if isinstance(item, Total) else "set `unit:` for these fields"
+        accepted = ACCEPTED_STATES if config.quantity == "intensive" else ACCEPTED_UNITS
+        return None, InputFault(where, f"the unit {text!r}{why}" if text else "no unit", accepted, fix)
     if config.quantity != "auto" and unit.is_density != (config.quantity == "flux"):
         meant = "per area" if config.quantity == "flux" else "per cell"
         fix = "correct `unit:`, or leave `ingest.quantity` out: the unit tells"
         return None, InputFault(
             where, f"the unit {unit.text!r}", f"a unit {meant}: `quantity: {config.quantity}`", fix
         )
-    if tagged is None or tagged.means_the_same(unit) or item.ignore_unit_tag:
+    if tagged is None or _same(tagged, unit) or item.ignore_unit_tag:
         return unit, None
     found = f"`unit: {unit.text}`, but the file says {raster.unit!r}"
     fix = "leave `unit:` out to believe the file, or set `ignore_unit_tag: true` to overrule it"
     return None, InputFault(where, found, "one unit", fix)
 
 
-def _steps(raster: Band, unit: Unit) -> list[Fault]:
+def _same(one: Any, other: Any) -> bool:
+    """Both are of one class, as one configuration asked for both."""
+    return bool(one.means_the_same(other))
+
+
+def _steps(raster: Band, unit: AnyUnit) -> list[Fault]:
     """Steps of a year that add up must be amounts; those that average must be rates or states."""
     steps, method = getattr(raster, "steps", 1), getattr(raster, "method", "mean")
     if steps == 1 or not unit.timed:
@@ -151,17 +183,21 @@ def _steps(raster: Band, unit: Unit) -> list[Fault]:
     ]
 
 
-def _read_unit(text: str | None, config: Config) -> tuple[Unit | None, str]:
-    """The unit a text means; None and the reason when there is none or it is not understood."""
+def _read_unit(text: str | None, config: Config, label: int) -> tuple[AnyUnit | None, str]:
+    """The unit a text means in a step of time; None and the reason when there is none or it is not understood."""
     if not (text or "").strip():
         return None, ""
     try:
+        if config.quantity == "intensive":
+            return parse_state(str(text), label), ""
         return parse_unit(str(text), substance=config.substance, molar_mass=config.molar_mass), ""
     except ValueError as error:
         return None, f" ({error})"
 
 
-def _values(item: Total | Covariate, where: str, counted: Scan, config: Config) -> list[Fault]:
+def _values(
+    item: Total | Covariate, where: str, counted: Scan, config: Config, unit: AnyUnit | None
+) -> list[Fault]:
     faults: list[Fault] = []
     gone = counted.nodata + counted.nans
     if gone == counted.cells:
@@ -209,7 +245,10 @@ def _values(item: Total | Covariate, where: str, counted: Scan, config: Config) 
                 "set `nodata: none` if the nodata value is a true number, `missing: zero`, or `missing: unknown`",
             )
         )
-    if counted.negative and not counted.sentinels and not config.allow_negative:
+    below = counted.negative and (
+        not isinstance(unit, State) or unit.to_mass(np.array(counted.low), _ONE) < 0
+    )
+    if below and not counted.sentinels and not config.allow_negative:
         faults.append(
             InputFault(
                 where,

@@ -14,7 +14,8 @@ from stages.sources.declared import FACTOR, Config, Covariate, Total
 from stages.sources.derived import margins
 from stages.sources.drawn import Drawn, open_drawn
 from stages.sources.factors import resolve
-from stages.sources.opened import Source, open_file
+from stages.sources.fine_fields import FineFields, open_fine_fields
+from stages.sources.opened import Source, amount_of, open_file
 from stages.store.arrays import same_crs
 from stages.store.digest import sha256_of
 from stages.store.resample import (
@@ -44,6 +45,7 @@ class Sources:
     blocky: dict[int, bool] = field(default_factory=dict)
     drawn: dict[str, Drawn] = field(default_factory=dict)  # vector layers by name
     emission: dict[str, Any] | None = None  # factors by sector and year
+    fine: FineFields = field(default_factory=lambda: FineFields(None, {}))  # given on the fine grid
 
 
 def open_sources(config: Config, folder: Path | None = None) -> Sources:
@@ -88,9 +90,11 @@ def judge(config: Config, folder: Path | None = None) -> tuple[Sources | None, l
     sources, faults = _place(placed, covariates, config, faults)
     try:
         sources.emission = resolve(
-            config.emission, totals[0].unit, config.variable, config.sectors, config.years
+            config.emission, amount_of(totals[0]), config.variable, config.sectors, config.years
         )
         fine = sources.coarse.refine(sources.factor)
+        sources.fine, wrong = open_fine_fields(config, fine)
+        faults += wrong
         sources.drawn = open_drawn(config.vectors, fine, margins(config.derived, fine), folder)
     except Fault as fault:
         faults.append(fault)
@@ -136,7 +140,7 @@ def _place(
 
 
 def _one_kind_of_unit(totals: list[Source], faults: list[Fault]) -> None:
-    first = totals[0].unit
+    first: Any = totals[0].unit
     for source in totals[1:]:
         if first and source.unit and not source.unit.is_of_one_kind_with(first):
             faults.append(

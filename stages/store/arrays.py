@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pyproj import CRS
 from zarr.codecs import ZstdCodec
 
+from model import when
 from model.fault import ArtifactFault
 from model.grid import Grid
 
@@ -164,28 +165,33 @@ def make_grid(rows: int, cols: int, left: float, top: float, dx: float, dy: floa
 
 
 def put_years(group: zarr.Group, years: Iterable[int]) -> None:
-    """Writes the time axis: 1 January of each year, with bounds to the next."""
-    starts = np.array([_days(year) for year in years], dtype=np.int64)
-    ends = np.array([_days(year + 1) for year in years], dtype=np.int64)
+    """Writes the time axis: where each year, or shorter step, starts, with bounds to where it ends.
+
+    Args: years: as model.when names them, all of one length.
+    """
+    labels = list(years)
+    unit, word = ("D", "days") if when.is_year(labels[0]) else ("m", "minutes")
+    spans = np.array([when.span(label) for label in labels]).astype(f"datetime64[{unit}]").astype(np.int64)
+    starts, ends = spans[:, 0].copy(), spans[:, 1].copy()
     attributes = {
         "standard_name": "time",
         "axis": "T",
         "bounds": "time_bounds",
-        "units": "days since 1970-01-01",
+        "units": f"{word} since 1970-01-01",
         "calendar": "proleptic_gregorian",
     }
+    if not when.is_year(labels[0]):
+        attributes["step"] = when.unit_of(labels[0])
     put(group, "time", starts, ("time",), attributes)
     put(group, "time_bounds", np.stack([starts, ends], axis=1), ("time", "bounds"), {})
 
 
 def read_years(group: zarr.Group) -> tuple[int, ...]:
-    """The years that put_years wrote."""
-    days = np.asarray(array_of(group, "time")[...]).astype("datetime64[D]")
-    return tuple(int(year) for year in days.astype("datetime64[Y]").astype(int) + 1970)
-
-
-def _days(year: int) -> int:
-    return int(np.datetime64(f"{year:04d}-01-01", "D").astype(int))
+    """The years, or shorter steps, that put_years wrote."""
+    stored = array_of(group, "time")
+    step = str(stored.attrs.get("step", "Y"))
+    instants = np.asarray(stored[...]).astype("datetime64[D]" if step == "Y" else "datetime64[m]")
+    return tuple(when.label_of(instant, step) for instant in instants)
 
 
 def seal(path: Path) -> None:

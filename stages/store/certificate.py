@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from model.grid import Grid
 from model.ladder import Rung
 from model.sample import merge
 from stages.store import maps as store
@@ -28,7 +27,7 @@ class Reading:
     """What one finished map holds, as read from the file.
 
     Attributes:
-      sums: (h, w) float64 sum of the stored cells of each block.
+      sums: (h, w) float64 mass of the stored cells of each block.
       lowest: (h, w) smallest stored cell; NaN where the block has none.
       cells: (h, w) number of cells with a value.
       holes: (h, w) number of cells that may receive mass and hold no value.
@@ -57,7 +56,7 @@ def read_map(path: Path, cube: Cube) -> Reading:
 
     Raises: ArtifactFault (exit 4) when the file is missing, damaged or lies on another grid.
     """
-    factor, coarse, fine = cube.factor, cube.coarse, cube.fine
+    factor, coarse, fine, weights = cube.factor, cube.coarse, cube.fine, cube.weights
     sums, lowest = np.zeros(coarse.shape), np.full(coarse.shape, np.nan)
     cells, holes = np.zeros(coarse.shape, np.int64), np.zeros(coarse.shape, np.int64)
     histogram = np.zeros((_DECADES[1] - _DECADES[0]) * _PER_DECADE, np.int64)
@@ -67,7 +66,7 @@ def read_map(path: Path, cube: Cube) -> Reading:
         rows = slice(row, row + stored.shape[0] // factor)
         missing = np.isnan(stored)
         mass = np.where(missing, 0.0, stored.astype(np.float64))
-        sums[rows] = merge(mass, factor) * unit
+        sums[rows] = merge(mass * weights[row * factor : row * factor + len(mass)], factor) * unit
         mass *= unit
         valid = cube.valid(row * factor, 0, *stored.shape)
         cells[rows] = merge((~missing).astype(np.int64), factor)
@@ -167,6 +166,7 @@ def certify(cube: Path, maps: Path, limit: float | None = None) -> dict[str, Any
     return {
         "variable": opened.name,
         "unit": opened.unit,
+        **({"mean": True, "weights": opened.counted_by} if opened.is_intensive else {}),
         "limit": limit,
         "quantum": facts[0]["quantum"],
         "rounded": sum(
@@ -210,21 +210,23 @@ def measure(cube: Cube, sheet: Sheet, maps: Path, limit: float) -> dict[str, Any
     totals, known = sheet.weigh(cube.totals()[members, sheet.time]), cube.known()[members, sheet.time]
     book = account(totals, known, rungs, reading.quantum)
     relative = book.relative_residual(reading.sums)
+    # Of a mean, the whole map's: what is summed over what the cells count for.
+    whole = float(cube.room[book.known].sum()) or 1.0 if cube.is_intensive else 1.0
     given, due, outside, placed = (
-        float(values.sum()) for values in (book.given, book.due, book.outside, reading.sums)
+        float(values.sum()) / whole for values in (book.given, book.due, book.outside, reading.sums)
     )
-    size = float(book.size.sum())
+    size = float(book.size.sum()) / whole
     # A hole is a cell that may receive mass, in a block that placed some, without a value.
     holes = int(reading.holes[book.placed].sum())
     negative = int((reading.lowest[book.size == book.due] < 0).sum())
-    worst = _worst(cube.coarse, relative, book, reading)
+    worst = _worst(cube, relative, book, reading)
     total = (placed - due) / size if size else (0.0 if placed == 0 else float("inf"))
     kept = bool(abs(worst["relative_residual"]) <= limit and abs(total) <= limit)
     exact = bool(np.array_equal(reading.sums, book.due))
     kept &= exact or reading.quantum is None
     told = store.read_blocks(maps / sheet.blocks_file, cube.coarse)[:2]
-    agrees = bool(np.array_equal(told[0][book.known], book.given[book.known]))
-    agrees &= bool(np.array_equal(told[1][book.known], reading.sums[book.known]))
+    agrees = bool(np.array_equal(told[0][book.known], (book.given / cube.room)[book.known]))
+    agrees &= bool(np.array_equal(told[1][book.known], (reading.sums / cube.room)[book.known]))
     return {
         "file": sheet.map_file, "sector": sheet.sector, "year": sheet.year, "is_sum": sheet.is_sum,
         "variable": sheet.name, "unit": sheet.unit, "factors": list(sheet.factors),
@@ -258,12 +260,13 @@ def _rungs(cube: Cube, index: int, sheet: Sheet, maps: Path) -> NDArray[np.uint8
     return store.read_blocks(maps / single.blocks_file, cube.coarse)[3].astype(np.uint8)
 
 
-def _worst(coarse: Grid, relative: NDArray[np.float64], book: Account, reading: Reading) -> dict[str, Any]:
+def _worst(cube: Cube, relative: NDArray[np.float64], book: Account, reading: Reading) -> dict[str, Any]:
+    coarse, room = cube.coarse, cube.room
     row, col = (int(index) for index in np.unravel_index(np.argmax(np.abs(relative)), relative.shape))
     return {
         "relative_residual": float(relative[row, col]), "row": row, "col": col,
         "x": float(coarse.x[col]), "y": float(coarse.y[row]),
-        "given": float(book.due[row, col]), "placed": float(reading.sums[row, col]),
+        "given": float(book.due[row, col] / room[row, col]), "placed": float(reading.sums[row, col] / room[row, col]),
     }  # fmt: skip
 
 

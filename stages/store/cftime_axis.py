@@ -72,6 +72,33 @@ def read_steps(
     return _steps(np.asarray(starts), np.asarray(shares), edges), _twice(starts, starts)
 
 
+def read_instants(values: NDArray, units: str, calendar: str, where: str) -> NDArray[np.datetime64]:
+    """Instants of a time axis whose steps are shorter than a year, to the minute.
+
+    Raises: InputFault (exit 3) when the times cannot be read, stand twice, or are no dates of the Gregorian calendar.
+    """
+    numbers = _numbers(values, where)
+    match = SINCE.match(units)
+    if match is None:
+        raise unreadable(where, f"times with the units {units!r}")
+    if match[1].lower() in WHOLE_MONTHS and (epoch := EPOCH.match(match[2].strip())) is not None:
+        months = np.datetime64(f"{int(epoch[1]):04d}-{int(epoch[2]):02d}", "M") + np.floor(numbers).astype(
+            int
+        )
+        instants = months.astype("datetime64[m]")
+    else:
+        try:
+            words = [date.isoformat()[:16] for date in _dates(numbers, units, calendar, where)]
+            instants = np.array(words, "datetime64[m]")
+        except ValueError as error:
+            found = f"a date of the calendar {calendar!r} that others do not have"
+            raise unreadable(where, found) from error
+    if np.unique(instants).size < instants.size:
+        twice = next(instant for instant in instants if (instants == instant).sum() > 1)
+        raise InputFault(where, f"{twice} stands twice", "each time once", "remove the double step")
+    return instants
+
+
 def _numbers(values: NDArray, where: str) -> NDArray[np.float64]:
     try:
         numbers = np.asarray(values).astype(np.float64)
@@ -102,6 +129,12 @@ def _decimal_years(
     numbers: NDArray[np.float64], units: str, calendar: str, where: str
 ) -> tuple[list[float], list[float]]:
     """Instants (2012.5 is the middle of 2012, in the axis's own calendar) and what share of a year their month is."""
+    dates = _dates(numbers, units, calendar, where)
+    return [_decimal(date) for date in dates], [date.daysinmonth / _days(date) for date in dates]
+
+
+def _dates(numbers: NDArray[np.float64], units: str, calendar: str, where: str) -> Any:
+    """(steps,) dates in the axis's own calendar."""
     try:
         import cftime
     except ImportError as error:
@@ -111,8 +144,7 @@ def _decimal_years(
     except (ValueError, OverflowError, TypeError) as error:
         text = f"times in {units!r}, calendar {calendar!r} ({str(error).splitlines()[0]})"
         raise unreadable(where, text) from error
-    instants = [_decimal(date) for date in np.ravel(dates)]
-    return instants, [date.daysinmonth / _days(date) for date in np.ravel(dates)]
+    return np.ravel(dates)
 
 
 def _decimal(date: Any) -> float:

@@ -10,11 +10,15 @@ import zarr
 from numpy.typing import NDArray
 
 from model.grid import Grid
+from model.intensive import cell_weights
 from model.points import remainder
-from model.sample import Layer
+from model.sample import Layer, merge
 from stages.store import arrays, points
 
 STORE = "cube.zarr"
+PAIRS = "fine_fields"
+DEGREES = ("longitude", "latitude")
+ROWS = 24  # coarse rows read at a time
 
 
 class Cube:
@@ -33,6 +37,9 @@ class Cube:
         self.total_facts: list[dict[str, Any]] = list(attributes["totals"])
         self.area: dict[str, Any] = attributes.get("area") or {}  # what of the totals was asked for
         self.emission: dict[str, Any] = attributes.get("emission") or {}  # factors by sector and year
+        self.pair_facts: list[dict[str, Any]] = attributes.get("pairs") or []  # fine fields to learn from
+        self.scarce_blocks: int = attributes.get("scarce_blocks", 0)  # too few valid cells for a mean
+        self.counted_by = str(attributes.get("weights", "cells"))  # intensive: area or cells
         self.layers = tuple(Layer(fact["name"], fact["kind"], fact["blocky"]) for fact in self.facts)
         self.sectors = tuple(str(word) for word in np.asarray(arrays.array_of(group, "sector")[...]))
         self.years = arrays.read_years(group)
@@ -54,8 +61,56 @@ class Cube:
         return arrays.read_grid(self._group, suffix="_coarse")
 
     def totals(self) -> NDArray[np.float64]:
-        """(sectors, time, h, w) mass per coarse cell; 0 where it is not known."""
-        return np.nan_to_num(self._read(self.name, ...), nan=0.0)
+        """(sectors, time, h, w) mass per coarse cell; 0 where it is not known.
+
+        Of an intensive quantity: its mean times what the block's valid cells count for, which is what they sum to.
+        """
+        return np.where(self.known(), np.nan_to_num(self._read(self.name, ...), nan=0.0) * self.room, 0.0)
+
+    @property
+    def is_intensive(self) -> bool:
+        """True when the quantity is a mean over the cell, and no amount of it."""
+        return self.quantity == "intensive"
+
+    @cached_property
+    def weights(self) -> NDArray[np.float64]:
+        """(rows, 1) mass of a fine cell per unit of its value: 1 for amounts."""
+        return cell_weights(self.fine, self.factor, self.counted_by if self.is_intensive else "cells")
+
+    @property
+    def room(self) -> NDArray[np.float64]:
+        """(h, w) mass of a block per unit of its value: 1 for amounts, the weights of its valid cells for a mean."""
+        return np.where(self._counted > 0, self._counted, 1.0)
+
+    @cached_property
+    def _counted(self) -> NDArray[np.float64]:
+        if not self.is_intensive:
+            return np.ones(self.coarse.shape)
+        out = np.empty(self.coarse.shape)
+        for row in range(0, self.coarse.rows, ROWS):
+            rows = min(ROWS, self.coarse.rows - row)
+            fine = slice(row * self.factor, (row + rows) * self.factor)
+            valid = self.valid(fine.start, 0, rows * self.factor, self.fine.cols)
+            out[row : row + rows] = merge(valid * self.weights[fine], self.factor)
+        return out
+
+    def paired(self) -> NDArray[np.bool_]:
+        """(sectors, time) True = the fine field of that date is there to learn from."""
+        out = np.zeros((len(self.sectors), len(self.years)), bool)
+        for fact in self.pair_facts:
+            out[self.sectors.index(fact["sector"]), self.years.index(fact["year"])] = True
+        return out
+
+    def pair(self, sector: int, time: int, row: int, col: int, rows: int, cols: int) -> NDArray[np.float64]:
+        """(rows, cols) mass per fine cell as it truly was; NaN where it is not known."""
+        window = (sector, time, slice(row, row + rows), slice(col, col + cols))
+        return self._read(PAIRS, window).astype(np.float64) * self.weights[row : row + rows]
+
+    def degrees(self) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+        """Longitudes and latitudes of fine cells, (rows, cols), where the grid itself does not say them."""
+        if DEGREES[0] not in self._group:
+            return None
+        return self._read(DEGREES[0], ...), self._read(DEGREES[1], ...)
 
     @cached_property
     def points(self) -> points.PointTable | None:
@@ -76,8 +131,8 @@ class Cube:
         return self.totals() if self.points is None else remainder(self.totals(), self.point_mass)
 
     def known(self) -> NDArray[np.bool_]:
-        """(sectors, time, h, w) True = the total is known."""
-        return np.isfinite(self._read(self.name, ...))
+        """(sectors, time, h, w) True = the total is known; the mean of a block without valid cells is of nothing."""
+        return np.isfinite(self._read(self.name, ...)) & (self._counted > 0)
 
     def valid(self, row: int, col: int, rows: int, cols: int) -> NDArray[np.bool_]:
         """(rows, cols) True = the fine cell may receive mass."""

@@ -91,7 +91,8 @@ def sheets(cube: Cube) -> list[Sheet]:
         )
     found = []
     for time in range(len(cube.years)):
-        groups = [(index,) for index in range(count)] + ([tuple(range(count))] if count > 1 else [])
+        adds_up = count > 1 and not cube.is_intensive
+        groups = [(index,) for index in range(count)] + ([tuple(range(count))] if adds_up else [])
         found += [_sheet(cube, members, time) for members in groups]
         if cube.emission:
             found += [_emitted(cube, members, time) for members in groups]

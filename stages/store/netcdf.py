@@ -13,15 +13,21 @@ from affine import Affine
 from numpy.typing import NDArray
 from pyproj import CRS
 
+from model import when
 from model.fault import Fault, Faults, InputFault, UsageFault
 from stages.store import axes, cf
 from stages.store.axes import Axis
 from stages.store.band import Band, equal
-from stages.store.cftime_axis import COVERED, Steps, read_steps, unreadable
+from stages.store.cftime_axis import COVERED, Steps, read_instants, read_steps, unreadable
 from stages.store.curvilinear import Lattice, lattice
 from stages.store.foreign import damaged_store, engine_of
 
 Selection = Mapping[str, str | float]
+# A plane of its own: cells of a curvilinear grid that names no reference system keep their rows and columns.
+OWN_GRID = (
+    'ENGCRS["own grid",EDATUM["rows and columns of the file"],CS[Cartesian,2],AXIS["x",east],AXIS["y",north],'
+    'LENGTHUNIT["metre",1]]'
+)
 TIME_METHOD = re.compile(r"\btime:\s*(\w+)")
 
 
@@ -31,9 +37,10 @@ class Variable(Band):
     Args:
       variable: its name; None when the file holds one field alone.
       select: value (or index, where the axis has no coordinates) of every axis beside x, y and time.
-      year: the year wanted; None takes all steps together.
+      year: the year wanted, or a shorter step as model.when names it; None takes all steps together.
       cell_methods: how steps become a year, as "time: sum" or "time: mean"; without it the variable's own.
       nearest: True: another year may serve when the file lacks the one wanted.
+      index_grid: side of a cell [m] where the file's rows and columns are to be a plane grid of their own.
     Raises: InputFault (exit 3) when the file does not hold that.
     """
 
@@ -49,9 +56,11 @@ class Variable(Band):
         registration: tuple[float, float] = (0.0, 0.0),
         cell_methods: str | None = None,
         nearest: bool = False,
+        index_grid: float | None = None,
     ) -> None:
         self.path, self.name = path, Path(path).name
-        self._file = open_store(path)
+        self._opened: xr.Dataset | None = None
+        self._index_grid = index_grid
         self._registration, self._given_crs = registration, crs
         self._whole: NDArray[np.float64] | None = None
         try:
@@ -79,6 +88,8 @@ class Variable(Band):
         notes: list[str] = []
         self._dims = cf.dimensions(self._file, data, self.where)
         self._fixed = cf.fixed(self._file, data, self._dims, select, self.where)
+        if self._dims[2] in self._fixed:
+            self._dims = (*self._dims[:2], None)
         for dim, index in self._fixed.items():
             if data.sizes[dim] > 1:
                 self.where += f"[{dim} {cf.label(self._file, dim, index)}]"
@@ -91,8 +102,17 @@ class Variable(Band):
         self.bent = self._bent.reason if self._bent else None
         self.notes = tuple(notes)
 
+    @property
+    def _file(self) -> xr.Dataset:
+        """The store; opened again when it was closed, so that thousands of files need not be open at once."""
+        if self._opened is None:
+            self._opened = open_store(self.path)
+        return self._opened
+
     def close(self) -> None:
-        self._file.close()
+        if self._opened is not None:
+            self._opened.close()
+            self._opened = None
 
     @property
     def unit(self) -> str | None:
@@ -122,6 +142,8 @@ class Variable(Band):
     def crs(self) -> CRS | None:
         if self._bent:
             return CRS.from_epsg(4326)
+        if self._index_grid:
+            return CRS.from_wkt(OWN_GRID)
         if self._given_crs:
             return CRS.from_user_input(self._given_crs)
         found = cf.crs_of(self._file, self._attributes, self.where)
@@ -227,6 +249,8 @@ class Variable(Band):
         time = self._dims[2]
         if time is None:
             return year, ([(None, 1.0)], "mean")
+        if year is not None and not when.is_year(year):
+            return year, self._dated(time, year, method, notes)
         steps = self._read_time(time)
         chosen = list(range(len(steps.years))) if year is None else steps.of_year(year)
         if year is not None and not chosen:
@@ -252,10 +276,42 @@ class Variable(Band):
             notes.append(f"{how} of {len(chosen)} steps")
         return year, ([(step, steps.lengths[step]) for step in chosen], how)
 
-    def _read_time(self, time: str) -> Steps:
-        axis = self._file[time] if time in self._file.variables else None
-        if axis is None:
+    def _dated(
+        self, time: str, label: int, method: str | None, notes: list[str]
+    ) -> tuple[list[tuple[int | None, float]], str]:
+        """The steps of the file that lie within a month, day or hour, and how they become one."""
+        axis = self._time_axis(time)
+        if axis.size == 1 and " since " not in str(axis.attrs.get("units", "")):
+            notes.append(f"its one step says no date; {when.spelled(label)}, from its name, is believed")
+            return [(0, 1.0)], "mean"
+        facts = [str(axis.attrs.get(key, "")) for key in ("units", "calendar")]
+        instants = read_instants(axis.values, facts[0], facts[1], f"{self.name}, axis {time}")
+        first, end = when.span(label)
+        chosen = np.flatnonzero((instants >= first) & (instants < end)).tolist()
+        if not chosen:
+            raise InputFault(
+                self.where, f"dates from {instants.min()} to {instants.max()}", f"one in {when.spelled(label)}",
+                "correct `dates:`, or name the date under `without:`",
+            )  # fmt: skip
+        if len(chosen) > 1:
+            span = np.diff(instants[chosen]).max() * len(chosen)
+            if span < COVERED * (end - first):
+                raise InputFault(
+                    self.where, f"{len(chosen)} steps that fill {span / (end - first):.1%} of {when.spelled(label)}",
+                    "steps that fill it", "complete the file, or name the date under `without:`",
+                )  # fmt: skip
+        how = self._method(len(chosen), method)
+        if len(chosen) > 1:
+            notes.append(f"{how} of {len(chosen)} steps")
+        return [(step, 1.0) for step in chosen], how
+
+    def _time_axis(self, time: str) -> xr.DataArray:
+        if time not in self._file.variables:
             raise unreadable(f"{self.where}, axis {time}", "no times")
+        return self._file[time]
+
+    def _read_time(self, time: str) -> Steps:
+        axis = self._time_axis(time)
         edges = self._file.get(str(axis.attrs.get("bounds", "")))
         steps, twice = read_steps(
             axis.values,
@@ -292,6 +348,8 @@ class Variable(Band):
         """Regular axes, or a lattice over cells that have none."""
         y, x, _ = self._dims
         nowhere = Axis(0.0, 1.0, 1)
+        if self._index_grid:
+            return self._own_grid(self._index_grid, notes)
         flat = cf.two_dimensional(self._file, self._attributes, (y, x))
         if flat is not None and not (x in self._file.variables and y in self._file.variables):
             bent = lattice(*flat, "its cells have longitudes and latitudes of their own (a curvilinear grid)")
@@ -325,6 +383,33 @@ class Variable(Band):
         if crs is None and not self._given_crs and degrees_only:
             notes.append("longitudes and latitudes without a datum were taken as WGS 84")
         return across, down, None
+
+    def _own_grid(self, side: float, notes: list[str]) -> tuple[Axis, Axis, None]:
+        """Rows and columns of the file as plane cells; the first row is the southern one where latitudes rise.
+
+        Why the first cell has its corner at 0, 0: fields of other cell sizes that start with the same cell nest.
+        """
+        y, x, _ = self._dims
+        degrees = cf.two_dimensional(self._file, self._attributes, (y, x))
+        rises = degrees is not None and float(degrees[1][-1].mean()) > float(degrees[1][0].mean())
+        notes.append(f"its rows and columns were taken as a plane grid of {side:g} m cells")
+        across, down = (
+            Axis(0.0, step, self._file.sizes[dim]) for step, dim in ((side, x), (side if rises else -side, y))
+        )
+        return across, down, None
+
+    @cached_property
+    def degrees(self) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+        """Longitudes and latitudes, north-up, (rows, cols) each; None when it has none for each cell."""
+        y, x, _ = self._dims
+        found = cf.two_dimensional(self._file, self._attributes, (y, x))
+        if found is None or self._bent:
+            return None
+        turn = (
+            slice(None, None, -1 if self._y.step > 0 else 1),
+            slice(None, None, -1 if self._x.step < 0 else 1),
+        )
+        return found[0][turn], found[1][turn]
 
     def _irregular(
         self, y: str, x: str, found: list[Axis | None], notes: list[str]

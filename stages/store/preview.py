@@ -27,7 +27,8 @@ def write_preview(path: Path, title: str, cube: Cube, sheet: Sheet, folder: Path
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    given = store.read_blocks(folder / sheet.blocks_file, cube.coarse)[0] / cube.factor**2
+    shared = 1 if cube.is_intensive else cube.factor**2
+    given = store.read_blocks(folder / sheet.blocks_file, cube.coarse)[0] / shared
     step = ceil(max(cube.fine.shape) / WIDEST)
     found = store.read_overview(folder / sheet.map_file, cube.fine, step)
     aspect = cube.fine.rows * cube.fine.dy / (cube.fine.cols * cube.fine.dx)
@@ -35,9 +36,10 @@ def write_preview(path: Path, title: str, cube: Cube, sheet: Sheet, folder: Path
     FigureCanvasAgg(figure)
     axes = figure.subplots(1, 2)
     pixel, block = _size(cube.fine), _size(cube.coarse)
+    what = "means" if cube.is_intensive else "totals"
     for axis, values, words in (
-        (axes[0], given, f"given: totals of {block} cells (mean per {pixel} cell)"),
-        (axes[1], found, f"found: {pixel} cells; every {block} total is kept"),
+        (axes[0], given, f"given: {what} of {block} cells (mean per {pixel} cell)"),
+        (axes[1], found, f"found: {pixel} cells; every {block} {what[:-1]} is kept"),
     ):
         picture = _show(axis, values, legend, cube)
         axis.set_title(words, fontsize=9)

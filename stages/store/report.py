@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pyproj import CRS
 
+from model import when
 from model.fault import ArtifactFault
 from model.grid import Grid
 from model.ladder import Rung
@@ -49,7 +50,7 @@ def gather(
 ) -> dict[str, Any]:
     """Every fact of the page that is not in the certificate, as JSON values without times."""
     every = store.sheets(cube)
-    totals, rungs = cube.totals(), field.rungs()
+    totals, rungs = cube.totals() / cube.room, field.rungs()
     return {
         "variable": cube.name, "long_name": cube.long_name, "unit": cube.unit, "quantity": cube.quantity,
         "sectors": list(cube.sectors), "years": list(cube.years), "factor": cube.factor,
@@ -132,7 +133,8 @@ def _sections(maps: Path, certificate: dict[str, Any], facts: dict[str, Any]) ->
     for entry in order[:_SHOWN]:
         sheet = Sheet(**{key: value for key, value in entry.items() if key != "legend"})
         legend = Legend(**entry["legend"])
-        figures = draw(sheet, maps, coarse, factor, legend, certificate["limit"], facts["page_width"])
+        shared = 1 if facts["quantity"] == "intensive" else None
+        figures = draw(sheet, maps, coarse, factor, legend, certificate["limit"], facts["page_width"], shared)
         title = "All sectors together" if sheet.is_sum else _label(sheet.sector)
         title += f", {sheet.long_name}" if sheet.is_emission else ""
         sections.append({"title": title, "year": sheet.year, "map": measured[sheet.map_file]} | figures)
@@ -169,6 +171,10 @@ def _notes(cube: Cube, rungs: NDArray[np.uint8], told: Mapping[str, Any]) -> lis
     if instead := training.get("fell_back"):
         asked = f"Asked for {training.get('asked')}, but {training.get('reason')}"
         notes.append(f"{asked}: {instead}, which learns nothing, was used instead.")
+    if cube.scarce_blocks:
+        notes.append(
+            f"{cube.scarce_blocks:,} means of blocks with too few valid cells stand for nothing: left out."
+        )
     if cube.area:
         kept, of = cube.area["coarse_cells"], cube.area["of"]
         notes.append(f"Only part of the totals was asked for: {kept:,} of {of:,} coarse cells.")
@@ -245,7 +251,8 @@ def _label(name: str) -> str:
 
 def _years(years: Iterable[int]) -> str:
     every = list(years)
-    return str(every[0]) if len(every) == 1 else f"{every[0]} to {every[-1]}"
+    first, last = when.spelled(every[0]), when.spelled(every[-1])
+    return first if len(every) == 1 else f"{first} to {last}"
 
 
 def _tiny(value: float) -> str:

@@ -32,12 +32,14 @@ class Strip:
       first: its first block row.
       valid: (rows, cols) True = the cell may receive mass.
       placed: (h, w) True = the block placed some.
+      weights: (rows, 1) mass of a cell per unit of what is stored; None where mass itself is.
     """
 
     sheet: Sheet
     first: int
     valid: NDArray[np.bool_]
     placed: NDArray[np.bool_]
+    weights: NDArray[np.float64] | None = None
 
     def stored(
         self,
@@ -63,7 +65,7 @@ class Strip:
         """float32 with block sums kept."""
         self._insist_on_values(cells)
         with self._judged("a larger unit"):
-            return store_float32(cells, due)
+            return store_float32(cells, due, self.weights)
 
     def _count(
         self, mass: NDArray[np.float64], due: NDArray[np.float64], outside: NDArray[np.bool_], quantum: float

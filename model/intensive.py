@@ -55,6 +55,11 @@ class State:
     is_density: bool = False
     periods: float = 1.0
 
+    @property
+    def over_time(self) -> str:
+        """What a step is of the instants in it: depths add up, temperatures average."""
+        return "sum" if self.canonical == "mm" else "mean"
+
     def to_mass(self, values: Array, cell_area: Array) -> Array:
         """Values in the canonical unit; what they weigh in their block, the cube knows."""
         return values * self.scale + self.offset

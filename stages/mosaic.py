@@ -16,6 +16,7 @@ from stages import progress
 from stages.section import Section
 from stages.sources.zoned import ZoneFile, open_zones, zone_files
 from stages.store import maps as store
+from stages.store import netcdf_maps
 from stages.store.applicability import write_applicability
 from stages.store.certificate import CERTIFICATE, LIMIT, book_of, certify, read_map
 from stages.store.cube import Cube
@@ -44,6 +45,9 @@ class Config(Section):
     quantum: PositiveFloat | None = None  # mass of a unit: maps of whole numbers, exact; else float32
     overviews: bool = True  # averaged, so that colours stay true when zoomed out
     page_width: PositiveInt = 2000  # pixels of a picture in the report; larger maps are averaged down
+    netcdf: bool = (
+        False  # also a CF NetCDF file a sector: given (lr), found (sr), fine fields learned from (truth)
+    )
     zones: ZoneFile | None = None  # polygons, or a raster of ids, that totals are told by
 
 
@@ -70,6 +74,8 @@ def run(config: Config, *, cube: Path, field: Path, out: Path) -> None:
         _write(out / POINTS, opened.points.as_csv(opened.sectors, opened.years, opened.unit))
     certificate = certify(cube, out, config.limit)
     _insist(certificate, out)
+    if config.netcdf:
+        certificate["netcdf"] = _write_netcdf(config, opened, estimate, out)
     _draw_previews(opened, out, legends)
     zones = _write_zones(config, opened, out)
     _write_json(out / CERTIFICATE, certificate)
@@ -216,6 +222,35 @@ def _write_zones(config: Config, cube: Cube, out: Path) -> dict[str, Any] | None
     with store.frugal():
         told = measure_zones(cube, open_zones(config.zones, cube.fine), out)
     _write(out / ZONES, as_csv(told))
+    return told
+
+
+def _write_netcdf(config: Config, cube: Cube, field: Field, out: Path) -> list[dict[str, Any]]:
+    """One file a sector, measured again as it was written.
+
+    Raises: NumberFault (exit 7) when a file does not hold what was given; it is removed.
+    """
+    _ensure_room(out, netcdf_maps.bytes_needed(cube))
+    told = []
+    every = [sheet for sheet in store.sheets(cube) if not (sheet.is_sum or sheet.is_emission)]
+    for sector in range(len(cube.sectors)):
+        sheets = [sheet for sheet in every if sheet.members == (sector,)]
+        tags = _tags(cube, field, sheets[0])
+        kept = {
+            key: tags[key]
+            for key in ("method", "law", "source", "licence", "attribution", "sector")
+            if tags[key]
+        }
+        words = {"title": f"{cube.long_name}, downscaled by {cube.factor}", **kept}
+        path = netcdf_maps.write_netcdf(cube, sector, sheets, out, words)
+        fact = netcdf_maps.measure_netcdf(cube, sector, out, config.limit)
+        if not fact["passed"]:
+            path.unlink()
+            raise NumberFault(
+                f"{path.name}, {fact['date']}", f"a block {fact['worst_relative_residual']:.3g} off what was given",
+                f"at most {config.limit:g}", "run again: the file was removed and will be made anew",
+            )  # fmt: skip
+        told.append(fact)
     return told
 
 

@@ -219,6 +219,7 @@ class Config(Section):
 
     variable: SafeName
     long_name: str = ""
+    standard_name: str | None = None  # of CF's list, for NetCDF
     # auto: the units tell extensive from flux; intensive: a mean over the cell, such as a depth or a temperature
     quantity: Literal["auto", "extensive", "flux", "intensive"] = "auto"
     weights: Literal["area", "cells"] = "area"  # intensive: what a cell counts for in the mean of its block

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from model.fault import InputFault
+from model.intensive import State
 from model.variable import DAYS_PER_YEAR
 from stages.sources.declared import Config, Covariate, Total
 from stages.sources.derived import Derived, facts_of
@@ -148,6 +149,8 @@ def cube_facts(config: Config, found: Sources, plan: list[LayerPlan]) -> dict[st
         "unit": unit.canonical if unit else "",
         "quantity": _quantity(config, unit),
         **({"weights": config.weights} if config.quantity == "intensive" else {}),
+        **({"time_method": unit.over_time} if isinstance(unit, State) else {}),
+        **({"standard_name": config.standard_name} if config.standard_name else {}),
         "substance": unit.substance if unit else None,
         "days_per_year": DAYS_PER_YEAR,
         "cell_methods": "area: mean" if config.quantity == "intensive" else "area: sum",

@@ -118,10 +118,11 @@ def put_grid(group: zarr.Group, grid: Grid, *, suffix: str = "") -> None:
         layout(group, MAPPING, (), (), "int32", facts)[...] = 0
     group.attrs["geotransform" + suffix] = [grid.left, grid.dx, 0.0, grid.top, 0.0, -grid.dy]
     for axis, centres in (("x", grid.x), ("y", grid.y)):
-        put(group, axis + suffix, centres, (axis + suffix,), _axis_attributes(crs, axis))
+        put(group, axis + suffix, centres, (axis + suffix,), axis_attributes(crs, axis))
 
 
-def _axis_attributes(crs: CRS, axis: str) -> dict[str, str]:
+def axis_attributes(crs: CRS, axis: str) -> dict[str, str]:
+    """CF attributes of the axis across (x) or down (y)."""
     wanted = "X" if axis == "x" else "Y"
     for entry in crs.cs_to_cf():
         if entry.get("axis") == wanted:

@@ -39,6 +39,8 @@ class Cube:
         self.emission: dict[str, Any] = attributes.get("emission") or {}  # factors by sector and year
         self.pair_facts: list[dict[str, Any]] = attributes.get("pairs") or []  # fine fields to learn from
         self.scarce_blocks: int = attributes.get("scarce_blocks", 0)  # too few valid cells for a mean
+        self.standard_name = str(attributes.get("standard_name") or "")  # as CF lists them; empty without one
+        self.time_method = str(attributes.get("time_method", "sum"))  # what a step is of the instants in it
         self.counted_by = str(attributes.get("weights", "cells"))  # intensive: area or cells
         self.layers = tuple(Layer(fact["name"], fact["kind"], fact["blocky"]) for fact in self.facts)
         self.sectors = tuple(str(word) for word in np.asarray(arrays.array_of(group, "sector")[...]))
@@ -181,7 +183,7 @@ def lay_out(
             "long_name": facts["long_name"],
             "units": facts["unit"],
             "grid_mapping": arrays.MAPPING,
-            "cell_methods": facts["cell_methods"] + " time: sum",
+            "cell_methods": f"{facts['cell_methods']} time: {facts.get('time_method', 'sum')}",
         },
         fill=np.nan,
     )

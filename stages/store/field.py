@@ -69,7 +69,7 @@ def lay_out(path: Path, cube: Cube, chunk: int) -> zarr.Group:
             "long_name": cube.long_name,
             "units": cube.unit,
             "grid_mapping": arrays.MAPPING,
-            "cell_methods": "area: sum time: sum",
+            "cell_methods": f"area: sum time: {cube.time_method}",
         },
         chunks=(*leading, min(chunk, cube.fine.rows), min(chunk, cube.fine.cols)),
         fill=np.nan,

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from model.sample import Layer, Masses, Scene, Tile
+from model.sample import Layer, Masses, Scene
 
 
 @dataclass(frozen=True)
@@ -47,13 +47,13 @@ class Turn:
     Attributes:
       name: distinct among the turns of a method.
       network: a torch module; turns may share one.
-      loss: (tiles, generator) -> scalar tensor; all chance comes from the torch generator.
+      loss: (tiles or pairs, generator) -> scalar tensor; all chance comes from the torch generator.
       terms: what the last loss was made of, by name, for those who watch.
     """
 
     name: str
     network: Any
-    loss: Callable[[Sequence[Tile], Any], Any]
+    loss: Callable[[Sequence[Any], Any], Any]
     terms: Callable[[], Mapping[str, float]] = dict
 
 

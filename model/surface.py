@@ -26,7 +26,7 @@ def pycnophylactic(totals: Masses, known: Bools, parts: int, sweeps: int = SWEEP
     """
     mean = np.where(known, np.maximum(totals, 0.0), 0.0) / parts**2
     free = spread(~known, parts)
-    surface = spread(_filled(mean, known), parts)
+    surface = spread(fill_unknown(mean, known), parts)
     padded = np.empty((*surface.shape[:-2], surface.shape[-2] + 2, surface.shape[-1] + 2))
     for _ in range(sweeps):
         surface = _corrected(_neighbour_mean(surface, padded), mean, free, parts)
@@ -58,7 +58,7 @@ def _corrected(surface: Masses, mean: Masses, free: Bools, parts: int) -> Masses
     return np.where(free, surface, moved) if free.any() else moved
 
 
-def _filled(values: Masses, known: Bools) -> Masses:
+def fill_unknown(values: Masses, known: Bools) -> Masses:
     """Blocks that are not known take the mean of their known neighbours, ring by ring."""
     values, known = np.where(known, values, 0.0), known.copy()
     while known.any() and not known.all():

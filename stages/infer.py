@@ -46,6 +46,11 @@ TOLD = (
     "tiles",
     "rivals",
     "beaten_by",
+    "pairs",
+    "valid_pairs",
+    "held_out_rmse",
+    "rival_rmse",
+    "notes",
 )
 CORE_CHUNK = 240  # fine cells along a region that is projected and written at once
 

@@ -9,13 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
+from model import when
 from model.fault import raise_all
 from model.sample import merge
 from model.windows import Split, Window, deal_ground, lay_windows, split_map
 from stages.progress import tell, track
 from stages.section import Clash, Section
+from stages.sources.dates import DateText
 from stages.store.cube import Cube
-from stages.store.samples import SPLIT, WINDOWS, write_plan, write_splits, write_windows
+from stages.store.samples import DATES, SPLIT, WINDOWS, write_dates, write_plan, write_splits, write_windows
 
 VERSION = 2
 NEAR = 120  # fine cells along a tile, as near as whole pairs of blocks allow
@@ -42,6 +44,12 @@ class Config(Section):
     folds: Annotated[int, Field(ge=2, le=20)] | None = None
     test_share: Share = 0.0  # of mass, by spatial blocks: never learned from
     seed: NonNegativeInt = 0  # which block goes where
+    valid_share: Annotated[float, Field(gt=0, lt=1)] = (
+        0.2  # of the dates of pairs: they validate, evenly spaced
+    )
+    valid_dates: Annotated[
+        tuple[DateText, ...], Field(strict=False)
+    ] = ()  # instead: these dates, or longer spans
 
     @model_validator(mode="after")
     def _agree(self) -> "Config":
@@ -107,6 +115,7 @@ def run(config: Config, *, cube: Path, out: Path) -> None:
     side, stride = tile_side(config, opened.factor), tile_stride(config, opened.factor)
     windows, dropped = _windows(splits, mass, side, stride)
     learned = splits[0] == Split.TRAIN
+    dates = _split_dates(config, opened)
     plan = {
         "size": side * opened.factor,
         "side": side,
@@ -120,11 +129,39 @@ def run(config: Config, *, cube: Path, out: Path) -> None:
         "dropped": dropped,
         "statistics": _statistics(opened, learned, totals, mass),
         "windows": windows,
+        **({"pairs": dates} if opened.pair_facts else {}),
     }
     write_plan(out, plan)
     write_windows(out / WINDOWS, windows, side, opened.coarse)
     write_splits(out / SPLIT, splits, opened.coarse)
+    if opened.pair_facts:
+        write_dates(out / DATES, dates, opened)
     _say(plan)
+
+
+def _split_dates(config: Config, cube: Cube) -> dict[str, list[int]]:
+    """Dates to learn from, dates that validate, and dates with totals alone.
+
+    Why by date and not by field: the sectors of one date share their weather.
+    """
+    there = [bool(known.any()) for known in cube.paired().T]
+    paired = [year for year, known in zip(cube.years, there, strict=True) if known]
+    if config.valid_dates:
+        spans = [when.span(when.parse(text)) for text in config.valid_dates]
+        valid = [
+            label for label in paired
+            if any(first <= when.span(label)[0] and when.span(label)[1] <= end for first, end in spans)
+        ]  # fmt: skip
+    else:
+        count = min(max(1, round(config.valid_share * len(paired))), max(len(paired) - 1, 0))
+        places = (np.arange(count) + 0.5) * len(paired) / max(count, 1)
+        valid = [paired[int(place)] for place in places]
+    rest = [label for label in paired if label not in set(valid)]
+    return {
+        "train": rest,
+        "valid": valid,
+        "unpaired": [label for label in cube.years if label not in set(paired)],
+    }
 
 
 def _count(split: NDArray[np.uint8], weight: NDArray[np.float64]) -> dict[str, float]:

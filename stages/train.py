@@ -19,6 +19,7 @@ from stages.store import checkpoint
 from stages.store.applicability import draw_reference
 from stages.store.cube import Cube
 from stages.store.samples import Samples
+from stages.supervised import learn_pairs
 from stages.training.learn import OWN_BASE, Folds, file_away, go_back, learn, states
 
 VERSION = 2
@@ -52,6 +53,7 @@ class Config(Section):
         "exposure",
         "random_forest",
         "gradient_boosting",
+        "srresnet",
     ] = "dst_carbon_former"
     seed: NonNegativeInt = 0  # the same seed gives the same weights, byte for byte, on the same kind of CPU
     years: PositiveInt = 3  # years in a window; fewer when the cube has fewer
@@ -90,6 +92,17 @@ class Config(Section):
     warm_up: Annotated[float, Field(ge=0, lt=1)] = 0.3  # share of the steps on the way to the highest rate
     not_finite: Literal["stop", "skip"] = "stop"  # when a loss is no number: end there, or leave the step out
     precision: Literal["auto", "float32", "bf16"] = "auto"  # inside networks; auto: bf16 on a GPU alone
+    # The next six are heard by methods that learn from pairs.
+    blocks: PositiveInt = 8  # residual blocks
+    transform: Literal["log1p", "quantile"] = "log1p"  # of depths, fitted on the training dates
+    shift_blocks: bool = (
+        True  # blocks are laid anew over the fine field at each draw; False: the run's own alone
+    )
+    adversarial_epochs: PositiveInt = 8  # srgan, after the others
+    adversarial_weight: NonNegativeFloat = (
+        1e-3  # srgan: of fooling the discriminator, beside the content loss
+    )
+    content: Literal["spectral", "features", "pixel"] = "spectral"  # srgan: where contents are compared
     save_every: PositiveInt = 50  # steps between two saves of the state from which training resumes
     device: Literal["auto", "cpu", "cuda"] = "auto"
 
@@ -118,7 +131,10 @@ def run(config: Config, *, cube: Path, tiles: Path, out: Path) -> None:
     method.prepare(survey)
     facts = {**checkpoint.cube_facts(data), "asked": config.method, "years": years, "seed": config.seed}
     history: list[dict[str, Any]] = []
-    if method.phases():
+    if getattr(method, "learns_from_pairs", False):
+        learned, history = learn_pairs(config, method, survey, data, (cube, tiles), out)
+        facts |= learned
+    elif method.phases():
         from model.training import CALIBRATION_TILES  # torch loads only when something learns
 
         method.calibrate([samples[index] for index in evenly(len(samples), CALIBRATION_TILES)])

@@ -19,6 +19,7 @@ METHODS: dict[str, str] = {
     "additive_poisson": "model.methods.additive:AdditivePoisson",
     "exposure": "model.methods.exposure:ExposureIntensity",
     "random_forest": "model.methods.random_forest:RandomForest",
+    "srresnet": "model.methods.srresnet:SRResNet",
     "gradient_boosting": "model.methods.gradient_boosting:GradientBoosting",
 }
 

@@ -12,6 +12,7 @@ from affine import Affine
 from numpy.typing import NDArray
 from pyproj import CRS
 
+from model import when
 from model.fault import ArtifactFault
 from model.grid import Grid
 from model.sample import Tile
@@ -21,6 +22,7 @@ from stages.store.cube import Cube
 PLAN = "tiles.json"
 WINDOWS = "windows.geojson"
 SPLIT = "split.tif"
+DATES = "dates.json"
 CACHE_BYTES = 1_000_000_000  # tiles kept in memory once read
 
 
@@ -150,6 +152,27 @@ def write_plan(out: Path, plan: Mapping[str, Any]) -> None:
     head = {key: value for key, value in plan.items() if key != "windows"}
     text = json.dumps(head, indent=1)[:-2] + ',\n "windows": [\n' + windows + "\n ]\n}\n"
     (out / PLAN).write_text(text, "utf-8")
+
+
+def write_dates(path: Path, splits: Mapping[str, Sequence[int]], cube: Cube) -> None:
+    """Writes which date of which file serves which split; dates without a fine field are told with their total."""
+    pairs = {(fact["year"], fact["sector"]): fact for fact in cube.pair_facts}
+    totals = {(fact["year"], fact["sector"]): fact for fact in cube.total_facts}
+    told: dict[str, list[dict[str, Any]]] = {}
+    for split, labels in splits.items():
+        told[split] = []
+        for label in labels:
+            for sector in cube.sectors:
+                entry = {
+                    "date": when.spelled(label),
+                    "sector": sector,
+                    "total": totals[label, sector]["source"],
+                }
+                fact = pairs.get((label, sector))
+                told[split].append(
+                    entry | ({"fine": fact["source"], "sha256": fact["sha256"]} if fact else {})
+                )
+    path.write_text(json.dumps(told, indent=1) + "\n", "utf-8")
 
 
 def write_splits(path: Path, splits: Sequence[NDArray[np.uint8]], coarse: Grid) -> None:

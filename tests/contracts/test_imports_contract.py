@@ -24,7 +24,13 @@ FORMATS = {
     "shapely",
 }
 FILES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
-MAY_LOAD_TORCH = ("model/layers/", "model/methods/", "model/training", "model/losses.py")
+MAY_LOAD_TORCH = (
+    "model/layers/",
+    "model/methods/",
+    "model/training",
+    "model/losses.py",
+    "model/pair_training.py",
+)
 
 
 def imports(path: Path, *, at_import_time: bool = False) -> Iterator[tuple[str, int]]:

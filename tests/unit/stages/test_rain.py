@@ -8,8 +8,10 @@ import xarray as xr
 from pydantic import ValidationError
 
 from model.fault import Fault, Faults
-from stages import infer, ingest
+from stages import infer, ingest, tile, train
 from stages.store.cube import Cube
+from stages.store.pair_samples import PairSamples
+from stages.store.samples import Samples
 from tests.rain_world import COLS, FACTOR, ROWS, build_rain, means_of
 
 REGION = (0, 0, ROWS * FACTOR, COLS * FACTOR)
@@ -243,3 +245,63 @@ def test_fields_off_the_fine_grid_are_refused(rain, told):
 def test_amounts_of_a_mean_are_refused(rain):
     with pytest.raises(ValidationError, match="only amounts have that"):
         rain.config(substance="CO2")
+
+
+def test_a_method_that_learns_from_pairs_runs_from_files_to_maps(rain):
+    """Three dates to learn from, one of them held out to validate; the fourth has totals alone."""
+    pair = {"path": "fine.nc", "sector": "rain", "dates": {"first": "2001-01-01", "last": "2001-01-03"}}
+    few = train.Config(
+        method="srresnet", years=1, width=4, blocks=1, epochs=1, steps_per_epoch=2, batch_tiles=2
+    )
+    maps = rain.chain(rain.config(pairs=[pair]), few)
+    split = json.loads((rain.folder / "tiles" / "dates.json").read_text("utf-8"))
+    dates = {name: [entry["date"] for entry in entries] for name, entries in split.items()}
+    assert dates == {
+        "train": ["2001-01-01", "2001-01-03"],
+        "valid": ["2001-01-02"],
+        "unpaired": ["2001-01-04"],
+    }
+    assert all(entry["fine"] == "fine.nc" for name in ("train", "valid") for entry in split[name])
+    assert "fine" not in split["unpaired"][0]
+    with xr.open_dataset(maps / "rain_rain.nc", engine="h5netcdf") as data:
+        found, area, truth = (
+            data["sr"].values.astype(np.float64),
+            data["cell_area"].values,
+            data["truth"].values,
+        )
+    known = np.isfinite(rain.means)
+    np.testing.assert_allclose(means_of(found, area)[known], rain.means[known], rtol=1e-6)
+    np.testing.assert_allclose(truth[:3], rain.fine[:3], rtol=1e-6)
+    assert np.isnan(truth[3]).all()
+    told = json.loads((rain.folder / "checkpoint" / "checkpoint.json").read_text("utf-8"))["facts"]
+    assert (told["pairs"], told["valid_pairs"], told["steps"]) == (2, 1, 2)
+
+
+def test_no_fine_value_of_a_validating_date_or_of_held_out_ground_is_learned_from(rain):
+    """Windows drawn for training hold numbers of training dates and training ground alone."""
+    pair = {"path": "fine.nc", "sector": "rain", "dates": {"first": "2001-01-01", "last": "2001-01-04"}}
+    cube, tiles = rain.folder / "cube", rain.folder / "tiles"
+    cube.mkdir(), tiles.mkdir()
+    ingest.run(rain.config(pairs=[pair]), out=cube)
+    plan = tile.Config(size=12, block=2, buffer=1, test_share=0.3, valid_dates=("2001-01-03",))
+    tile.run(plan, cube=cube, out=tiles)
+    samples = PairSamples(cube, tiles, "train")
+    target = np.kron(Samples(cube, tiles, "all", 1).target_map, np.ones((FACTOR, FACTOR))) > 0
+    assert 0 < target.sum() < target.size
+    weights = Cube.open(cube).weights
+    learned = np.where(target, rain.fine * weights, np.nan)
+    hidden = set(np.round(rain.fine[2][rain.fine[2] > 0] * 1, 4)) | set(
+        np.round((np.where(target, np.nan, rain.fine) * weights)[[0, 1, 3]].ravel(), 4)
+    )
+    allowed = set(np.round(learned[[0, 1, 3]].ravel(), 4))
+    drawn = samples.draw(np.random.default_rng(0), 40)
+    counted = np.concatenate([pair.fine[pair.counted] for pair in drawn])
+    assert set(np.round(counted[counted > 0], 4)) <= allowed
+    assert not set(np.round(counted[counted > 0], 4)) & (hidden - allowed)
+    assert any(pair.known.any() and not pair.known.all() for pair in drawn)
+
+
+def test_a_method_that_needs_pairs_says_so(rain):
+    with pytest.raises(Fault) as caught:
+        rain.chain(rain.config(), train.Config(method="srresnet", years=1))
+    assert caught.value.code == 2 and "ingest.pairs" in caught.value.fix

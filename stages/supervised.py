@@ -1,0 +1,77 @@
+"""Training of methods that learn from pairs: what stages/train.py hands over when a method asks for fine fields."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from model.fault import UsageFault
+from model.method import Survey
+from model.methods import method_class
+from stages.progress import step, tell
+from stages.store.cube import Cube
+from stages.store.pair_samples import PairSamples
+from stages.store.states import States
+from stages.training.learn import config_hash
+
+RIVAL = "bilinear"  # learns nothing; keeps the totals too
+FITTED = 200  # fields the transform is fitted to, evenly spaced
+
+
+def learn_pairs(
+    config: Any,
+    method: Any,
+    survey: Survey,
+    data: Cube,
+    folders: tuple[Path, Path],
+    out: Path,
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Trains the method in place; returns facts for the checkpoint and the history.
+
+    Args: folders: of the cube and the tiles.
+    Raises: UsageFault (exit 2) when the run declares no pairs.
+    """
+    from model.pair_training import PairTrainer, error_of
+    from model.validation import evenly
+
+    if not data.pair_facts:
+        raise UsageFault(
+            "train.method", f"{config.method}, which learns from fine fields", "fine fields of some dates",
+            "declare them under `ingest.pairs`, or choose a method that learns from totals alone",
+        )  # fmt: skip
+    cube, tiles = folders
+    train = PairSamples(cube, tiles, "train", shift=config.shift_blocks)
+    valid = PairSamples(cube, tiles, "valid")
+    if not len(train) or not len(valid):
+        raise UsageFault(
+            "ingest.pairs", f"{len(train)} fine fields to learn from, {len(valid)} to validate on", "at least one each",
+            "declare more dates under `ingest.pairs`, or change `tile.valid_dates`",
+        )  # fmt: skip
+    method.fit([train.whole(index) for index in evenly(len(train), FITTED)])
+    from model.pair_training import SCORED
+
+    scored = [valid.whole(index) for index in evenly(len(valid), SCORED)]
+    keeper = States(out, 0, config_hash(config))
+    trainer = PairTrainer(method, train, scored, config.seed, keeper, config.save_every, _reporter())
+    progress = trainer.run()
+    rival: Any = method_class(RIVAL)(None)
+    rival.prepare(survey)
+    score, free = error_of(method.estimate, scored), error_of(rival.estimate, scored)
+    tell(f"train: {progress.total} steps; on held-out dates RMSE {score:.4g} {data.unit}, {RIVAL} {free:.4g}")
+    for note in progress.notes:
+        tell(f"train: {note}", warning=True)
+    facts = {
+        "steps": progress.total, "pairs": len(train), "valid_pairs": len(valid), "held_out_rmse": score,
+        "rival_rmse": {RIVAL: free}, "notes": progress.notes,
+    }  # fmt: skip
+    return facts, progress.history
+
+
+def _reporter() -> Callable[[int, int, str], None]:
+    """Reports steps; what an earlier attempt had done is no part of the rate."""
+    first: list[int] = []
+
+    def report(done: int, total: int, detail: str) -> None:
+        first[:] = first or [done - 1]
+        step("train", done, total, "steps", before=first[0], detail=detail)
+
+    return report

@@ -6,7 +6,6 @@ import shutil
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -35,7 +34,6 @@ __all__ = ["VERSION", "Config", "check", "run", "sources"]
 VERSION = 2
 REPORT = "ingest.json"
 Region = tuple[int, int, int, int]  # row, col, rows, cols in fine cells
-_ONE_READER = Lock()
 
 
 def sources(config: Config) -> list[str]:
@@ -336,7 +334,7 @@ def _fill_region(
     place = (slice(row, row + rows), slice(col, col + cols))
     values, valid, tallies = _read_region(plan, fine, known, found.factor, region)
     if found.fine.valid is not None:
-        with _ONE_READER:  # HDF5 files are read by one thread at a time
+        with found.fine.turn:
             valid &= np.isfinite(found.fine.valid.read(*region))
     for layer in plan:
         stored = arrays.array_of(group, layer.name)

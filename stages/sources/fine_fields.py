@@ -1,6 +1,7 @@
 """Fields given on the fine grid: where a result may have a value, and what some dates truly looked like."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -57,6 +58,7 @@ class FineFields:
 
     valid: FineField | None
     pairs: dict[tuple[str, int], FineField]
+    turn: Lock = field(default_factory=Lock)  # an open file is read by one thread at a time
 
 
 def open_fine_fields(config: Config, fine: Grid) -> tuple[FineFields, list[Fault]]:

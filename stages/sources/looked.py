@@ -122,7 +122,7 @@ def _bands(path: Path) -> list[Found]:
 
 def _variables(path: Path) -> list[Found]:
     """One for each field of a NetCDF file or Zarr store, seen at its last year and at the first value elsewhere."""
-    from stages.store.netcdf import survey
+    from stages.store.survey import survey
 
     found = []
     fields = survey(str(path))

@@ -37,7 +37,7 @@ def _inspect_gridded(file: Path) -> list[Fault]:
         looks = "a folder that is no Zarr store" if file.is_dir() else describe(file.read_bytes()[:512])
         fix = "give the file itself; GRIB, HDF4 and CDF-5 must be turned into NetCDF first"
         return [InputFault(file.name, looks, "a NetCDF file (HDF5 or classic) or a Zarr store", fix)]
-    from stages.store.netcdf import open_store  # xarray takes half a second
+    from stages.store.opening import open_store  # xarray takes half a second
 
     try:
         if faults := foreign(str(file), engine):

@@ -1,0 +1,29 @@
+"""Opens NetCDF files and Zarr stores by a named engine: nothing decoded, nothing loaded."""
+
+from pathlib import Path
+
+import xarray as xr
+
+from model.fault import UsageFault
+from stages.store.foreign import damaged_store, engine_of
+
+
+def open_store(path: str) -> xr.Dataset:
+    """Opens a file or store by a named engine, nothing decoded, nothing loaded.
+
+    Raises: InputFault (exit 3) when it is damaged, UsageFault (exit 2) when the extra is not installed.
+    """
+    engine = engine_of(path)
+    try:
+        if engine == "zarr":
+            return xr.open_dataset(
+                path, engine="zarr", decode_cf=False, chunks=None, cache=False, consolidated=False
+            )
+        return xr.open_dataset(path, engine=engine, decode_cf=False, cache=False)
+    except (ImportError, ModuleNotFoundError) as error:
+        raise UsageFault(
+            Path(path).name, f"{engine} is not installed", "the extra `netcdf`", "pip install -e '.[netcdf]'"
+        ) from error
+    except (OSError, RuntimeError, ValueError, KeyError, TypeError, IndexError, EOFError) as error:
+        text = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise damaged_store(Path(path).name, text) from error

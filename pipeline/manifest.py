@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,9 @@ from typing import Any
 from model.fault import ArtifactFault, Fault
 
 NAME = "manifest.json"
+SYNCED_AT_ONCE = (
+    8  # files brought to the disk side by side: thousands of chunks would else wait for each other
+)
 CHUNK = re.compile(r"(?P<store>[^/]+\.zarr)/(?P<variable>.+)/c(?:/(?P<chunk>[0-9/]+))?")
 UNFINISHED = re.compile(r".*\.[0-9a-f]{32}\.partial")  # what zarr leaves of a chunk whose writer was killed
 
@@ -119,12 +123,16 @@ def measure(folder: Path) -> dict[str, dict[str, Any]]:
 
     Raises: ArtifactFault for a link: an artifact holds its own bytes.
     """
-    files = {}
-    for path in result_files(folder):
-        name = path.relative_to(folder).as_posix()
+    found = list(result_files(folder))
+    for path in found:
         if path.is_symlink() or not path.is_file():
             raise ArtifactFault(str(path), "not a plain file", "plain files in an artifact", "remove it")
-        files[name] = {"sha256": file_hash(path, sync=True), "bytes": path.stat().st_size}
+    with ThreadPoolExecutor(SYNCED_AT_ONCE) as pool:
+        hashes = pool.map(lambda path: file_hash(path, sync=True), found)
+        files = {
+            path.relative_to(folder).as_posix(): {"sha256": digest, "bytes": path.stat().st_size}
+            for path, digest in zip(found, hashes, strict=True)
+        }
     for entry in (folder, *(path for path in folder.rglob("*") if path.is_dir())):
         sync_folder(entry)
     return files

@@ -1,9 +1,7 @@
 """Source layers -> one aligned, self-describing cube."""
 
 import json
-import os
 import shutil
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,6 +26,7 @@ from stages.store.cube import DEGREES, PAIRS, STORE, lay_out
 from stages.store.digest import files_of
 from stages.store.journal import Journal
 from stages.store.resample import bring
+from stages.threads import spread, workers
 
 __all__ = ["VERSION", "Config", "check", "run", "sources"]
 
@@ -296,21 +295,12 @@ def _fill(
     regions = _regions(fine)
     before = sum(_key(region) in journal.done for region in regions)
     todo = [region for region in regions if _key(region) not in journal.done]
+    stored = {name: arrays.array_of(group, name) for name in ("valid", *(layer.name for layer in plan))}
     # Why it changes no byte: a region is one chunk of each layer, and depends on nothing another thread writes.
-    with ThreadPoolExecutor(workers()) as pool:
-        counts = pool.map(lambda region: _fill_region(group, plan, fine, known, found, region), todo)
-        try:
-            for done, (region, counted) in enumerate(zip(todo, counts, strict=True), start=before + 1):
-                journal.add(_key(region), counted)
-                step("filling the cube", done, len(regions), "regions", before=before)
-        except BaseException:
-            pool.shutdown(cancel_futures=True)  # what was asked to stop must not fill the rest first
-            raise
-
-
-def workers() -> int:
-    """Regions filled at once: one for each processor, few enough that memory stays bounded."""
-    return min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, 8)
+    counts = spread(lambda region: _fill_region(stored, plan, fine, known, found, region), todo, workers())
+    for done, (region, counted) in enumerate(zip(todo, counts, strict=True), start=before + 1):
+        journal.add(_key(region), counted)
+        step("filling the cube", done, len(regions), "regions", before=before)
 
 
 def _stored(group: arrays.Group, layer: LayerPlan, region: Region) -> NDArray[np.float64]:
@@ -323,7 +313,7 @@ def _stored(group: arrays.Group, layer: LayerPlan, region: Region) -> NDArray[np
 
 
 def _fill_region(
-    group: arrays.Group,
+    stored: dict[str, arrays.Array],
     plan: list[LayerPlan],
     fine: Grid,
     known: NDArray[np.bool_],
@@ -337,12 +327,10 @@ def _fill_region(
         with found.fine.turn:
             valid &= np.isfinite(found.fine.valid.read(*region))
     for layer in plan:
-        stored = arrays.array_of(group, layer.name)
-        static = stored.ndim == 2
-        stored[place if static else (slice(None), *place)] = (
-            values[layer.name][0] if static else values[layer.name]
-        )
-    arrays.array_of(group, "valid")[place] = valid.astype(np.uint8)
+        array, own = stored[layer.name], values[layer.name]
+        static = array.ndim == 2
+        arrays.write_region(array, place if static else (slice(None), *place), own[0] if static else own)
+    arrays.write_region(stored["valid"], place, valid.astype(np.uint8))
     return tallies
 
 
@@ -358,10 +346,12 @@ def _read_region(
     by_name = {layer.name: layer for layer in plan}
     for layer in plan:
         own = _layer_values(layer, fine, region, values, by_name)
-        filled = np.asarray(np.isnan(own).any(axis=0) & (layer.facts.get("fill") is not None))
+        lacking = np.asarray(np.isnan(own).any(axis=0))
+        is_filled = layer.facts.get("fill") is not None
         values[layer.name] = _filled(layer, own)
-        valid &= np.asarray(~np.isnan(values[layer.name]).any(axis=0))
-        tallies.append(coverage.tally(values[layer.name], wanted, filled, row, col, step))
+        there = ~lacking | is_filled
+        valid &= there
+        tallies.append(coverage.tally(values[layer.name], wanted, there, lacking & is_filled, row, col, step))
     return values, valid, tallies
 
 
@@ -384,7 +374,8 @@ def _layer_values(
     if layer.drawn is not None:
         return layer.drawn.read(fine, region)[None]
     kind = "class" if layer.code is not None else layer.facts["kind"]
-    return np.stack([bring(source.raster, fine, region, kind, layer.code) for source in layer.by_year])
+    years = [bring(source.raster, fine, region, kind, layer.code) for source in layer.by_year]
+    return years[0][None] if len(years) == 1 else np.stack(years)
 
 
 def _filled(layer: LayerPlan, values: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -10,10 +10,11 @@ from model.fault import Fault, InputFault, UsageFault, raise_all
 from model.variable import Unit, parse_unit
 from stages.section import SafeName
 from stages.sources.declared import File
-from stages.store.band import Band, scan
+from stages.store.band import Band
 from stages.store.cube import Cube
 from stages.store.maps import Sheet, sheets
 from stages.store.resample import nesting
+from stages.store.scan import scan
 from stages.store.suspicion import inspect
 
 

@@ -17,6 +17,7 @@ THUMB = 120  # pixels along the longer side of a thumbnail, about
 def tally(
     values: NDArray[np.float64],
     wanted: NDArray[np.bool_],
+    there: NDArray[np.bool_],
     filled: NDArray[np.bool_],
     row: int,
     col: int,
@@ -25,14 +26,14 @@ def tally(
     """Counts one region of a layer.
 
     Args:
-      values: (years, rows, cols); wanted, filled: (rows, cols) lies under a known total, was given its value.
+      values: (years, rows, cols).
+      wanted, there, filled: (rows, cols) lies under a known total, has a value in all years, was given it.
       row, col: of the region, in fine cells.
       step: fine cells along a pixel of the layer's thumbnail.
     """
-    there = ~np.isnan(values).any(axis=0)
     gap = np.argwhere(wanted & ~there)
     corner = np.array([row, col])
-    good = values[~np.isnan(values)]
+    good = values.ravel() if there.all() else values[~np.isnan(values)]
     return {
         "wanted": int(wanted.sum()),
         "gap": len(gap),

@@ -11,11 +11,12 @@ from model.grid import Grid
 from model.variable import Unit, parse_unit
 from stages.sources.opened import YEAR
 from stages.store.arrays import make_grid
-from stages.store.band import Band, Scan, scan
+from stages.store.band import Band
 from stages.store.foreign import SUFFIXES as GRIDDED
 from stages.store.foreign import is_gridded
 from stages.store.rasters import Raster, names_of_bands
 from stages.store.resample import cells_across
+from stages.store.scan import Scan, scan
 from stages.store.suspicion import inspect
 
 SUFFIXES = (".tif", ".tiff", *GRIDDED)

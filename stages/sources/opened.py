@@ -12,8 +12,9 @@ from model.intensive import ACCEPTED_STATES, State, parse_state
 from model.variable import ACCEPTED_UNITS, Unit, parse_unit
 from stages.progress import tell
 from stages.sources.declared import Config, Covariate, Fine, Total
-from stages.store.band import Band, Scan, scan
+from stages.store.band import Band
 from stages.store.coarsened import Coarsened
+from stages.store.scan import Scan, scan
 
 YEAR = re.compile(r"(?<!\d)((?:19|20)\d\d)(?!\d)")
 

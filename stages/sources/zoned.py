@@ -7,8 +7,8 @@ from pydantic import PositiveInt, model_validator
 from model.fault import InputFault, raise_all
 from model.grid import Grid
 from stages.sources.drawn import VectorFile, open_declared
-from stages.store.band import scan
 from stages.store.rasters import Raster
+from stages.store.scan import scan
 from stages.store.suspicion import inspect
 from stages.store.vector_files import files_of
 from stages.store.zones import Zones

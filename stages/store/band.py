@@ -2,7 +2,6 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -13,42 +12,7 @@ from pyproj import CRS
 from model.grid import Grid
 from stages.store.arrays import make_grid
 
-STRIP = 2048  # rows and columns read at a time when a file is scanned
-# Written by tools that forgot to declare nodata; none is a plausible share, density or total.
-SENTINELS = (
-    -9999.0,
-    -99999.0,
-    -32768.0,
-    -3.4028234663852886e38,
-    -3.3999999521443642e38,
-    1e20,
-    9.969209968386869e36,
-)
-
-
-@dataclass(frozen=True)
-class Scan:
-    """What a band holds, counted once over the whole file.
-
-    Attributes:
-      cells: all of them; nodata: equal to the nodata value; nans: NaN beside it; infinite, negative: counts.
-      first_infinite: (row, col); sentinels: {value: count} not declared as nodata.
-      low, mean, high: over usable values, NaN when there is none; total: their sum.
-      codes: distinct integer values, None when there are over 256 or they are no integers.
-    """
-
-    cells: int
-    nodata: int
-    nans: int
-    infinite: int
-    first_infinite: tuple[int, int] | None
-    negative: int
-    sentinels: dict[float, int]
-    low: float
-    mean: float
-    high: float
-    total: float
-    codes: tuple[int, ...] | None
+STRIP = 1024  # rows and columns read at a time when a file is scanned
 
 
 class Band(ABC):
@@ -94,8 +58,8 @@ class Band(ABC):
         """Of the north-up reading; still sheared when the file is."""
 
     @abstractmethod
-    def read(self, row: int, col: int, rows: int, cols: int) -> NDArray[np.float64]:
-        """Physical values of a window; NaN where nodata or outside the file.
+    def physical(self, rows: slice, cols: slice) -> NDArray[np.float64]:
+        """Physical values of a window that lies in the file; NaN where nodata.
 
         Raises: InputFault (exit 3) when the file is truncated or damaged.
         """
@@ -111,6 +75,35 @@ class Band(ABC):
     @abstractmethod
     def close(self) -> None: ...
 
+    def may_hold(self, stored: float, low: float, high: float) -> bool:
+        """False when a stored number cannot occur, since physical values lie between low and high."""
+        return True
+
+    def rest(self) -> None:  # noqa: B027 - most bands open nothing for a thread
+        """Gives back what other threads opened; they may open it again."""
+
+    def read(self, row: int, col: int, rows: int, cols: int) -> NDArray[np.float64]:
+        """Physical values of a window; NaN where nodata or outside the file.
+
+        Raises: InputFault (exit 3) when the file is truncated or damaged.
+        """
+        height, width = self.shape
+        top, left = max(row, 0), max(col, 0)
+        bottom, right = min(row + rows, height), min(col + cols, width)
+        if top >= bottom or left >= right:
+            return np.full((rows, cols), np.nan)
+        values = self.physical(slice(top, bottom), slice(left, right))
+        if values.shape == (rows, cols):
+            return values
+        out = np.full((rows, cols), np.nan)
+        out[top - row : bottom - row, left - col : right - col] = values
+        return out
+
+    @cached_property
+    def wkt(self) -> str:
+        """Its reference system as text; empty when it has none."""
+        return self.crs.to_wkt() if self.crs else ""
+
     @property
     def is_rotated(self) -> bool:
         return self.transform.b != 0 or self.transform.d != 0 or self.transform.a < 0
@@ -124,62 +117,25 @@ class Band(ABC):
         place = self.transform
         return make_grid(rows, cols, place.c, place.f, place.a, -place.e, self.crs)
 
+    def pieces(self) -> list[tuple[int, int, int, int]]:
+        """Windows (row, col, rows, cols) that make up the whole band."""
+        height, width = self.shape
+        return [
+            (row, col, min(STRIP, height - row), min(STRIP, width - col))
+            for row in range(0, height, STRIP)
+            for col in range(0, width, STRIP)
+        ]
+
     def strips(self) -> Iterator[tuple[int, int, NDArray[np.float64]]]:
         """The whole band piece by piece: (row, col, values)."""
-        height, width = self.shape
-        for row in range(0, height, STRIP):
-            for col in range(0, width, STRIP):
-                yield row, col, self.read(row, col, min(STRIP, height - row), min(STRIP, width - col))
+        for row, col, rows, cols in self.pieces():
+            yield row, col, self.read(row, col, rows, cols)
 
 
-def scan(raster: Band, *, tag_is_real: bool) -> Scan:
-    """Reads the band and counts what could spoil a total.
-
-    Args:
-      tag_is_real: the file's own nodata value was declared to be a true number, so it is no sentinel.
-    """
-    cells = missing = infinite = negative = 0
-    first: tuple[int, int] | None = None
-    suspects = [value for value in SENTINELS if not (tag_is_real and value == raster.tag)]
-    low, high, total, usable = np.inf, -np.inf, 0.0, 0
-    codes: set[float] | None = set()
-    for row, col, values in raster.strips():
-        cells += values.size
-        endless = np.isinf(values)
-        if endless.any() and first is None:
-            hit = np.argwhere(endless)[0]
-            first = (row + int(hit[0]), col + int(hit[1]))
-        infinite += int(endless.sum())
-        good = values[np.isfinite(values)]
-        missing += values.size - good.size - int(endless.sum())
-        if good.size:
-            low, high = min(low, float(good.min())), max(high, float(good.max()))
-            total, usable = total + float(good.sum()), usable + good.size
-            negative += int((good < 0).sum())
-        if codes is not None and good.size:
-            codes = _more_codes(codes, good)
-    nans = (
-        raster.count_nans()
-        if missing and raster.nodata is not None and not np.isnan(raster.nodata)
-        else missing
-    )
-    found = None if codes is None else tuple(sorted(int(code) for code in codes))
-    mean = total / usable if usable else np.nan
-    edges = (low, high) if usable else (np.nan, np.nan)
-    return Scan(
-        cells,
-        missing - nans,
-        nans,
-        infinite,
-        first,
-        negative,
-        raster.count_raw(suspects),
-        edges[0],
-        mean,
-        edges[1],
-        total,
-        found,
-    )
+def lies_between(value: float, low: float, high: float) -> bool:
+    """True when a value, as far as single precision can tell, lies between two others."""
+    slack = 1e-6 * abs(value)
+    return low - slack <= value <= high + slack
 
 
 def equal(raw: NDArray, nodata: float | None) -> NDArray[np.bool_]:
@@ -192,13 +148,3 @@ def equal(raw: NDArray, nodata: float | None) -> NDArray[np.bool_]:
             return np.zeros(raw.shape, bool)
         return raw == int(nodata)
     return raw == raw.dtype.type(nodata)
-
-
-def _more_codes(codes: set[float], values: NDArray[np.float64]) -> set[float] | None:
-    """The codes with those among the values; None when a value is no integer or there are over 256."""
-    if (
-        values != np.floor(values)
-    ).any():  # judged first: distinct values of a continuous layer fill the memory
-        return None
-    codes = codes | set(np.unique(values).tolist())
-    return codes if len(codes) <= 256 else None

@@ -56,13 +56,9 @@ class Coarsened(Band):
     def transform(self) -> Affine:
         return self._fine.transform @ Affine.scale(self._factor)
 
-    def read(self, row: int, col: int, rows: int, cols: int) -> NDArray[np.float64]:
-        out = np.full((rows, cols), np.nan)
-        top, left = max(row, 0), max(col, 0)
-        bottom, right = min(row + rows, self.shape[0]), min(col + cols, self.shape[1])
-        if top >= bottom or left >= right:
-            return out
-        part = [size * self._factor for size in (top, left, bottom - top, right - left)]
+    def physical(self, rows: slice, cols: slice) -> NDArray[np.float64]:
+        size = (rows.stop - rows.start, cols.stop - cols.start)
+        part = [length * self._factor for length in (rows.start, cols.start, *size)]
         values = self._fine.read(*part)
         grid = self._fine.grid
         assert grid is not None
@@ -71,9 +67,7 @@ class Coarsened(Band):
         room = merge(np.where(inside, weights, 0.0), self._factor)
         enough = merge(inside, self._factor) >= self._least * self._factor**2
         total = merge(np.where(inside, values * weights, 0.0), self._factor)
-        means = np.where(enough & (room > 0), total / np.where(room > 0, room, 1.0), np.nan)
-        out[top - row : bottom - row, left - col : right - col] = means
-        return out
+        return np.where(enough & (room > 0), total / np.where(room > 0, room, 1.0), np.nan)
 
     def count_raw(self, values: Iterable[float]) -> dict[float, int]:
         return self._fine.count_raw(values)

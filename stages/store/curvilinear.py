@@ -31,11 +31,9 @@ class Lattice:
     def shape(self) -> tuple[int, int]:
         return self.index.shape[0], self.index.shape[1]
 
-    def take(
-        self, cells: NDArray[np.float64], top: int, left: int, bottom: int, right: int
-    ) -> NDArray[np.float64]:
+    def take(self, cells: NDArray[np.float64], rows: slice, cols: slice) -> NDArray[np.float64]:
         """Values of the cells on a window; NaN outside the grid."""
-        index = self.index[top:bottom, left:right]
+        index = self.index[rows, cols]
         return np.where(index < 0, np.nan, cells.ravel()[np.maximum(index, 0)])
 
 

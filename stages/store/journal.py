@@ -2,10 +2,12 @@
 
 import json
 import os
+import time
 from pathlib import Path
 from typing import Any
 
 FOLDER = ".progress"
+SYNC_SECONDS = 1.0  # of notes that a power cut may take; unpublished pieces are no safer
 
 
 class Journal:
@@ -29,11 +31,14 @@ class Journal:
                 kept += len(line)
             os.truncate(self._path, kept)
         self._stream = self._path.open("ab", buffering=0)
+        self._synced = time.monotonic()
 
     def add(self, key: str, value: Any = None) -> None:
-        """Notes a finished piece; once this returns it survives a kill."""
+        """Notes a finished piece; once this returns it survives a kill of the process."""
         self._stream.write(json.dumps({"key": key, "value": value}).encode() + b"\n")
-        os.fsync(self._stream.fileno())
+        if time.monotonic() - self._synced >= SYNC_SECONDS:
+            os.fsync(self._stream.fileno())
+            self._synced = time.monotonic()
         self.done[key] = value
 
     def close(self) -> None:

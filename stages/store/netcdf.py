@@ -14,7 +14,7 @@ from pyproj import CRS
 from model import when
 from model.fault import Fault
 from stages.store import axes, cf
-from stages.store.band import Band, equal
+from stages.store.band import Band, equal, lies_between
 from stages.store.foreign import damaged_store
 from stages.store.opening import open_store
 from stages.store.placing import OWN_GRID, own_grid, place_of
@@ -177,21 +177,23 @@ class Variable(Band):
         left, top = self._x.low + dx, self._y.high + dy
         return Affine(abs(self._x.step), 0.0, left, 0.0, -abs(self._y.step), top)
 
-    def read(self, row: int, col: int, rows: int, cols: int) -> NDArray[np.float64]:
-        out = np.full((rows, cols), np.nan)
-        height, width = self.shape
-        top, left = max(row, 0), max(col, 0)
-        bottom, right = min(row + rows, height), min(col + cols, width)
-        if top >= bottom or left >= right:
-            return out
+    def physical(self, rows: slice, cols: slice) -> NDArray[np.float64]:
         if self._bent is None:
-            values = self._year_of(slice(top, bottom), slice(left, right))
-        else:
-            if self._whole is None:
-                self._whole = self._year_of(slice(None), slice(None))
-            values = self._bent.take(self._whole, top, left, bottom, right)
-        out[top - row : bottom - row, left - col : right - col] = values
-        return out
+            return self._year_of(rows, cols)
+        if self._whole is None:
+            self._whole = self._year_of(slice(None), slice(None))
+        return self._bent.take(self._whole, rows, cols)
+
+    def may_hold(self, stored: float, low: float, high: float) -> bool:
+        """Of one step; several may hide it in their sum."""
+        scale, offset = self._packing
+        return self.steps > 1 or lies_between(stored * scale + offset, low, high)
+
+    @cached_property
+    def _packing(self) -> tuple[float, float]:
+        """Scale and offset of the stored numbers."""
+        found = self._attributes.get("scale_factor", 1.0), self._attributes.get("add_offset", 0.0)
+        return float(np.ravel(found[0])[0]), float(np.ravel(found[1])[0])
 
     def count_raw(self, values: Iterable[float]) -> dict[float, int]:
         counts = dict.fromkeys(values, 0)
@@ -256,7 +258,5 @@ class Variable(Band):
     def _physical(self, raw: NDArray) -> NDArray[np.float64]:
         values = raw.astype(np.float64)
         values[self._missing(raw)] = np.nan
-        scale, offset = self._attributes.get("scale_factor"), self._attributes.get("add_offset")
-        if scale is not None:
-            values = values * float(np.ravel(scale)[0])
-        return values if offset is None else values + float(np.ravel(offset)[0])
+        scale, offset = self._packing
+        return values * scale + offset if (scale, offset) != (1.0, 0.0) else values

@@ -1,5 +1,6 @@
 """The one door to GeoTIFFs given by users: named driver only, every oddity of a file told before it is read."""
 
+import os
 from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +17,10 @@ from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
 from model.fault import InputFault
-from stages.store.band import STRIP, Band, equal
+from stages.store.band import Band, equal, lies_between
+from stages.threads import spread, workers
+
+CACHE_MB = "256"  # of decoded blocks, for all files; GDAL's own choice is a twentieth of the machine
 
 
 class Raster(Band):
@@ -40,14 +44,9 @@ class Raster(Band):
         self._given_crs = crs
         self._handles: dict[int, Any] = {}
         self.tag = self._data.nodatavals[band - 1]
+        self._scale, self._offset = self._data.scales[band - 1], self._data.offsets[band - 1]
         self._masked = MaskFlags.per_dataset in self._data.mask_flag_enums[band - 1]
-        self.nodata = (
-            self._data.nodatavals[band - 1]
-            if nodata == "auto"
-            else None
-            if nodata == "none"
-            else float(nodata)
-        )
+        self.nodata = self.tag if nodata == "auto" else None if nodata == "none" else float(nodata)
 
     @property
     def where(self) -> str:
@@ -58,6 +57,7 @@ class Raster(Band):
         """The open dataset of this thread: GDAL's handles must not be shared."""
         key = get_ident()
         if key not in self._handles:
+            os.environ.setdefault("GDAL_CACHEMAX", CACHE_MB)  # GDAL looks once, before the first block
             # Why no sidecars: what lies beside the file is in no fingerprint, so it must not change what is read.
             with rasterio.Env(GDAL_PAM_ENABLED="NO", GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR"):
                 self._handles[key] = rasterio.open(self.path, driver="GTiff")
@@ -68,13 +68,19 @@ class Raster(Band):
             handle.close()
         self._handles.clear()
 
+    def rest(self) -> None:
+        mine = self._handles.pop(get_ident(), None)
+        self.close()
+        if mine is not None:
+            self._handles[get_ident()] = mine
+
     def __enter__(self) -> "Raster":
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    @property
+    @cached_property
     def shape(self) -> tuple[int, int]:
         return self._data.height, self._data.width
 
@@ -100,59 +106,65 @@ class Raster(Band):
             return moved
         return moved @ Affine.translation(0, self._data.height) @ Affine.scale(1, -1)
 
-    @property
+    @cached_property
     def _south_up(self) -> bool:
         return self._data.transform.b == 0 and self._data.transform.e > 0
 
-    def read(self, row: int, col: int, rows: int, cols: int) -> NDArray[np.float64]:
-        """Physical values of a window; NaN where nodata or outside the file.
-
-        Raises: InputFault (exit 3) when the file is truncated or damaged.
-        """
-        out = np.full((rows, cols), np.nan)
-        height, width = self.shape
-        top, left = max(row, 0), max(col, 0)
-        bottom, right = min(row + rows, height), min(col + cols, width)
-        if top >= bottom or left >= right:
-            return out
-        raw, masked = self._raw(top, left, bottom - top, right - left)
+    def physical(self, rows: slice, cols: slice) -> NDArray[np.float64]:
+        raw, hidden = self._raw(rows, cols)
         values = raw.astype(np.float64)
-        values[masked | equal(raw, self.nodata)] = np.nan
-        values = values * self._data.scales[self.band - 1] + self._data.offsets[self.band - 1]
-        out[top - row : bottom - row, left - col : right - col] = values[::-1] if self._south_up else values
-        return out
+        if (gone := self._gone(raw, hidden)) is not None:
+            values[gone] = np.nan
+        if self._scale != 1.0:
+            values *= self._scale
+        if self._offset != 0.0:
+            values += self._offset
+        return values[::-1] if self._south_up else values
 
-    def _raw(self, row: int, col: int, rows: int, cols: int) -> tuple[NDArray, NDArray[np.bool_]]:
-        """Numbers as stored, and where the file's own mask hides them; rows from the north of a north-up file."""
-        first = self.shape[0] - row - rows if self._south_up else row
-        window = Window(col, first, cols, rows)
+    def _raw(self, rows: slice, cols: slice) -> tuple[NDArray, NDArray[np.bool_] | None]:
+        """Numbers as stored, and where the file's own mask hides them; rows in the order of the file."""
+        first = self.shape[0] - rows.stop if self._south_up else rows.start
+        window = Window(cols.start, first, cols.stop - cols.start, rows.stop - rows.start)
         try:
             raw = self._data.read(self.band, window=window)
             hidden = self._data.read_masks(self.band, window=window) == 0 if self._masked else None
         except RasterioError as error:
             raise damaged(self.name, self.band, str(error)) from error
-        return raw, np.zeros(raw.shape, bool) if hidden is None else hidden
+        return raw, hidden
+
+    def _gone(self, raw: NDArray, hidden: NDArray[np.bool_] | None) -> NDArray[np.bool_] | None:
+        """Where stored numbers are no values, NaN beside; None when that is nowhere."""
+        if self.nodata is None or np.isnan(self.nodata):
+            return hidden
+        gone = equal(raw, self.nodata)
+        return gone if hidden is None else gone | hidden
+
+    def may_hold(self, stored: float, low: float, high: float) -> bool:
+        return lies_between(stored * self._scale + self._offset, low, high)
 
     def count_raw(self, values: Iterable[float]) -> dict[float, int]:
-        """How often each of some stored numbers occurs, those apart that are nodata or hidden."""
-        counts = dict.fromkeys(values, 0)
-        height, width = self.shape
-        for row in range(0, height, STRIP):
-            for col in range(0, width, STRIP):
-                raw, hidden = self._raw(row, col, min(STRIP, height - row), min(STRIP, width - col))
-                usable = ~hidden & ~equal(raw, self.nodata)
-                for value in counts:
-                    counts[value] += int((equal(raw, value) & usable).sum())
-        return {value: count for value, count in counts.items() if count}
+        wanted = list(values)
+
+        def count(piece: tuple[int, int, int, int]) -> list[int]:
+            raw, hidden = self._raw(*_slices(piece))
+            gone = self._gone(raw, hidden)
+            hits = [equal(raw, value) for value in wanted]
+            return [int((hit if gone is None else hit & ~gone).sum()) for hit in hits]
+
+        counts = [sum(found) for found in zip(*spread(count, self.pieces(), workers()), strict=True)]
+        return {value: count for value, count in zip(wanted, counts, strict=True) if count}
 
     def count_nans(self) -> int:
         if np.dtype(self._data.dtypes[self.band - 1]).kind != "f":
             return 0
-        declared, self.nodata = self.nodata, None
-        try:
-            return sum(int(np.isnan(values).sum()) for _, _, values in self.strips())
-        finally:
-            self.nodata = declared
+        return sum(
+            spread(lambda piece: int(np.isnan(self._raw(*_slices(piece))[0]).sum()), self.pieces(), workers())
+        )
+
+
+def _slices(piece: tuple[int, int, int, int]) -> tuple[slice, slice]:
+    row, col, rows, cols = piece
+    return slice(row, row + rows), slice(col, col + cols)
 
 
 def names_of_bands(path: str) -> list[str]:

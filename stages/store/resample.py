@@ -7,7 +7,6 @@ from math import ceil
 import numpy as np
 from affine import Affine
 from numpy.typing import NDArray
-from pyproj import Transformer
 from rasterio.enums import Resampling
 from rasterio.warp import reproject, transform_bounds
 
@@ -15,6 +14,8 @@ from model.fault import InputFault
 from model.grid import Grid
 from stages.store.arrays import same_crs
 from stages.store.band import Band
+from stages.store.bilinear import interpolated
+from stages.store.mesh import between
 from stages.store.overlap import overlapped
 from stages.store.splat import splat
 
@@ -92,8 +93,10 @@ def bring(
             piece = overlapped(raster, turned, fine, region, total=kind == "total", code=code)
             out = np.where(np.isnan(out), piece, out)
         return out
+    if not _is_weighed(raster, fine, kind):
+        return interpolated(raster, fine, region, MAX_SOURCE)
     if kind != "total":
-        return _warped(raster, target, kind, code)
+        return _averaged(raster, target, code)
     span = cells_across(raster, fine)
     if span > MAX_SPAN:
         raise InputFault(
@@ -164,7 +167,7 @@ def _source_windows(raster: Band, target: Grid) -> Iterator[tuple[int, int, int,
     """(row, col, rows, cols, shift): source cells around the target, once per turn of the globe that meets it."""
     height, width = raster.shape
     crs = raster.crs
-    bounds = transform_bounds(target.crs, crs.to_wkt(), *target.bounds, densify_pts=21) if crs else None
+    bounds = transform_bounds(target.crs, raster.wkt, *target.bounds, densify_pts=21) if crs else None
     if crs is None or bounds is None or not np.all(np.isfinite(bounds)):
         return
     for shift in (0.0, 360.0, -360.0) if crs.is_geographic else (0.0,):
@@ -180,7 +183,7 @@ def _source_windows(raster: Band, target: Grid) -> Iterator[tuple[int, int, int,
 def bounds_of(raster: Band, grid: Grid | None = None) -> tuple[float, ...]:
     """(left, bottom, right, top) of the raster, or of a grid, in the raster's own CRS."""
     if grid is not None and raster.crs is not None:
-        return tuple(transform_bounds(grid.crs, raster.crs.to_wkt(), *grid.bounds, densify_pts=21))
+        return tuple(transform_bounds(grid.crs, raster.wkt, *grid.bounds, densify_pts=21))
     rows, cols = raster.shape
     corners = [raster.transform @ (x, y) for x in (0, cols) for y in (0, rows)]
     xs, ys = zip(*corners, strict=True)
@@ -204,7 +207,7 @@ def cells_across(raster: Band, grid: Grid) -> float:
     """Width or height, whichever is larger, of the raster's cells in cells of the grid, at the grid's middle."""
     if raster.crs is None:
         return 1.0
-    there = Transformer.from_crs(grid.crs, raster.crs, always_xy=True)
+    there = between(grid.crs, raster.wkt)
     x, y = (grid.left + grid.right) / 2, (grid.bottom + grid.top) / 2
     inverse = ~raster.transform
     spans = []
@@ -231,16 +234,14 @@ def _quarters(target: Grid) -> list[tuple[slice, slice, Grid]]:
     return parts
 
 
-def _warped(raster: Band, target: Grid, kind: str, code: int | None) -> Floats:
-    """GDAL's warp of arrays we read ourselves, exact transform, one call per window."""
+def _averaged(raster: Band, target: Grid, code: int | None) -> Floats:
+    """Means by GDAL's warp of arrays we read ourselves, exact transform, one call per window."""
     windows = list(_source_windows(raster, target))
     if sum(rows * cols for _, _, rows, cols, _ in windows) > MAX_SOURCE and target.rows * target.cols > 1:
         out = np.full(target.shape, np.nan)
         for down, across, part in _quarters(target):
-            out[down, across] = _warped(raster, part, kind, code)
+            out[down, across] = _averaged(raster, part, code)
         return out
-    averaged = kind != "continuous" or is_finer(raster, target)
-    resampling = Resampling.average if averaged else Resampling.bilinear
     out = np.full(target.shape, np.nan)
     for row, col, rows, cols, shift in windows:
         piece = np.full(target.shape, np.nan)
@@ -249,12 +250,12 @@ def _warped(raster: Band, target: Grid, kind: str, code: int | None) -> Floats:
             _as_share(raster.read(row, col, rows, cols), code),
             piece,
             src_transform=place,
-            src_crs=raster.crs.to_wkt() if raster.crs else None,
+            src_crs=raster.wkt,
             src_nodata=np.nan,
             dst_transform=Affine(*target.transform),
             dst_crs=target.crs,
             dst_nodata=np.nan,
-            resampling=resampling,
+            resampling=Resampling.average,
             tolerance=0,
         )
         out = np.where(np.isnan(out), piece, out)
@@ -276,7 +277,7 @@ def _divided(raster: Band, target: Grid, span: float) -> Floats:
     out, there = np.zeros(target.shape), np.zeros(target.shape, bool)
     if raster.crs is None:
         return np.full(target.shape, np.nan)
-    to_source = Transformer.from_crs(target.crs, raster.crs, always_xy=True)
+    to_source = between(target.crs, raster.wkt)
     x, y = to_source.transform(*np.meshgrid(wide.x, wide.y))
     inner = (slice(margin * n, -margin * n),) * 2
     for shift in (0.0, 360.0, -360.0) if raster.crs.is_geographic else (0.0,):

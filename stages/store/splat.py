@@ -9,6 +9,7 @@ from pyproj import Transformer
 
 from model.grid import Grid
 from stages.store.band import Band
+from stages.store.mesh import between
 
 Floats = NDArray[np.float64]
 
@@ -41,11 +42,11 @@ def splat(
     mass, touched = np.zeros(region[2:]), np.zeros(region[2:], bool)
     if raster.crs is None:
         return np.full(mass.shape, np.nan)
-    project = Transformer.from_crs(raster.crs, fine.crs, always_xy=True)
+    project, back = between(raster.wkt, fine.crs), between(fine.crs, raster.wkt)
     parts = max(FEWEST, ceil(PARTS * span))
     for row, col, rows, cols, shift in windows:
         place = Affine.translation(shift, 0) @ raster.transform
-        step = _mesh_step(place, raster.shape, project, fine)
+        step = _mesh_step(place, project, back, fine)
         # Why bands at fixed rows of the file: sums then come about in one order, whatever the window.
         height = max(LOWEST, MOST // raster.shape[1])
         for band in range(row // height * height, row + rows, height):
@@ -56,19 +57,12 @@ def splat(
     return np.where(touched, mass, np.nan)
 
 
-def _mesh_step(place: Affine, shape: tuple[int, int], project: Transformer, fine: Grid) -> int:
+def _mesh_step(place: Affine, project: Transformer, back: Transformer, fine: Grid) -> int:
     """The widest mesh on which corners between its points, taken on straight lines, lie within EXACT.
 
     Why asked at fixed spots of the grids: the mesh must not depend on the window.
     """
     x, y = np.meshgrid(np.linspace(fine.left, fine.right, 5), np.linspace(fine.bottom, fine.top, 5))
-    back = (
-        Transformer.from_crs(project.target_crs, project.source_crs, always_xy=True)
-        if project.target_crs
-        else None
-    )
-    if back is None:
-        return 1
     cols, rows = ~place @ tuple(map(np.asarray, back.transform(x, y)))
     good = np.isfinite(rows) & np.isfinite(cols)
     rows, cols = np.round(rows[good]), np.round(cols[good])

@@ -1,0 +1,123 @@
+"""Carries the middles of fine cells into another reference system: exact on a mesh, straight between its points.
+
+Why: exact places of all cells cost more than all else of a warp. How wide the mesh may be is measured, and where
+it is not fine enough (near a pole, where longitudes jump) places are exact one by one. Nothing depends on the window.
+"""
+
+from functools import lru_cache
+
+import numpy as np
+from affine import Affine
+from numpy.typing import NDArray
+from pyproj import Transformer
+
+from model.grid import Grid
+
+Floats = NDArray[np.float64]
+Region = tuple[int, int, int, int]  # row, col, rows, cols in fine cells
+
+WIDEST = 32  # fine cells between mesh points
+EXACT = 1e-3  # source cells that a place between mesh points may lie off
+
+
+@lru_cache(maxsize=256)
+def between(source: str, target: str) -> Transformer:
+    """From one reference system (WKT) to another, x before y; made once, as that takes long."""
+    return Transformer.from_crs(source, target, always_xy=True)
+
+
+def middles(place: Affine, crs: str, fine: Grid, region: Region) -> tuple[Floats, Floats]:
+    """Where the middles of fine cells lie, in (rows, cols) of a raster counted from its corner.
+
+    Args:
+      place, crs: transform and reference system of the raster.
+    Returns: each (rows, cols); not finite where the ground has no place in that system.
+    """
+    row, col, rows, cols = region
+    step = _step(place, crs, fine)
+    if step == 1:
+        return _exact(place, crs, fine, np.arange(row, row + rows), np.arange(col, col + cols))
+    down, across = (_nodes(start, count, step) for start, count in ((row, rows), (col, cols)))
+    mesh = _exact(place, crs, fine, down, across)
+    skip_row, skip_col = row - int(down[0]), col - int(across[0])
+    found = [
+        _spread(axis[::2, ::2], step)[skip_row : skip_row + rows, skip_col : skip_col + cols] for axis in mesh
+    ]
+    bad = _off(mesh[0]) | _off(mesh[1])
+    if bad.any():
+        coarse = np.repeat(np.repeat(bad, step, axis=0), step, axis=1)
+        i, j = np.nonzero(coarse[skip_row : skip_row + rows, skip_col : skip_col + cols])
+        for axis, exact in zip(found, _at(place, crs, fine, i + row, j + col), strict=True):
+            axis[i, j] = exact
+    return found[0], found[1]
+
+
+def _nodes(start: int, count: int, step: int) -> NDArray[np.int64]:
+    """Mesh points, with those half-way between, around a stretch of cells; at whole multiples of the step."""
+    first, last = start // step, (start + count - 1) // step + 1
+    return np.arange(first * step, last * step + 1, step // 2)
+
+
+def _spread(nodes: Floats, step: int) -> Floats:
+    """Values of all cells from those of every step-th, on straight lines along columns, then along rows."""
+    share = np.arange(step) / step
+    for axis in (0, 1):
+        low, high = (nodes[:-1], nodes[1:]) if axis == 0 else (nodes[:, :-1], nodes[:, 1:])
+        along = share[:, None] if axis == 0 else share
+        shape = (len(low) * step, low.shape[1]) if axis == 0 else (len(low), low.shape[1] * step)
+        low, high = (part[:, None, :] if axis == 0 else part[:, :, None] for part in (low, high))
+        nodes = (low + (high - low) * along).reshape(shape)
+    return nodes
+
+
+def _off(mesh: Floats) -> NDArray[np.bool_]:
+    """Squares of the mesh in which a straight line misses a place half-way, or that have none."""
+    corner, right, below, far = mesh[:-2:2, :-2:2], mesh[:-2:2, 2::2], mesh[2::2, :-2:2], mesh[2::2, 2::2]
+    with np.errstate(invalid="ignore"):
+        worst = np.abs((corner + right + below + far) / 4 - mesh[1::2, 1::2])
+        for one, other, middle in (
+            (corner, right, mesh[:-2:2, 1::2]), (below, far, mesh[2::2, 1::2]),
+            (corner, below, mesh[1::2, :-2:2]), (right, far, mesh[1::2, 2::2]),
+        ):  # fmt: skip
+            worst = np.maximum(worst, np.abs((one + other) / 2 - middle))
+        return ~(worst <= EXACT)
+
+
+@lru_cache(maxsize=256)
+def _step(place: Affine, crs: str, fine: Grid) -> int:
+    """The widest mesh that is near enough at 25 spots of the fine grid; 1 where none is."""
+    rows, cols = (np.unique(np.linspace(0, size - 1, 5).astype(int)) for size in fine.shape)
+    step = WIDEST
+    while step > 1:
+        squares = [
+            _exact(
+                place, crs, fine, row + np.array((0, step // 2, step)), col + np.array((0, step // 2, step))
+            )
+            for row in rows
+            for col in cols
+        ]
+        # Why a quarter may miss: a jump of longitudes is no bend, and such squares are exact one by one anyway.
+        missed = sum(any(_off(axis).any() for axis in square) for square in squares)
+        if 4 * missed <= len(squares):
+            return step
+        step //= 2
+    return 1
+
+
+def _exact(
+    place: Affine, crs: str, fine: Grid, rows: NDArray[np.int64], cols: NDArray[np.int64]
+) -> tuple[Floats, Floats]:
+    """Places of all cells of some rows and columns."""
+    i, j = np.meshgrid(rows, cols, indexing="ij")
+    return _at(place, crs, fine, i, j)
+
+
+def _at(
+    place: Affine, crs: str, fine: Grid, rows: NDArray[np.int64], cols: NDArray[np.int64]
+) -> tuple[Floats, Floats]:
+    x, y = fine.left + (cols + 0.5) * fine.dx, fine.top - (rows + 0.5) * fine.dy
+    if crs != fine.crs:
+        x, y = (np.asarray(axis) for axis in between(fine.crs, crs).transform(x, y))
+    back = ~place
+    with np.errstate(invalid="ignore"):
+        return back.d * x + back.e * y + back.f, back.a * x + back.b * y + back.c

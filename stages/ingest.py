@@ -26,11 +26,11 @@ from stages.store.cube import DEGREES, PAIRS, STORE, lay_out
 from stages.store.digest import files_of
 from stages.store.journal import Journal
 from stages.store.resample import bring
-from stages.threads import spread, workers
+from stages.threads import spread_runs, workers
 
 __all__ = ["VERSION", "Config", "check", "run", "sources"]
 
-VERSION = 2
+VERSION = 3
 REPORT = "ingest.json"
 Region = tuple[int, int, int, int]  # row, col, rows, cols in fine cells
 
@@ -280,6 +280,17 @@ def _regions(fine: Grid) -> list[Region]:
     ]
 
 
+def _runs(regions: list[Region], threads: int) -> list[list[Region]]:
+    """Regions by bands of rows, a few bands for each thread: what a band reads of a source it reads once."""
+    rows = sorted({row for row, *_ in regions})
+    height = -(-len(rows) // (4 * threads))
+    band = {row: index // height for index, row in enumerate(rows)}
+    runs: dict[int, list[Region]] = {}
+    for region in regions:
+        runs.setdefault(band[region[0]], []).append(region)
+    return list(runs.values())
+
+
 def _key(region: Region) -> str:
     return f"{region[0]},{region[1]}"
 
@@ -297,8 +308,11 @@ def _fill(
     todo = [region for region in regions if _key(region) not in journal.done]
     stored = {name: arrays.array_of(group, name) for name in ("valid", *(layer.name for layer in plan))}
     # Why it changes no byte: a region is one chunk of each layer, and depends on nothing another thread writes.
-    counts = spread(lambda region: _fill_region(stored, plan, fine, known, found, region), todo, workers())
-    for done, (region, counted) in enumerate(zip(todo, counts, strict=True), start=before + 1):
+    threads = workers()
+    filled = spread_runs(
+        lambda region: _fill_region(stored, plan, fine, known, found, region), _runs(todo, threads), threads
+    )
+    for done, (region, counted) in enumerate(filled, start=before + 1):
         journal.add(_key(region), counted)
         step("filling the cube", done, len(regions), "regions", before=before)
 
@@ -387,5 +401,7 @@ def _filled(layer: LayerPlan, values: NDArray[np.float64]) -> NDArray[np.float64
 def _fine_cells(known: NDArray[np.bool_], factor: int, region: Region) -> NDArray[np.bool_]:
     """Fine cells of a region whose coarse cell has a known total in some sector and year."""
     row, col, rows, cols = region
-    down, across = np.arange(row, row + rows) // factor, np.arange(col, col + cols) // factor
-    return known[np.ix_(down, across)]
+    top, left = row // factor, col // factor
+    part = known[top : (row + rows - 1) // factor + 1, left : (col + cols - 1) // factor + 1]
+    cells = np.repeat(np.repeat(part, factor, axis=1), factor, axis=0)
+    return cells[row - top * factor :, col - left * factor :][:rows, :cols]

@@ -1,8 +1,10 @@
-"""Work on pieces of data shared out over threads: how many, and results in the order of the pieces."""
+"""Shares work on pieces of data out over threads, results in a fixed order or as they come."""
 
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from queue import SimpleQueue
+from threading import Event
 from typing import TypeVar
 
 Piece = TypeVar("Piece")
@@ -28,3 +30,36 @@ def spread(work: Callable[[Piece], Result], pieces: Sequence[Piece], threads: in
         except BaseException:
             pool.shutdown(cancel_futures=True)  # what was asked to stop must not do the rest first
             raise
+
+
+def spread_runs(
+    work: Callable[[Piece], Result], runs: Sequence[Sequence[Piece]], threads: int
+) -> Iterator[tuple[Piece, Result]]:
+    """Pieces with their results, as they come; a run stays in one thread, which so reads on where it has read.
+
+    A failure, or an end of asking, stops what is not begun.
+    """
+    done: SimpleQueue[tuple[Piece, Result] | BaseException] = SimpleQueue()
+    stopped = Event()
+
+    def follow(run: Sequence[Piece]) -> None:
+        for piece in run:
+            if stopped.is_set():
+                return
+            try:
+                done.put((piece, work(piece)))
+            except BaseException as error:
+                done.put(error)
+                return
+
+    with ThreadPoolExecutor(threads) as pool:
+        try:
+            for run in runs:
+                pool.submit(follow, run)
+            for _ in range(sum(map(len, runs))):
+                found = done.get()
+                if isinstance(found, BaseException):
+                    raise found
+                yield found
+        finally:
+            stopped.set()

@@ -28,6 +28,7 @@ from stages.store.resample import (
     nesting,
 )
 from stages.store.suspicion import inspect
+from stages.threads import spread, workers
 
 BLOCKY = 0.5  # a layer whose own pixels span half a coarse cell tells nothing inside a block
 
@@ -72,7 +73,8 @@ def judge(config: Config, folder: Path | None = None) -> tuple[Sources | None, l
             faults += wrong
             broken.add((path, band))
     whole = [item for item in declared if (item.path, item.band) not in broken]
-    hashes = {path: sha256_of(path) for path in dict.fromkeys(item.path for item in whole)}
+    paths = list(dict.fromkeys(item.path for item in whole))
+    hashes = dict(zip(paths, spread(sha256_of, paths, workers()), strict=True))
     opened = []
     for item in track(whole, "reading sources", len(whole), "files"):
         source, found = open_file(item, config, hashes[item.path])

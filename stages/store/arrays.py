@@ -1,5 +1,6 @@
 """The one door to Zarr: groups laid out from metadata first, filled region by region, CF attributes, CRS intact."""
 
+import os
 import warnings
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
@@ -119,11 +120,20 @@ def write_region(array: zarr.Array, region: tuple[slice, ...], values: NDArray) 
         whole = np.full(array.chunks, array.fill_value, array.dtype)
         whole[tuple(map(slice, values.shape))] = values
     assert isinstance(array.store, LocalStore)
-    folder = Path(array.store.root, array.path, "c", *map(str, place[:-1]))
-    folder.mkdir(parents=True, exist_ok=True)
-    partial = folder / f"{place[-1]}.{uuid4().hex}.partial"
-    partial.write_bytes(Zstd(**ZSTD).encode(whole))
-    partial.replace(folder / str(place[-1]))
+    path = "/".join((str(array.store.root), array.path, "c", *map(str, place)))
+    partial = f"{path}.{uuid4().hex}.partial"
+    packed = Zstd(**ZSTD).encode(whole)
+    try:
+        _write(partial, packed)
+    except FileNotFoundError:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        _write(partial, packed)
+    os.replace(partial, path)
+
+
+def _write(path: str, content: bytes) -> None:
+    with open(path, "xb", buffering=0) as stream:
+        stream.write(content)
 
 
 def _chunk_at(array: zarr.Array, region: tuple[slice, ...]) -> tuple[int, ...] | None:

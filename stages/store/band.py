@@ -100,6 +100,11 @@ class Band(ABC):
         return out
 
     @cached_property
+    def turn(self) -> float:
+        """Columns around the globe; 0 where x is no longitude."""
+        return 360.0 / self.transform.a if self.crs is not None and self.crs.is_geographic else 0.0
+
+    @cached_property
     def wkt(self) -> str:
         """Its reference system as text; empty when it has none."""
         return self.crs.to_wkt() if self.crs else ""

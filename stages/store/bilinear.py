@@ -1,11 +1,10 @@
 """Interpolates a smooth layer at the middles of fine cells, from the four source cells around each."""
 
 import numpy as np
-from numpy.typing import NDArray
 
 from model.grid import Grid
 from stages.store.band import Band
-from stages.store.mesh import Floats, Region, middles
+from stages.store.mesh import Floats, Places, Region, middles
 
 
 def interpolated(raster: Band, fine: Grid, region: Region, most: int) -> Floats:
@@ -21,30 +20,39 @@ def interpolated(raster: Band, fine: Grid, region: Region, most: int) -> Floats:
     out = np.full(region[2:], np.nan)
     if raster.crs is None:
         return out
-    down, across = middles(raster.transform, raster.wkt, fine, region)
-    turn = 360.0 / raster.transform.a if raster.crs.is_geographic else 0.0
-    for turned in (0.0, turn, -turn) if turn else (0.0,):
-        inside = _inside(down, across + turned if turned else across, raster.shape)
-        if not inside.any():
+    places = middles(raster.transform, raster.wkt, fine, region)
+    for turned in (0.0, raster.turn, -raster.turn) if raster.turn else (0.0,):
+        box = _meeting(places, turned, raster.shape)
+        if box is None:
             continue
-        if _need(down, across, inside) > most and out.size > 1:
+        if (box[2] - box[0] + 3) * (box[3] - box[1] + 3) > most and out.size > 1:
             return _in_quarters(raster, fine, region, most)
-        piece = _sampled(raster, down, across + turned if turned else across, inside)
-        out = piece if inside.all() else np.where(np.isnan(out), piece, out)
-        if inside.all():
-            break
+        piece = _sampled(raster, places, turned, box)
+        if turned == 0.0 and _lies_within(places, turned, raster.shape):
+            return piece
+        out = np.where(np.isnan(out), piece, out)
     return out
 
 
-def _inside(down: Floats, across: Floats, shape: tuple[int, int]) -> NDArray[np.bool_]:
-    with np.errstate(invalid="ignore"):
-        return (down >= 0) & (down < shape[0]) & (across >= 0) & (across < shape[1])
+def _meeting(places: Places, turned: float, shape: tuple[int, int]) -> tuple[int, int, int, int] | None:
+    """First and last row and column of the source cells around the places in the file; None when none is in it."""
+    top, left, bottom, right = places.box
+    if bottom < -0.5 or top > shape[0] - 0.5 or right + turned < -0.5 or left + turned > shape[1] - 0.5:
+        return None
+    return (
+        int(np.floor(max(top, -0.5))),
+        int(np.floor(max(left + turned, -0.5))),
+        int(np.floor(min(bottom, shape[0] - 0.5))) + 1,
+        int(np.floor(min(right + turned, shape[1] - 0.5))) + 1,
+    )
 
 
-def _need(down: Floats, across: Floats, inside: NDArray[np.bool_]) -> float:
-    """Source cells from the first to the last row and column wanted."""
-    spans = [float(np.ptp(axis if inside.all() else axis[inside])) for axis in (down, across)]
-    return (spans[0] + 3) * (spans[1] + 3)
+def _lies_within(places: Places, turned: float, shape: tuple[int, int]) -> bool:
+    top, left, bottom, right = places.box
+    if not np.isfinite(places.down).all():
+        return False
+    within_rows = top >= -0.5 and bottom < shape[0] - 0.5
+    return within_rows and left + turned >= -0.5 and right + turned < shape[1] - 0.5
 
 
 def _in_quarters(raster: Band, fine: Grid, region: Region, most: int) -> Floats:
@@ -58,33 +66,44 @@ def _in_quarters(raster: Band, fine: Grid, region: Region, most: int) -> Floats:
     return out
 
 
-def _sampled(raster: Band, down: Floats, across: Floats, inside: NDArray[np.bool_]) -> Floats:
-    """Values at places counted in source cells from the file's corner; NaN outside it.
+def _sampled(raster: Band, places: Places, turned: float, box: tuple[int, int, int, int]) -> Floats:
+    """Values at places; NaN outside the file.
 
     Why the plain formula first: it gives NaN wherever a neighbour has no value, and only there weights are
     looked at. A cell's value so depends on its own four neighbours alone, to the last bit.
     """
-    whole = bool(inside.all())
-    if not whole:
-        down, across = np.where(inside, down, np.nan), np.where(inside, across, np.nan)
-    down, across = down - 0.5, across - 0.5  # from here on, whole numbers are middles of cells
-    north, west = np.floor(down), np.floor(across)
-    top, left = int(np.nanmin(north)), int(np.nanmin(west))
-    rows, cols = int(np.nanmax(north)) - top + 2, int(np.nanmax(west)) - left + 2
+    down, across = places.down, places.across + turned if turned else places.across
+    top, left, bottom, right = box
+    rows, cols = bottom - top + 1, right - left + 1
     flat = raster.read(top, left, rows, cols).ravel()
+    north, west = np.floor(down), np.floor(across)
     south, east = down - north, across - west  # shares of the neighbours there
-    place = (north - top) * cols + (west - left)
-    index = (place if whole else np.where(inside, place, 0.0)).astype(np.int64)
+    north *= cols
+    north += west
+    north -= top * cols + left
+    inside = None
+    if not _lies_within(places, turned, raster.shape):
+        with np.errstate(invalid="ignore"):
+            inside = (down >= -0.5) & (down < raster.shape[0] - 0.5)
+            inside &= (across >= -0.5) & (across < raster.shape[1] - 0.5)
+        north[~inside] = 0.0
+    index = north.astype(np.int64)
     corners = [flat[skip:].take(index) for skip in (0, 1, cols, cols + 1)]
-    upper = corners[0] + (corners[1] - corners[0]) * east
-    lower = corners[2] + (corners[3] - corners[2]) * east
-    out = upper + (lower - upper) * south
-    lacking = np.isnan(out) & inside
+    out = _between(_between(corners[0], corners[1], east), _between(corners[2], corners[3], east), south)
+    lacking = np.isnan(out) if inside is None else np.isnan(out) & inside
     if lacking.any():
-        out[lacking] = _of_those_there(
-            np.stack([corner[lacking] for corner in corners]), south[lacking], east[lacking]
-        )
-    return np.asarray(out, np.float64)
+        four = np.stack([corner[lacking] for corner in corners])
+        out[lacking] = _of_those_there(four, south[lacking], east[lacking])
+    if inside is not None:
+        out[~inside] = np.nan
+    return out
+
+
+def _between(first: Floats, last: Floats, share: Floats) -> Floats:
+    out = last - first
+    out *= share
+    out += first
+    return out
 
 
 def _of_those_there(corners: Floats, south: Floats, east: Floats) -> Floats:

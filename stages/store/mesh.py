@@ -4,6 +4,7 @@ Why: exact places of all cells cost more than all else of a warp. How wide the m
 it is not fine enough (near a pole, where longitudes jump) places are exact one by one. Nothing depends on the window.
 """
 
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -17,7 +18,7 @@ Floats = NDArray[np.float64]
 Region = tuple[int, int, int, int]  # row, col, rows, cols in fine cells
 
 WIDEST = 32  # fine cells between mesh points
-EXACT = 1e-3  # source cells that a place between mesh points may lie off
+EXACT = 5e-3  # source cells that a place between mesh points may lie off; GDAL allows 0.125
 
 
 @lru_cache(maxsize=256)
@@ -26,30 +27,51 @@ def between(source: str, target: str) -> Transformer:
     return Transformer.from_crs(source, target, always_xy=True)
 
 
-def middles(place: Affine, crs: str, fine: Grid, region: Region) -> tuple[Floats, Floats]:
-    """Where the middles of fine cells lie, in (rows, cols) of a raster counted from its corner.
+@dataclass(frozen=True)
+class Places:
+    """Where the middles of fine cells lie, in cells of a raster: 0 is the middle of its first row or column.
+
+    Attributes:
+      down, across: (rows, cols) each; not finite where the ground has no place in that system.
+      box: (top, left, bottom, right) around all of them that are finite, perhaps a little wider.
+    """
+
+    down: Floats
+    across: Floats
+    box: tuple[float, float, float, float]
+
+
+def middles(place: Affine, crs: str, fine: Grid, region: Region) -> Places:
+    """Places of the middles of the cells of a window.
 
     Args:
       place, crs: transform and reference system of the raster.
-    Returns: each (rows, cols); not finite where the ground has no place in that system.
     """
     row, col, rows, cols = region
     step = _step(place, crs, fine)
     if step == 1:
-        return _exact(place, crs, fine, np.arange(row, row + rows), np.arange(col, col + cols))
-    down, across = (_nodes(start, count, step) for start, count in ((row, rows), (col, cols)))
-    mesh = _exact(place, crs, fine, down, across)
-    skip_row, skip_col = row - int(down[0]), col - int(across[0])
-    found = [
-        _spread(axis[::2, ::2], step)[skip_row : skip_row + rows, skip_col : skip_col + cols] for axis in mesh
-    ]
+        return _boxed(*_exact(place, crs, fine, np.arange(row, row + rows), np.arange(col, col + cols)))
+    nodes = _nodes(row, rows, step), _nodes(col, cols, step)
+    mesh = _exact(place, crs, fine, *nodes)
+    skip = row - int(nodes[0][0]), col - int(nodes[1][0])
+    down, across = (_spread(axis[::2, ::2], step, skip, (rows, cols)) for axis in mesh)
     bad = _off(mesh[0]) | _off(mesh[1])
-    if bad.any():
-        coarse = np.repeat(np.repeat(bad, step, axis=0), step, axis=1)
-        i, j = np.nonzero(coarse[skip_row : skip_row + rows, skip_col : skip_col + cols])
-        for axis, exact in zip(found, _at(place, crs, fine, i + row, j + col), strict=True):
-            axis[i, j] = exact
-    return found[0], found[1]
+    if not bad.any():
+        return Places(down, across, _box(*mesh))
+    squares = np.repeat(np.repeat(bad, step, axis=0), step, axis=1)
+    i, j = np.nonzero(squares[skip[0] : skip[0] + rows, skip[1] : skip[1] + cols])
+    down[i, j], across[i, j] = _at(place, crs, fine, i + row, j + col)
+    return _boxed(down, across)
+
+
+def _boxed(down: Floats, across: Floats) -> Places:
+    good = np.isfinite(down) & np.isfinite(across)
+    nowhere = (0.0, 0.0, -1.0, -1.0)
+    return Places(down, across, _box(down[good], across[good]) if good.any() else nowhere)
+
+
+def _box(down: Floats, across: Floats) -> tuple[float, float, float, float]:
+    return float(down.min()), float(across.min()), float(down.max()), float(across.max())
 
 
 def _nodes(start: int, count: int, step: int) -> NDArray[np.int64]:
@@ -58,16 +80,14 @@ def _nodes(start: int, count: int, step: int) -> NDArray[np.int64]:
     return np.arange(first * step, last * step + 1, step // 2)
 
 
-def _spread(nodes: Floats, step: int) -> Floats:
-    """Values of all cells from those of every step-th, on straight lines along columns, then along rows."""
+def _spread(nodes: Floats, step: int, skip: tuple[int, int], shape: tuple[int, int]) -> Floats:
+    """Values of a window of cells from those of every step-th, on straight lines along columns, then along rows."""
     share = np.arange(step) / step
-    for axis in (0, 1):
-        low, high = (nodes[:-1], nodes[1:]) if axis == 0 else (nodes[:, :-1], nodes[:, 1:])
-        along = share[:, None] if axis == 0 else share
-        shape = (len(low) * step, low.shape[1]) if axis == 0 else (len(low), low.shape[1] * step)
-        low, high = (part[:, None, :] if axis == 0 else part[:, :, None] for part in (low, high))
-        nodes = (low + (high - low) * along).reshape(shape)
-    return nodes
+    low, rise = nodes[:-1, None, :], np.diff(nodes, axis=0)[:, None, :]
+    lines = (low + rise * share[:, None]).reshape(-1, nodes.shape[1])[skip[0] : skip[0] + shape[0]]
+    cells = np.diff(lines, axis=1)[:, :, None] * share
+    cells += lines[:, :-1, None]
+    return cells.reshape(shape[0], -1)[:, skip[1] : skip[1] + shape[1]]
 
 
 def _off(mesh: Floats) -> NDArray[np.bool_]:
@@ -107,7 +127,7 @@ def _step(place: Affine, crs: str, fine: Grid) -> int:
 def _exact(
     place: Affine, crs: str, fine: Grid, rows: NDArray[np.int64], cols: NDArray[np.int64]
 ) -> tuple[Floats, Floats]:
-    """Places of all cells of some rows and columns."""
+    """(down, across) of all cells of some rows and columns."""
     i, j = np.meshgrid(rows, cols, indexing="ij")
     return _at(place, crs, fine, i, j)
 
@@ -120,4 +140,4 @@ def _at(
         x, y = (np.asarray(axis) for axis in between(fine.crs, crs).transform(x, y))
     back = ~place
     with np.errstate(invalid="ignore"):
-        return back.d * x + back.e * y + back.f, back.a * x + back.b * y + back.c
+        return back.d * x + back.e * y + (back.f - 0.5), back.a * x + back.b * y + (back.c - 0.5)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import lru_cache
 from math import ceil
 
 import numpy as np
@@ -205,11 +206,14 @@ def meets(raster: Band, grid: Grid) -> bool:
 
 def cells_across(raster: Band, grid: Grid) -> float:
     """Width or height, whichever is larger, of the raster's cells in cells of the grid, at the grid's middle."""
-    if raster.crs is None:
-        return 1.0
-    there = between(grid.crs, raster.wkt)
+    return 1.0 if raster.crs is None else _cells_across(raster.transform, raster.wkt, grid)
+
+
+@lru_cache(maxsize=256)
+def _cells_across(transform: Affine, crs: str, grid: Grid) -> float:
+    there = between(grid.crs, crs)
     x, y = (grid.left + grid.right) / 2, (grid.bottom + grid.top) / 2
-    inverse = ~raster.transform
+    inverse = ~transform
     spans = []
     for dx, dy in ((grid.dx, 0.0), (0.0, grid.dy)):
         ends = [inverse @ there.transform(x + sign * dx / 2, y + sign * dy / 2) for sign in (-1, 1)]

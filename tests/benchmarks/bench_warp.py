@@ -127,7 +127,7 @@ def compare(folder: Path, size: int, rounds: int, threads: int) -> None:
         sys.executable, "-c", "from pipeline.cli import main; main()", "run", "ingest",
         "-c", str(folder / "bench.yaml"), "--workspace", str(folder / "workspace"), "--force", "ingest",
     ]  # fmt: skip
-    places = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    places = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": ""}
     if hasattr(os, "sched_setaffinity"):  # ingest takes as many threads as it has processors
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
     costs: dict[str, list[Cost]] = {"gdalwarp -multi": [], "ingest": []}

@@ -80,10 +80,13 @@ class Config(Section):
     blocky_layers: Literal["drop", "average"] = (
         "drop"  # covariates as coarse as a block: leave out, or show averaged
     )
-    # The next four are heard by the published forms alone.
+    # The next five are heard by the published forms alone.
     without: tuple[
         Literal["scan", "experts", "sft", "frequency", "attention", "law"], ...
     ] = ()  # parts left out
+    added: tuple[
+        Literal["fusion", "valley", "context", "exact_zero", "years_wave", "coordinates"], ...
+    ] = ()  # parts neither published form has
     turns: bool = True  # flips and quarter turns of each batch
     drop_layers: Annotated[float, Field(ge=0, lt=1)] = 0.0  # chance that a covariate is hidden
     sum_loss: Literal["published", "log_sum", "tweedie"] = "published"  # what v3.0 minimises

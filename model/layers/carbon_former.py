@@ -16,12 +16,14 @@ from torch.nn import functional
 
 from model.layers.attention import ChannelAttention, GlobalContext
 from model.layers.blocks import Years
-from model.layers.context import Context, Direction, Valley
+from model.layers.context import Context, Valley
 from model.layers.convolutions import ManyScales, Pointwise, Residual, Separable
-from model.layers.depthwise import LAST, Depthwise
+from model.layers.coordinates import CHANNELS, with_coordinates
+from model.layers.depthwise import LAST
 from model.layers.experts import Experts, Routing
 from model.layers.frequency import constrain_frequencies
 from model.layers.fusion import GatedFusion, Sft
+from model.layers.starting import draw_weights
 from model.layers.zero_head import ZeroHead
 
 
@@ -37,7 +39,9 @@ class Form:
       fusion: whether it is also let in through a gate.
       attention: channel (mean and maximum), context (one vector for all places), or none.
       frequency: whether slow waves are taken from the totals shown; softness: see the constraint.
+      years_cut: cycles per year above which time is no slow wave either; None leaves each year alone.
       exact_zero: a gate beside the residual, which may shut.
+      coordinates: whether the network is told where in the window a cell lies.
     """
 
     experts: int = 3
@@ -49,7 +53,9 @@ class Form:
     attention: str = "channel"
     frequency: bool = True
     softness: float = 0.5
+    years_cut: float | None = None
     exact_zero: bool = False
+    coordinates: bool = False
 
 
 V1_7 = Form()
@@ -67,6 +73,7 @@ class CarbonFormer(nn.Module):
     def __init__(self, auxiliary: int, sectors: int, form: Form, width: int = 64) -> None:
         super().__init__()
         self.form = form
+        auxiliary += CHANNELS if form.coordinates else 0
         self.auxiliary_stem = nn.Sequential(Separable(auxiliary, width), nn.ReLU(), ManyScales(width))
         self.main_stem = nn.Sequential(Separable(sectors, width), nn.ReLU(), ManyScales(width))
         self.first_sft = Sft(width) if form.sft else None
@@ -98,11 +105,15 @@ class CarbonFormer(nn.Module):
             raw = functional.relu(main + residual)
         if self.form.frequency:
             # Why cut at zero again: waves swing below it.
-            raw = functional.relu(constrain_frequencies(raw, main, side, self.form.softness))
+            raw = functional.relu(
+                constrain_frequencies(raw, main, side, self.form.softness, self.form.years_cut)
+            )
         return raw, routing
 
     def features(self, auxiliary: Tensor, main: Tensor) -> tuple[Tensor, Routing | None]:
         """(B, width, T, H, W) all that is known of a place before it is said."""
+        if self.form.coordinates:
+            auxiliary = with_coordinates(auxiliary)
         seen = self.auxiliary_stem(auxiliary.contiguous(memory_format=LAST))
         stream = self.main_stem(main.contiguous(memory_format=LAST))
         if self.first_sft is not None:
@@ -124,14 +135,8 @@ class CarbonFormer(nn.Module):
 
     def start(self, generator: torch.Generator) -> None:
         """Draws the first weights; the tail is zero, so that the untrained network repeats the main stream."""
+        draw_weights(self, generator)
         for module in self.modules():
-            if isinstance(module, Depthwise | nn.Conv1d | nn.Linear):
-                nn.init.kaiming_uniform_(module.weight, a=5**0.5, generator=generator)
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
-        for module in self.modules():
-            if isinstance(module, Direction):
-                module.start_steps(generator)
             if isinstance(module, Sft | GlobalContext):
                 module.silence()
         for weight in self.tail.parameters():

@@ -5,7 +5,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from model.layers.blocks import Dilated, Modulation, MultiScale, Spatial, Years
-from model.layers.context import Context, Direction
+from model.layers.context import Context
+from model.layers.starting import draw_weights
 
 
 class DualStream(nn.Module):
@@ -45,13 +46,6 @@ class DualStream(nn.Module):
 
     def start(self, generator: torch.Generator) -> None:
         """Draws the first weights; the head is zero, so that the untrained network changes nothing."""
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d | nn.Conv1d | nn.Linear):
-                nn.init.kaiming_uniform_(module.weight, a=5**0.5, generator=generator)
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
-        for module in self.modules():
-            if isinstance(module, Direction):
-                module.start_steps(generator)
+        draw_weights(self, generator)
         for silent in (self.modulation.tell, self.head):
             nn.init.zeros_(silent.convolution.weight)

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from model.layers.blocks import Dilated, Spatial
+from model.layers.starting import draw_weights
 
 
 class Plain(nn.Module):
@@ -36,9 +37,5 @@ class Plain(nn.Module):
 
     def start(self, generator: torch.Generator) -> None:
         """Draws the first weights; the head is zero, so that the untrained network changes nothing."""
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_uniform_(module.weight, a=5**0.5, generator=generator)
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
+        draw_weights(self, generator)
         nn.init.zeros_(self.head.convolution.weight)

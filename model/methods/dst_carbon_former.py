@@ -1,7 +1,7 @@
 """DSTCarbonFormer: networks that learn from totals alone how covariates bend the base that suits the totals."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from model.chosen_base import ChosenBase
 from model.layers.dual_stream import DualStream
 from model.layers.plain import Plain
 from model.layers.precision import measuring
+from model.learning_options import Learning
 from model.losses import Groups, groups_of, share_loss
 from model.method import Phase, Survey, Turn
 from model.sample import Scene, Tile
@@ -29,35 +30,18 @@ STRENGTHS = ("1.0", "0.5")  # what may stand before the log factor
 
 
 @dataclass(frozen=True)
-class Options:
-    """What may be chosen; the train section of a configuration offers the same names.
+class Options(Learning):
+    """What may be chosen beside.
 
     Attributes:
-      seed: of the first weights.
-      scales: totals shown along 12 coarse cells in training, one drawn for each tile.
-      epochs, steps_per_epoch, batch_tiles, learning_rate, patience: see the train section.
-      weight_decay, clip, average: of AdamW; largest gradient norm; memory of the averaged weights.
       noise: standard deviation added to standardised inputs in training.
       network: plain (covariates alone) or dual_stream (the base modulated by them, with a scan for context).
-      width, pool: channels of the network; fine cells along a place of the scan.
-      blocky_layers: drop or average covariates as coarse as a block.
+      pool: fine cells along a place of the scan.
     """
 
-    seed: int = 0
-    scales: tuple[int, ...] = (6,)
-    epochs: int = 8
-    steps_per_epoch: int = 25
-    batch_tiles: int = 3
-    learning_rate: float = 3e-3
-    patience: int = 5
-    weight_decay: float = 1e-3
-    clip: float = 1.0
-    average: float = 0.9
     noise: float = 0.1
     network: str = "plain"
-    width: int = 24
     pool: int = 8
-    blocky_layers: str = "drop"
 
 
 class Member:
@@ -80,16 +64,7 @@ class Member:
         steps = options.steps_per_epoch
         if cells < VERY_SMALL:
             steps = min(steps, max(1, 100 // options.epochs))
-        chosen = {
-            "steps": steps,
-            "batch": options.batch_tiles,
-            "learning_rate": options.learning_rate,
-            "weight_decay": options.weight_decay,
-            "clip": options.clip,
-            "average": options.average,
-            "patience": options.patience,
-            "tolerance": 0.03 if cells < SMALL else 0.0,
-        }
+        chosen = options.phase(steps, 0.03 if cells < SMALL else 0.0)
         return (Phase("shares", options.epochs, chosen, (Turn("network", self.network, self.loss),)),)
 
     def loss(self, tiles: Sequence[Tile], generator: torch.Generator) -> Tensor:
@@ -149,9 +124,7 @@ class DSTCarbonFormer:
 
     def __init__(self, options: Any = None) -> None:
         """Takes the fields of Options from any object that has them."""
-        if options is not None:
-            options = Options(**{field.name: getattr(options, field.name) for field in fields(Options)})
-        self.options = options or Options()
+        self.options = Options.taken_from(options)
         self.base = ChosenBase(Base((), ()), (), {}, 1, {})
         self._members: tuple[Member, ...] = ()
 
@@ -210,7 +183,7 @@ class DSTCarbonFormer:
             for name, value in member.network.state_dict().items()
         }
         plain = {
-            "options": asdict(self.options) | {"scales": list(self.options.scales)},
+            "options": self.options.plain(),
             "layers": list(self.layers),
             "sectors": list(self.sectors),
             "cells": self.cells,
@@ -222,7 +195,7 @@ class DSTCarbonFormer:
 
     def load_state(self, arrays: Mapping[str, NDArray], plain: Mapping[str, Any]) -> None:
         """Rebuilds the networks as they were saved."""
-        self.options = Options(**(dict(plain["options"]) | {"scales": tuple(plain["options"]["scales"])}))
+        self.options = Options.from_plain(plain["options"])
         self.layers, self.sectors = tuple(plain["layers"]), tuple(plain["sectors"])
         self.cells = plain["cells"]
         self.base, self.inputs = ChosenBase.from_plain(plain["base"]), Inputs.from_plain(plain["inputs"])

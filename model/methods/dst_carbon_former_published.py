@@ -1,150 +1,71 @@
 """DSTCarbonFormer in its two published forms, one method with two presets: v1.7 and v3.0."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
-from model.layers.carbon_former import V1_7, V3_0, CarbonFormer, Form
-from model.layers.experts import Routing
-from model.layers.physics import block_sums, meet_shown
-from model.layers.picture_losses import LearnedWeights, balanced_charbonnier, roughness, ssim_loss
-from model.layers.precision import measuring
-from model.layers.shown import Everywhere, Scale, Shown, as_it_is, random_turn
+from model.layers.carbon_former import V1_7, V3_0, Form
+from model.layers.physics import block_sums
+from model.layers.picture_losses import balanced_charbonnier, roughness, ssim_loss
+from model.layers.shown import Everywhere, Scale, Shown
 from model.layers.sum_losses import ZeroStatistics, log_sum_loss, macro_micro_loss, tweedie_loss
-from model.losses import counted_groups, groups_of
-from model.method import Phase, Survey, Turn
+from model.learning_options import Learning
+from model.method import Phase, Survey
+from model.methods.published_member import Member
 from model.sample import Scene, Tile, spread
 from model.transforms import Inputs
 
 LEARNABLE = 100  # fewer coarse cells with mass than this: the score that stops training is noise
-BALANCE = 0.01  # weight of the experts' balance term, in units of the loss's own factor (Fedus et al. 2021)
-PICTURE = (
-    1000.0  # published factor of the three weighted terms; AdamW does not feel it, the printed loss does
-)
 ON_SUMS = {"published": macro_micro_loss, "log_sum": log_sum_loss, "tweedie": tweedie_loss}
+LEFT_OUT: dict[str, dict[str, Any]] = {
+    "scan": {"levels": 0},
+    "experts": {"experts": 0},
+    "sft": {"sft": False},
+    "frequency": {"frequency": False},
+    "attention": {"attention": "none"},
+    "law": {},  # of the loss, not of the network
+}
+ADDED: dict[str, dict[str, Any]] = {
+    "fusion": {"fusion": True},  # the auxiliary stream is also let in through a gate
+    "valley": {"levels": 3},  # the scan reads three sizes, each half of the one before
+    "context": {"attention": "context"},  # one vector for all places, instead of a factor for each channel
+    "exact_zero": {"exact_zero": True},  # a gate that may shut, so that a place gets nothing
+    "years_wave": {
+        "years_cut": 0.25
+    },  # waves in time longer than four years are slow too: the constraint in 3D
+    "coordinates": {"coordinates": True},  # row and column in the window; a network may learn places by heart
+}
 
 
 @dataclass(frozen=True)
-class Options:
-    """What may be chosen; the train section of a configuration offers the same names.
+class Options(Learning):
+    """What may be chosen beside.
 
     Attributes:
-      scales: totals shown along 12 coarse cells in training; the published forms show 1.
+      scales: the published forms show 1.
+      pool: fine cells along a place of the scan; None: as published.
       without: parts left out: scan, experts, sft, frequency, attention, or the law inside training.
+      added: parts neither form has; see ADDED.
       turns: flips and quarter turns of each batch; drop_layers: chance that a covariate is hidden.
       sum_loss: what v3.0 minimises; published, or one of ours.
-      others: see model/methods/dst_carbon_former.py.
     """
 
-    seed: int = 0
     scales: tuple[int, ...] = (1,)
     epochs: int = 10
     steps_per_epoch: int = 30
-    batch_tiles: int = 3
     learning_rate: float = 1e-3
-    patience: int = 5
-    weight_decay: float = 1e-3
-    clip: float = 1.0
-    average: float = 0.9
     width: int = 64
     pool: int | None = None
-    blocky_layers: str = "drop"
     without: tuple[str, ...] = ()
+    added: tuple[str, ...] = ()
     turns: bool = True
     drop_layers: float = 0.0
     sum_loss: str = "published"
-
-
-class Member:
-    """One network, its loss and its estimates."""
-
-    def __init__(self, method: "Published") -> None:
-        self.method = method
-        body = CarbonFormer(len(method.inputs.mean), len(method.sectors), method.form, method.options.width)
-        self.network = nn.ModuleDict({"body": body, "weights": LearnedWeights(3)})
-        self.usage: list[float] = []
-        self.terms: dict[str, Tensor] = {}
-
-    def phases(self) -> tuple[Phase, ...]:
-        """One phase."""
-        options = self.method.options
-        names = ("learning_rate", "weight_decay", "clip", "average", "patience")
-        chosen = {name: getattr(options, name) for name in names}
-        chosen |= {"steps": options.steps_per_epoch, "batch": options.batch_tiles, "tolerance": 0.0}
-        turn = Turn("network", self.network, self.loss, self.told)
-        return (Phase(self.method.NAME, options.epochs, chosen, (turn,)),)
-
-    def loss(self, tiles: Sequence[Tile], generator: torch.Generator) -> Tensor:
-        """Shows merged totals and compares with the 1 km totals: their mosaic (v1.7), or their sums (v3.0)."""
-        method = self.method
-        offered = groups_of(method.options.scales, *tiles[0].totals.shape[-2:])
-        group = offered[int(torch.randint(len(offered), (), generator=generator))]
-        turn = random_turn(generator) if method.options.turns else as_it_is
-        batch = [tile.scene(group) for tile in tiles]
-        shown = Shown.of(batch, method.inputs, method.scale, self._device()).turned(turn)
-        hidden = torch.rand(shown.auxiliary.shape[:2], generator=generator) < method.options.drop_layers
-        shown = replace(
-            shown,
-            auxiliary=shown.auxiliary.masked_fill(hidden[:, :, None, None, None].to(self._device()), 0.0),
-        )
-        estimate, routing = self.estimated(shown, law="law" not in method.options.without)
-        totals = turn(self._stacked([tile.totals for tile in tiles]))
-        counted = turn(torch.from_numpy(np.stack([counted_groups(tile, 1) for tile in tiles])))
-        with measuring(estimate):
-            loss, self.terms = method.compare(
-                self.network, estimate, totals, counted.to(self._device()), shown, tiles[0].factor
-            )
-        if routing is None:
-            return loss
-        self.terms |= {"balance": routing.balance.detach()}
-        return loss + BALANCE * method.FACTOR * routing.balance
-
-    def told(self) -> dict[str, float]:
-        """The terms of the last loss, and the weights that v1.7 learns for its own."""
-        return {name: float(value) for name, value in self.terms.items()}
-
-    def _stacked(self, arrays: Sequence[NDArray]) -> Tensor:
-        return torch.from_numpy(np.stack(arrays)).float().to(self._device())
-
-    def estimated(self, shown: "Shown", law: bool = True) -> tuple[Tensor, Routing | None]:
-        """(B, sectors, time, H, W) units per fine cell."""
-        raw, routing = self.network["body"](shown.auxiliary, shown.main, shown.side)
-        with measuring(raw):
-            units = self.method.scale.read(raw.float())
-            if law:
-                valid = shown.valid.expand(units.shape)
-                units = meet_shown(units, shown.totals, shown.known, valid, shown.side)
-        return units, routing
-
-    def candidates(self, scene: Scene) -> dict[str, NDArray[np.float32]]:
-        """The estimate; there is nothing to choose."""
-        with torch.inference_mode():
-            units, routing = self.estimated(self._shown(scene))
-        self.usage = [] if routing is None else [round(float(share), 4) for share in routing.usage]
-        unit = np.reshape(self.method.scale.unit, (-1, 1, 1, 1))
-        return {"as trained": (units[0].double().cpu().numpy() * unit).astype(np.float32)}
-
-    def choose(self, name: str) -> None:
-        """There is one candidate."""
-
-    def where(self, scene: Scene) -> NDArray[np.int64]:
-        """(time, H, W) first choice among the experts at each place, for a map."""
-        with torch.inference_mode():
-            routing = self.estimated(self._shown(scene))[1]
-        if routing is None:
-            raise ValueError("this form has no experts")
-        return np.asarray(routing.where[0].cpu().numpy(), dtype=np.int64)
-
-    def _shown(self, scene: Scene) -> Shown:
-        return Shown.of([scene], self.method.inputs, self.method.scale, self._device())
-
-    def _device(self) -> torch.device:
-        return next(self.network.parameters()).device
 
 
 class Published:
@@ -156,28 +77,17 @@ class Published:
 
     def __init__(self, options: Any = None) -> None:
         """Takes the fields of Options from any object that has them."""
-        if options is not None:
-            known = {
-                field.name: getattr(options, field.name)
-                for field in fields(Options)
-                if hasattr(options, field.name)
-            }
-            options = Options(**known)
-        self.options = options or Options()
+        self.options = Options.taken_from(options)
         self.networks: list[Member] = []
 
     @property
     def form(self) -> Form:
-        """The published form, less what is to be left out."""
-        left: dict[str, dict[str, Any]] = {
-            "scan": {"levels": 0},
-            "experts": {"experts": 0},
-            "sft": {"sft": False},
-        }
-        left |= {"frequency": {"frequency": False}, "attention": {"attention": "none"}, "law": {}}
+        """The published form, with and without what was chosen."""
         changes: dict[str, Any] = {} if self.options.pool is None else {"pool": self.options.pool}
         for part in self.options.without:
-            changes |= left[part]
+            changes |= LEFT_OUT[part]
+        for part in self.options.added:
+            changes |= ADDED[part]
         return replace(self.FORM, **changes)
 
     def refusal(self, survey: Survey) -> str | None:
@@ -266,10 +176,8 @@ class Published:
             for fold, member in zip(self.folds, self.networks, strict=True)
             for name, value in member.network.state_dict().items()
         }
-        options = asdict(self.options)
-        options |= {name: list(options[name]) for name in ("scales", "without")}
         plain = {
-            "options": options,
+            "options": self.options.plain(),
             "layers": list(self.layers),
             "sectors": list(self.sectors),
             "inputs": self.inputs.plain(),
@@ -282,8 +190,7 @@ class Published:
 
     def load_state(self, arrays: Mapping[str, NDArray], plain: Mapping[str, Any]) -> None:
         """Rebuilds the networks as they were saved."""
-        options = dict(plain["options"])
-        self.options = Options(**(options | {name: tuple(options[name]) for name in ("scales", "without")}))
+        self.options = Options.from_plain(plain["options"])
         self.layers, self.sectors = tuple(plain["layers"]), tuple(plain["sectors"])
         self.inputs = Inputs.from_plain(plain["inputs"])
         self.scale = Scale(**{name: tuple(values) for name, values in plain["scale"].items()})

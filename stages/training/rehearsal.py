@@ -1,9 +1,13 @@
 """What training will cost, found by taking a few steps on made-up ground of the real size."""
 
+import contextlib
+import ctypes
+import gc
 import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +55,7 @@ def rehearse(config: Any, device: str, sizes: Mapping[str, Any], free: int) -> C
     (turn, *_) = method.phases()[0].turns
     step = _stepper(turn, policy_of(config).halves(device))
     step(tiles[:1])  # the first one fills caches
-    one, two = (_measured(step, tiles[:count], device) for count in (1, 2))
+    one, two = (measured(partial(step, tiles[:count]), device) for count in (1, 2))
     each = max(two[1] - one[1], one[1] // 4, 1)
     count = config.batch_tiles
     return Cost(
@@ -77,17 +81,22 @@ def _stepper(turn: Any, halves: bool) -> Callable[[list[Tile]], None]:
     return step
 
 
-def _measured(step: Callable[[list[Tile]], None], batch: list[Tile], device: str) -> tuple[float, int]:
-    """Seconds and the most bytes held beyond those before the step."""
+def measured(step: Callable[[], Any], device: str = "cpu") -> tuple[float, int]:
+    """Seconds, and the most bytes held beyond those before the step (on a CPU by looking every 2 ms, on Linux)."""
     import torch
 
     if device == "cuda":
         torch.cuda.synchronize()
         torch.cuda.reset_peak_memory_stats()
         before, began = torch.cuda.memory_allocated(), time.perf_counter()
-        step(batch)
+        step()
         torch.cuda.synchronize()
         return time.perf_counter() - began, torch.cuda.max_memory_allocated() - before
+    gc.collect()
+    with contextlib.suppress(
+        OSError, AttributeError
+    ):  # glibc: memory kept for reuse would hide what a step takes
+        ctypes.CDLL(None).malloc_trim(0)
     before, most, done = _resident(), [0], threading.Event()
 
     def watch() -> None:
@@ -98,7 +107,7 @@ def _measured(step: Callable[[list[Tile]], None], batch: list[Tile], device: str
     watcher.start()
     began = time.perf_counter()
     try:
-        step(batch)
+        step()
     finally:
         seconds = time.perf_counter() - began
         done.set()

@@ -1,7 +1,7 @@
 """What a step of a published network costs: run by hand, python tests/benchmarks/bench_network.py.
 
 9 covariates x 3 years x 120 x 120 cells, forward and training step, beside the same weights in a plain contiguous
-build (nn.Conv3d throughout) and, for the forward, OpenVINO or ONNX Runtime where they import. Shares are of the
+build (nn.Conv3d throughout) and, for the forward, OpenVINO where it imports. Shares are of the
 matrix product's peak in the same run; a training step counts three times the forward's operations, and the scan's
 are not counted. On a machine that others use, --cpu counts processor time, with one thread.
 """
@@ -9,10 +9,8 @@ are not counted. On a machine that others use, --cpu counts processor time, with
 import argparse
 import copy
 import statistics
-import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -22,6 +20,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from model.layers.carbon_former import V1_7, V3_0, CarbonFormer
 from model.layers.convolutions import Pointwise
 from model.layers.depthwise import Depthwise
+from stages.training.rehearsal import measured
 
 FORMS = {"v1.7": V1_7, "v3.0": V3_0}
 YEARS, SIDE, COVARIATES, SECTORS, GEMM = 3, 120, 9, 1, 1536
@@ -114,27 +113,6 @@ def openvino_forward(
     return lambda: compiled(arrays)
 
 
-def resident() -> int:
-    """Bytes in memory now (Linux)."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
-
-
-def peak_of(step: Callable[[], Any]) -> float:
-    """MiB above the level at entry, sampled every 3 ms."""
-    before, most, done = resident(), [0], threading.Event()
-
-    def watch() -> None:
-        while not done.wait(0.003):
-            most[0] = max(most[0], resident())
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    step()
-    done.set()
-    watcher.join()
-    return max(0, most[0] - before) / 2**20
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--form", choices=FORMS, default="v1.7")
@@ -168,7 +146,7 @@ def main() -> None:
         }
         if (exported := openvino_forward(network, streams, asked.threads)) is not None:
             steps["forward, OpenVINO"] = (exported, 1)
-        peaks = {name: peak_of(step) for name, (step, _) in steps.items()}
+        peaks = {name: measured(step)[1] / 2**20 for name, (step, _) in steps.items()}
         times: dict[str, list[float]] = {name: [] for name in steps}
         for _ in range(asked.rounds):
             for name, (step, _) in steps.items():

@@ -9,8 +9,8 @@ import torch
 from model.layers.carbon_former import V1_7, V3_0, CarbonFormer
 from model.layers.physics import block_sums, meet_shown
 from model.layers.shown import Shown, random_turn
-from model.methods import dst_carbon_former_published as published
-from model.methods.dst_carbon_former_published import V17, V30, Options
+from model.methods import published_member
+from model.methods.dst_carbon_former_published import ADDED, V17, V30, Options
 from model.sample import spread
 
 FORMS = pytest.mark.parametrize("form", [V17, V30], ids=["v1.7", "v3.0"])
@@ -33,7 +33,7 @@ def awake(method):
         torch.nn.init.normal_(member.network["body"].tail.linear.weight, std=0.3)
         for module in member.network["body"].modules():
             if hasattr(module, "tell"):
-                torch.nn.init.normal_(module.tell.linear.weight, std=0.1)
+                torch.nn.init.normal_(getattr(module.tell, "linear", module.tell).weight, std=0.1)
     return method
 
 
@@ -96,6 +96,39 @@ def test_every_part_can_be_left_out(form, part, make_tile, make_survey):
     again = form(None)
     again.load_state(*method.state())
     assert again.describe() == method.describe()
+
+
+@FORMS
+@pytest.mark.parametrize("part", ADDED)
+def test_every_part_that_neither_form_has_can_be_added(form, part, make_tile, make_survey):
+    """It changes what the network says, learns, and comes back from a checkpoint."""
+    tile = make_tile(0, years=3)
+    tile.totals[:, 1] *= np.linspace(0.5, 2.0, 12)  # the years differ
+    drawn = {}
+    for added in ((), (part,)):
+        torch.manual_seed(0)
+        method = awake(ready(form, make_survey(tile), [tile], added=added))
+        loss = method.phases()[0].turns[0].loss([tile], torch.Generator().manual_seed(0))
+        loss.backward()
+        drawn[added] = loss.item()
+    if part == "years_wave" and form is V30:  # whose published form has no frequency constraint
+        assert drawn[()] == drawn[(part,)]
+    else:
+        assert np.isfinite(drawn[(part,)]) and drawn[()] != drawn[(part,)]
+    again = form(None)
+    again.load_state(*method.state())
+    assert again.options.added == (part,) and again.describe() == method.describe()
+    np.testing.assert_array_equal(again.estimate(tile.scene()), method.estimate(tile.scene()))
+
+
+def test_coordinates_run_from_corner_to_corner_of_the_window():
+    from model.layers.coordinates import with_coordinates
+
+    told = with_coordinates(torch.zeros(2, 3, 2, 5, 3))
+    assert told.shape == (2, 5, 2, 5, 3)
+    assert told[1, 3, 1, :, 0].tolist() == [0.0, 0.25, 0.5, 0.75, 1.0]
+    assert told[1, 4, 1, 0].tolist() == [0.0, 0.5, 1.0]
+    assert not told[:, :3].any()
 
 
 @FORMS
@@ -216,7 +249,7 @@ def test_the_balance_of_the_experts_is_a_hundredth_of_the_loss_in_its_own_units(
     (member,) = method.networks
     balance = member.estimated(member._shown(tile.scene(12)))[1].balance.item()
     loss = member.loss([tile], torch.Generator().manual_seed(0)).item()
-    monkeypatch.setattr(published, "BALANCE", 0.0)
+    monkeypatch.setattr(published_member, "BALANCE", 0.0)
     without = member.loss([tile], torch.Generator().manual_seed(0)).item()
     factor = {V17: 1000.0, V30: 1.0}[form]
     assert (loss - without) / factor == pytest.approx(0.01 * balance, rel=1e-2)

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from model.fault import UsageFault
 from model.methods import METHODS
 from model.methods.dst_carbon_former import Options
+from model.methods.dst_carbon_former_published import ADDED, LEFT_OUT
 from stages import progress, tile, train
 from stages.store import arrays, checkpoint
 from stages.store.cube import STORE, Cube
@@ -293,6 +294,13 @@ def test_the_survey_keeps_apart_what_falls_below_zero(tmp_path):
 def test_the_section_offers_what_the_method_may_be_given_with_the_same_defaults():
     config = train.Config()
     assert Options(**{field.name: getattr(config, field.name) for field in fields(Options)}) == Options()
+
+
+def test_the_section_offers_every_part_of_the_published_forms():
+    offered = {
+        name: set(get_args(get_args(train.Config.model_fields[name].annotation)[0])) for name in ("added", "without")
+    }  # fmt: skip
+    assert offered == {"added": set(ADDED), "without": set(LEFT_OUT)}
 
 
 @pytest.mark.parametrize(

@@ -194,6 +194,50 @@ def init(context: click.Context, folder: Path, output: Path | None, debug: bool)
 
 
 @pipeline.command()
+@click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.option("--grid", required=True, type=click.Path(path_type=Path), help="YAML: where the windows lie.")
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Folder to write to.")
+@click.option("--debug", is_flag=True, help="Show tracebacks.")
+@click.pass_context
+def unstack(context: click.Context, folder: Path, grid: Path, output: Path, debug: bool) -> None:
+    """Turns published stacks X_{year}.npy, Y_{year}.npy of a FOLDER into GeoTIFFs and a configuration."""
+    context.find_root().ensure_object(dict).update(debug=debug)
+    from stages.sources import stacks
+
+    for fact in stacks.unstack(folder, _arrangement(grid), output):
+        click.echo(fact)
+    click.echo(f"next: pipeline check -c {output / stacks.CONFIG}")
+
+
+@pipeline.command()
+@click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.option("--grid", required=True, type=click.Path(path_type=Path), help="YAML: where the windows lie.")
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Folder to write to.")
+@common
+def restack(request: Request, folder: Path, grid: Path, output: Path) -> None:
+    """Writes finished maps as Pred_{year}.npy, as the windows of the stacks in FOLDER lie, and result_preview.png."""
+    from model.fault import ArtifactFault
+    from stages.sources import stacks
+    from stages.store.cube import Cube
+
+    request.config()
+    shelf = request.place().shelf
+    maps = shelf.link("maps")
+    if not maps.exists():
+        raise ArtifactFault(str(maps), "no maps yet", "finished maps", f"pipeline run {request.words}")
+    for path in stacks.restack(_arrangement(grid), folder, Cube.open(shelf.link("cube")), maps, output):
+        click.echo(path)
+
+
+def _arrangement(file: Path) -> Any:
+    """Where windows lie, as a YAML file declares it."""
+    from pipeline.config import section_of
+    from stages.store.stacks import Arrangement
+
+    return section_of(file, Arrangement)
+
+
+@pipeline.command()
 @common
 def check(request: Request) -> None:
     """Looks at the inputs, the disk and the memory before hours are spent."""

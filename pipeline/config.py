@@ -70,6 +70,20 @@ def load(path: Path, overrides: Sequence[str] = (), table: Sequence[Stage] = TAB
     return RunConfig(name, file, MappingProxyType(checked), tuple(overrides), tuple(table))
 
 
+def section_of(path: Path, cls: type[Section]) -> Section:
+    """A file that holds one section and nothing else.
+
+    Raises: UsageFault or Faults with every mistake.
+    """
+    document = read(path, str(path))
+    whole = Document({"it": document.data}, {("it", *keys): place for keys, place in document.places.items()})
+    faults = list(document.faults)
+    section = _section("it", cls, whole, path.parent, faults)
+    raise_all(faults)
+    assert section is not None
+    return section
+
+
 def _read_with_bases(
     file: Path, shown: str, classes: Mapping[str, type[Section]], seen: tuple[Path, ...]
 ) -> Document:

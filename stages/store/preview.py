@@ -85,3 +85,33 @@ def _size(grid: Grid) -> str:
         return f"{grid.dx:.6g}°"
     metres = grid.dx * grid.metre
     return f"{metres / 1000:g} km" if metres >= 1000 else f"{metres:g} m"
+
+
+def write_comparison(path: Path, title: str, cube: Cube, given: NDArray, found: NDArray, unit: str) -> None:
+    """Three panels: the truth of coarse cells, the estimate of fine ones, and by how much they differ.
+
+    Args:
+      given: (h, w) mass per coarse cell; found: (H, W) mass per fine cell.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    truth = np.kron(given / cube.factor**2, np.ones((cube.factor, cube.factor)))
+    error, top = found - truth, float(np.nanquantile(np.where(found > 0, found, np.nan), 0.99))
+    figure = Figure(figsize=(3 * PANEL, PANEL + 1.1), dpi=DOTS, layout="constrained")
+    FigureCanvasAgg(figure)
+    for axis, values, words, (low, high, colours) in zip(
+        figure.subplots(1, 3), (truth, found, error),
+        (f"truth, {_size(cube.coarse)}", f"estimate, {_size(cube.fine)}", "estimate - truth"),
+        ((0.0, top, "magma"), (0.0, top, "magma"), (-top, top, "RdBu_r")), strict=True,
+    ):  # fmt: skip
+        picture = axis.imshow(
+            values, cmap=colours, vmin=low, vmax=high, extent=_extent(cube), interpolation="nearest"
+        )
+        axis.set_title(words, fontsize=9)
+        axis.set_xticks([]), axis.set_yticks([])
+        figure.colorbar(picture, ax=axis, orientation="horizontal", shrink=0.8).set_label(
+            f"{unit} per fine cell"
+        )
+    figure.suptitle(title, fontsize=11)
+    figure.savefig(path, metadata={"Software": None})

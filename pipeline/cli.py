@@ -365,7 +365,9 @@ def _tell_plans(plans: list[Any], names: tuple[str, ...]) -> None:
 
 
 def _tell_results(workspace: "Workspace") -> None:
-    maps = workspace.shelf.link("maps")
+    maps, training = workspace.shelf.link("maps"), workspace.shelf.link("checkpoint") / "training.html"
+    if training.is_file():
+        click.echo(f"training: {training}")
     if maps.is_dir():
         click.echo(f"maps:   {maps}")
         click.echo(f"report: {maps / 'report.html'}")

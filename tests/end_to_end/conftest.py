@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 QUICK = ("--set", "train.epochs=2", "--set", "train.steps_per_epoch=3")  # enough to train, resume and compare
-VOLATILE = ("report.html", "manifest.json")  # the page carries the time it was made
+VOLATILE = ("report.html", "training.html", "manifest.json")  # pages carry the time they were made, or took
 
 # Kills its own process in the middle of a stage, at the n-th step it reports, as kill -9 would.
 SUICIDE = """

@@ -20,6 +20,7 @@ class Policy:
       not_finite: stop names the place and ends; skip leaves the step out and counts it.
       precision: float32, bf16 inside networks (weights, losses and the optimiser stay float32), or auto: bf16
         on a GPU, float32 on a CPU, where bf16 without matrix units takes twice as long.
+      judge_by: score of validation; see model/validation.py.
     """
 
     accumulate: int = 1
@@ -27,6 +28,7 @@ class Policy:
     warm_up: float = 0.3
     not_finite: str = "stop"
     precision: str = "auto"
+    judge_by: str = "nonzero_mae"
 
     def halves(self, device: str) -> bool:
         """Whether networks on this kind of device work in bf16."""

@@ -217,7 +217,7 @@ class Trainer:
         """Scores the averaged weights and keeps them if they may be the ones to use."""
         current = {name: value.clone() for name, value in self._weights().items()}
         self._put(self.average)
-        scores = candidate_scores(self.method, self.validation, self.groups)
+        scores = candidate_scores(self.method, self.validation, self.groups, self.policy.judge_by)
         self._put(current)
         choice = min(scores, key=lambda name: scores[name])
         progress, score = self.progress, scores[choice]

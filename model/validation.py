@@ -1,7 +1,7 @@
 """What a state of training is worth: the share it misses of totals it was not shown, on ground it has not seen."""
 
-from collections.abc import Mapping, Sequence
-from math import isfinite
+from collections.abc import Callable, Mapping, Sequence
+from math import isfinite, nan
 from typing import Protocol
 
 import numpy as np
@@ -28,10 +28,14 @@ def evenly(count: int, wanted: int) -> list[int]:
     )
 
 
-def candidate_scores(method: Judged, tiles: Sequence[Tile], groups: tuple[int, ...]) -> dict[str, float]:
+def candidate_scores(
+    method: Judged, tiles: Sequence[Tile], groups: tuple[int, ...], by: str = "nonzero_mae"
+) -> dict[str, float]:
     """What each candidate misses of the 1 km totals when it is shown merged ones.
 
-    Returns: by name, the mean over sectors and groups of Nonzero-MAE divided by the mean non-zero total,
+    Args:
+      by: nonzero_mae, or balanced_mae, which weighs what is placed on true zeros as much as all the rest.
+    Returns: by name, the mean over sectors and groups of that score divided by the mean non-zero total,
       pooled over the tiles; NaN when no group of target cells holds mass.
     """
     pooled: dict[str, dict[tuple[int, int], Scores]] = {}
@@ -45,9 +49,20 @@ def candidate_scores(method: Judged, tiles: Sequence[Tile], groups: tuple[int, .
                 for sector in range(cells.shape[0]):
                     score = Scores.of(cells[sector], part.totals[sector], counted[sector])
                     sums[sector, group] = sums.get((sector, group), Scores()) + score
-    return {
-        name: _mean([score.relative_nonzero_mae for score in sums.values()]) for name, sums in pooled.items()
-    }
+    return {name: _mean([RELATIVE[by](score) for score in sums.values()]) for name, sums in pooled.items()}
+
+
+def _relative_balanced(score: Scores) -> float:
+    """Balanced MAE over the mean non-zero total; where no total is zero, that of the others alone."""
+    if score.cells == score.nonzero:
+        return float(score.relative_nonzero_mae)
+    return float(score.balanced_mae * score.nonzero / score.nonzero_mass) if score.nonzero_mass > 0 else nan
+
+
+RELATIVE: dict[str, Callable[[Scores], float]] = {
+    "nonzero_mae": lambda score: score.relative_nonzero_mae,
+    "balanced_mae": _relative_balanced,
+}
 
 
 def _mean(values: list[float]) -> float:

@@ -61,6 +61,8 @@ class Config(Section):
     scales: Annotated[tuple[Literal[1, 2, 3, 4, 6], ...], Field(min_length=1)] = (6,)
     # The same when validation is scored; None: as in training. A whole window is seldom validation ground alone.
     judge_scales: Annotated[tuple[Literal[1, 2, 3, 4, 6], ...], Field(min_length=1)] | None = None
+    # What stops training and chooses its state, over the mean non-zero total; balanced: zeros count as much.
+    judge_by: Literal["nonzero_mae", "balanced_mae"] = "nonzero_mae"
     epochs: PositiveInt = 8  # each ends with a validation
     steps_per_epoch: PositiveInt = 25  # fewer on a map with under 600 coarse cells that hold mass
     batch_tiles: PositiveInt = 3  # tiles a step; memory grows with it

@@ -96,7 +96,8 @@ def learn(
             "steps": progress.total,
             "tiles": len(train),
             "score": best.score,
-            "rivals": {OWN_BASE: progress.first_score} | _free_scores(survey, trainer.validation, groups),
+            "rivals": {OWN_BASE: progress.first_score}
+            | _free_scores(survey, trainer.validation, groups, config.judge_by),
         }
     if not results:
         return {"reason": "no group of validation cells holds mass, so nothing could tell when to stop"}, []
@@ -157,7 +158,14 @@ def _fold(folder: Path) -> int:
 
 def policy_of(config: Any) -> Policy:
     """The settings of the section that say how the loop behaves."""
-    return Policy(config.accumulate, config.schedule, config.warm_up, config.not_finite, config.precision)
+    return Policy(
+        config.accumulate,
+        config.schedule,
+        config.warm_up,
+        config.not_finite,
+        config.precision,
+        config.judge_by,
+    )
 
 
 def config_hash(config: Section) -> str:
@@ -188,12 +196,14 @@ def _summed_up(results: list[dict[str, Any]]) -> dict[str, Any]:
     return facts
 
 
-def _free_scores(survey: Survey, tiles: Sequence[Tile], groups: tuple[int, ...]) -> dict[str, float]:
+def _free_scores(
+    survey: Survey, tiles: Sequence[Tile], groups: tuple[int, ...], by: str = "nonzero_mae"
+) -> dict[str, float]:
     """What baselines that learn nothing miss on the same held-out ground."""
     out = {}
     for name in RIVALS:
         rival = _prepared(name, survey)
-        out[name] = candidate_scores(_Rival(rival), tiles, groups)["as it is"]
+        out[name] = candidate_scores(_Rival(rival), tiles, groups, by)["as it is"]
     return out
 
 

@@ -12,7 +12,7 @@ from model.method import Phase, Turn
 from model.methods.dst_carbon_former import DSTCarbonFormer, Options
 from model.methods.smooth_mask import SmoothMask
 from model.training import Trainer, draw_chances
-from model.validation import candidate_scores, evenly
+from model.validation import candidate_scores
 
 
 class Killed(Exception):
@@ -187,8 +187,3 @@ def test_heavy_tiles_are_drawn_more_often_and_light_ones_are_not_forgotten():
     assert chances.sum() == pytest.approx(1.0)
     assert chances[0] == pytest.approx(1 / 6)
     assert chances[2] > chances[1]
-
-
-@pytest.mark.parametrize(("count", "wanted", "found"), [(0, 4, []), (3, 9, [0, 1, 2]), (9, 3, [0, 4, 8])])
-def test_validation_tiles_are_spaced_evenly(count, wanted, found):
-    assert evenly(count, wanted) == found

@@ -188,6 +188,16 @@ def test_a_kernel_that_fails_when_called_is_called_once(kernel):
     assert "no kernel image" in scan_fused.why_not_fused()
 
 
+def test_nothing_is_compiled_so_no_length_falls_back_silently_to_a_slower_form():
+    """torch.compile gives up after eight shapes with no more than a warning; twelve lengths must not meet it."""
+    import torch._dynamo
+
+    torch._dynamo.utils.counters.clear()
+    for length in range(30, 42):
+        selective_scan(*inputs(length)).sum().backward()
+    assert not torch._dynamo.utils.counters["stats"] and not torch._dynamo.utils.counters["frames"]
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_the_scan_on_a_gpu_equals_that_on_the_cpu():

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from model.fault import NumberFault, ResourceFault
+from model.fault import NumberFault, ResourceFault, UsageFault
 from model.learner import Keeper, Learner, State, StepNews, Tiles
 from model.method import Phase, Turn
 from model.policy import HALVE_AFTER, SKIPS_IN_A_ROW, USUAL, Policy
@@ -35,6 +35,7 @@ class Trainer:
       report: told after each step.
       note: told a fact to act on, once.
       policy: what the loop does around each step.
+      start: of another training of the same networks, whose weights and optimisers this one begins with.
     """
 
     def __init__(
@@ -49,10 +50,11 @@ class Trainer:
         report: Callable[[StepNews], None] = lambda news: None,
         note: Callable[[str], None] = lambda text: None,
         policy: Policy = USUAL,
+        start: State | None = None,
     ) -> None:
         self.method, self.tiles, self.seed, self.keeper = method, tiles, seed, keeper
         self.every, self.report, self.note, self.groups = every, report, note, groups
-        self.policy = policy
+        self.policy, self.start = policy, start
         self.validation = [validation[index] for index in evenly(len(validation), VALIDATION_TILES)]
         self.phases = method.phases()
         self.networks = {turn.name: turn.network for phase in self.phases for turn in phase.turns}
@@ -68,6 +70,8 @@ class Trainer:
             self._judge(self.phases[0])
             if not self.progress.kept:
                 return None
+            if self.start is not None:
+                self._begin(self.start, optimisers)
         else:
             self._restore(state, optimisers)
         self.waited, self.began = 0.0, perf_counter()
@@ -80,6 +84,26 @@ class Trainer:
                 optimisers = self._optimisers(self.phases[progress.phase])
         self._settle()
         return self.progress
+
+    def _begin(self, start: State, optimisers: Optimisers) -> None:
+        """Takes over what another training had learned; it is judged beside the untrained state.
+
+        Raises: UsageFault (exit 2) when it is of other networks.
+        """
+        now, average, _ = unpacked(start, {})
+        wrong = [
+            name
+            for name, value in self._weights().items()
+            if name not in now or now[name].shape != value.shape
+        ]
+        if wrong or len(now) != len(self._weights()):
+            found = f"a state of other networks: {', '.join(wrong[:3]) or 'it holds more weights'}"
+            raise UsageFault("train.start", found, "one of the same method, width and layers", "leave it out")
+        unpacked(start, optimisers)
+        self._put(now)
+        for name, value in self.average.items():
+            value.copy_(average[name])
+        self._judge(self.phases[0])
 
     def _train(self, phase: Phase, optimisers: Optimisers) -> None:
         steps, progress = phase.options["steps"], self.progress

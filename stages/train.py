@@ -14,7 +14,7 @@ from model.methods import method_class
 from model.sample import merge
 from model.validation import evenly
 from stages.progress import tell
-from stages.section import Section
+from stages.section import SafeName, Section, SourcePath
 from stages.store import checkpoint
 from stages.store.applicability import draw_reference
 from stages.store.cube import Cube
@@ -23,15 +23,8 @@ from stages.supervised import learn_pairs
 from stages.training.learn import OWN_BASE, Folds, file_away, go_back, learn, states
 
 VERSION = 2
-__all__ = [
-    "VERSION",
-    "Config",
-    "check",
-    "expect",
-    "go_back",
-    "run",
-    "states",
-]  # what the pipeline asks of this stage
+# What the pipeline asks of this stage, whatever file it lies in.
+__all__ = ["VERSION", "Config", "check", "expect", "go_back", "run", "sources", "states"]
 READ = 512  # fine cells along a window of the survey: bounds memory, about a chunk of the cube
 
 
@@ -108,6 +101,8 @@ class Config(Section):
         1e-3  # srgan: of fooling the discriminator, beside the content loss
     )
     content: Literal["spectral", "features", "pixel"] = "spectral"  # srgan: where contents are compared
+    start: SourcePath | None = None  # folder of a finished run's history whose states training begins with
+    start_at: SafeName = "best"  # which of them: best, epoch_010, ...
     save_every: PositiveInt = 50  # steps between two saves of the state from which training resumes
     device: Literal["auto", "cpu", "cuda"] = "auto"
 
@@ -172,6 +167,13 @@ def _why_not(method: Any, survey: Survey, folds: Folds) -> str | None:
     if not groups_of((6,), train.side, train.side):
         return "a window is a single coarse cell, so no totals can be merged"
     return None
+
+
+def sources(config: Config) -> list[str]:
+    """Every state that training begins with."""
+    if config.start is None:
+        return []
+    return sorted(str(path) for path in Path(config.start).glob(f"train*/{config.start_at}.safetensors"))
 
 
 def check(config: Config, layers: Sequence[str] | None) -> None:

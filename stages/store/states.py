@@ -72,6 +72,14 @@ class States:
             tell(f"train: {lost.where}: {lost.found}; goes on from the one before", warning=True)
         return max(states, key=lambda state: state[1]["total"], default=None)
 
+    @staticmethod
+    def of(path: Path) -> State:
+        """A state of another training, whatever its settings were.
+
+        Raises: ArtifactFault when it is damaged.
+        """
+        return _parsed(path)[0]
+
     def go_back(self, name: str) -> int:
         """Makes the named state the latest, and forgets all that came after it.
 
@@ -98,20 +106,25 @@ class States:
         return self.folder / f"{name}{SUFFIX}"
 
     def _read(self, path: Path) -> State:
-        content = path.read_bytes()
-        try:
-            size = int.from_bytes(content[:8], "little")
-            told: dict[str, Any] = json.loads(content[8 : 8 + size])["__metadata__"]
-            arrays, plain = parse_tensors(content), json.loads(told["plain"])
-        except (SafetensorError, ValueError, KeyError, TypeError) as error:
-            where, found = (
-                f"{path.parent.name}/{path.name}",
-                f"damaged state of unfinished training ({error})",
-            )
-            raise ArtifactFault(where, found, "a whole file", REDO) from error
-        if told["config"] != self._config:
+        state, config = _parsed(path)
+        if config != self._config:
             raise ArtifactFault(
                 f"{path.parent.name}/{path.name}", "a state of training under other settings",
                 "one of this configuration", "go back to those settings, or start anew with --fresh",
             )  # fmt: skip
-        return arrays, plain
+        return state
+
+
+def _parsed(path: Path) -> tuple[State, str]:
+    """A state and the hash of its settings.
+
+    Raises: ArtifactFault when the file is not whole.
+    """
+    content = path.read_bytes()
+    try:
+        size = int.from_bytes(content[:8], "little")
+        told: dict[str, Any] = json.loads(content[8 : 8 + size])["__metadata__"]
+        return (parse_tensors(content), json.loads(told["plain"])), told["config"]
+    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+        where, found = f"{path.parent.name}/{path.name}", f"damaged state of unfinished training ({error})"
+        raise ArtifactFault(where, found, "a whole file", REDO) from error

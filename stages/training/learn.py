@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.fault import UsageFault
+from model.learner import State
 from model.losses import groups_of
 from model.method import Method, Survey
 from model.methods import method_class
@@ -72,6 +73,7 @@ def learn(
             live.hear,
             lambda text: tell(text, warning=True),
             policy_of(config),
+            begun_from(config, number),
         )
         progress = trainer.run()
         live.close()
@@ -154,6 +156,23 @@ def go_back(config: Section, out: Path, name: str) -> str:
 def _fold(folder: Path) -> int:
     """Of the network whose states lie there."""
     return int(folder.name.removeprefix("train"))
+
+
+def begun_from(config: Any, fold: int) -> State | None:
+    """The state training begins with; None for untrained networks.
+
+    Raises: UsageFault when the folder holds none for any network.
+    """
+    if config.start is None:
+        return None
+    path = Path(config.start) / f"train{fold}" / f"{config.start_at}.safetensors"
+    if path.is_file():
+        return States.of(path)
+    if not list(Path(config.start).glob(f"train*/{config.start_at}.safetensors")):
+        wanted = f"train{fold}/{config.start_at}.safetensors in it, as a run's history keeps them"
+        raise UsageFault("train.start", f"no such state in {config.start}", wanted, "correct train.start")
+    tell(f"train: fold {fold}: nothing learned was best there, so its network begins untrained")
+    return None
 
 
 def policy_of(config: Any) -> Policy:

@@ -156,6 +156,28 @@ def test_a_state_that_was_never_saved_is_answered_with_those_that_were(world, tm
     assert caught.value.code == 2
 
 
+def test_training_may_begin_with_what_another_run_had_learned_under_other_settings(world, tmp_path):
+    """At a rate of almost nothing it stays as good as it was, which the untrained network is not."""
+    first = trained(world, tmp_path / "first", learning_rate=3e-2)
+    history = first / ".history"
+    begun = trained(
+        world, tmp_path / "second", start=str(history), learning_rate=1e-9, epochs=1, save_every=1
+    )
+    lines = [json.loads(line) for line in (begun / checkpoint.HISTORY).read_text().splitlines()]
+    before = [json.loads(line) for line in (first / checkpoint.HISTORY).read_text().splitlines()]
+    best = [min(min(line["scores"].values()) for line in before if line["fold"] == fold) for fold in (0, 1)]
+    assert [(line["fold"], line["step"]) for line in lines] == [(k, s) for k in (0, 1) for s in (0, 0, 3)]
+    scores = [min(line["scores"].values()) for line in lines]
+    assert [scores[1], scores[4]] == pytest.approx(best, rel=1e-6)
+    assert scores[0] != scores[1]
+    given = train.Config(**QUICK, start=str(history))
+    assert [Path(path).parent.name for path in train.sources(given)] == ["train0", "train1"]
+    with pytest.raises(UsageFault, match="other networks"):
+        trained(world, tmp_path / "third", start=str(history), width=6)
+    with pytest.raises(UsageFault, match="no such state"):
+        trained(world, tmp_path / "fourth", start=str(history), start_at="epoch_010")
+
+
 def test_a_finished_training_leaves_its_settings_score_and_best_states_for_the_record(world, tmp_path):
     out = trained(world, tmp_path / "out")
     record = json.loads((out / ".history" / "summary.json").read_text())

@@ -24,7 +24,7 @@ Weights = dict[str, Tensor]
 
 
 class PairLearner(Protocol):
-    """What the loop trains."""
+    """What the loop trains; it may tell parts of its last loss by name in `told`."""
 
     def phases(self) -> tuple[Phase, ...]:
         """What it is to do; options: steps, batch, learning_rate, weight_decay, clip, patience, keep (best or last).
@@ -145,7 +145,9 @@ class PairTrainer:
             loss.backward()
             torch.nn.utils.clip_grad_norm_(turn.network.parameters(), options["clip"])
             optimiser.step()
-            progress.losses[turn.name] = progress.losses.get(turn.name, 0.0) + value / options["steps"]
+            told = getattr(self.method, "told", {}) if turn is phase.turns[-1] else {}
+            for name, part in {turn.name: value, **told}.items():
+                progress.losses[name] = progress.losses.get(name, 0.0) + part / options["steps"]
         progress.step += 1
         progress.total += 1
 

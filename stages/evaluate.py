@@ -7,8 +7,9 @@ from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, NonNegativeInt, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 
+from stages.judging import means
 from stages.judging import truth as truths
 from stages.judging.fields import ground_of
 from stages.judging.measure import Answer, Ground, Rows, look_at, measure
@@ -17,12 +18,14 @@ from stages.judging.table import Entry, Table, build, write
 from stages.judging.truth import Opened, Truth
 from stages.progress import step, tell
 from stages.section import SafeName, Section
+from stages.sources.words import Pair
 from stages.store.cube import Cube
 from stages.store.digest import files_of
 from stages.store.maps import Sheet, read_part
 
 VERSION = 2
 Names = Annotated[tuple[SafeName, ...], Field(strict=False)]
+JUDGES = {"intensive": means.judge}  # quantities that are no amounts have scores of their own
 MISMATCH = 1e-3  # share of the mass by which a truth may miss the totals without a word
 
 
@@ -43,6 +46,9 @@ class Config(Section):
     folds: Annotated[int, Field(ge=2, le=20)] = (
         5  # parts of the ground, each unseen once, by the protocol folds
     )
+    wet: PositiveFloat = 1.0  # means: depth of a step from which a cell is wet, in the unit of the maps
+    # means: x, y (degrees where cells have their own) of places whose series are drawn; none: four of them
+    sites: Annotated[tuple[Pair, ...], Field(strict=False)] = ()
     shifts: Annotated[tuple[Annotated[int, Field(ge=1, le=50)], ...], Field(strict=False)] = (
         *(1, 2, 3),
     )  # fine cells a layer is shifted by in the protocol proxies
@@ -53,7 +59,9 @@ class Config(Section):
 
 def sources(config: Config) -> list[str]:
     """Files whose content enters the fingerprint, one for each entry."""
-    return [file for item in config.truth for file in files_of(item.path)]
+    named = dict.fromkeys(single.path for item in config.truth if item.dates for single in item.singles())
+    plain = [item.path for item in config.truth if not item.dates]
+    return [file for path in (*plain, *named) for file in files_of(path)]
 
 
 def check(config: Config) -> None:
@@ -72,6 +80,9 @@ def run(config: Config, *, cube: Path, maps: Mapping[str, Path], out: Path) -> N
     """
     check(config)
     opened = Cube.open(cube)
+    if (judge := JUDGES.get(opened.quantity)) is not None:
+        judge(config, opened, maps, out)
+        return
     found = truths.open_truth(config.truth, opened)
     ground = ground_of(opened, config.block)
     entries: list[Entry] = []

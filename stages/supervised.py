@@ -4,10 +4,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from model.fault import UsageFault
+from model.fault import InputFault, UsageFault
 from model.method import Survey
 from model.methods import method_class
 from stages.progress import step, tell
+from stages.store.checkpoint import network_weights
 from stages.store.cube import Cube
 from stages.store.pair_samples import PairSamples
 from stages.store.states import States
@@ -24,6 +25,7 @@ def learn_pairs(
     data: Cube,
     folders: tuple[Path, Path],
     out: Path,
+    device: str,
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Trains the method in place; returns facts for the checkpoint and the history.
 
@@ -46,6 +48,18 @@ def learn_pairs(
             "ingest.pairs", f"{len(train)} fine fields to learn from, {len(valid)} to validate on", "at least one each",
             "declare more dates under `ingest.pairs`, or change `tile.valid_dates`",
         )  # fmt: skip
+    if config.vgg19 is not None and hasattr(method, "compare_by"):
+        weights, sha256 = network_weights(config.vgg19)
+        words = f"VGG19 features, {Path(config.vgg19).name}, SHA-256 {sha256}"
+        try:
+            method.compare_by(weights, words)
+        except (KeyError, RuntimeError) as error:
+            raise InputFault(
+                Path(config.vgg19).name, f"weights of another network ({str(error)[:120]})", "those of VGG19",
+                "give the file of vgg19 with the names features.0.weight and so on",
+            ) from error  # fmt: skip
+        tell(f"train: contents are compared by {words}")
+    method.place(device)
     method.fit([train.whole(index) for index in evenly(len(train), FITTED)])
     from model.pair_training import SCORED
 

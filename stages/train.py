@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from model.fault import InputFault, UsageFault
 from model.losses import groups_of
@@ -47,6 +47,7 @@ class Config(Section):
         "random_forest",
         "gradient_boosting",
         "srresnet",
+        "srgan",
     ] = "dst_carbon_former"
     seed: NonNegativeInt = 0  # the same seed gives the same weights, byte for byte, on the same kind of CPU
     years: PositiveInt = 3  # years in a window; fewer when the cube has fewer
@@ -90,7 +91,7 @@ class Config(Section):
     warm_up: Annotated[float, Field(ge=0, lt=1)] = 0.3  # share of the steps on the way to the highest rate
     not_finite: Literal["stop", "skip"] = "stop"  # when a loss is no number: end there, or leave the step out
     precision: Literal["auto", "float32", "bf16"] = "auto"  # inside networks; auto: bf16 on a GPU alone
-    # The next six are heard by methods that learn from pairs.
+    # The next nine are heard by methods that learn from pairs.
     blocks: PositiveInt = 8  # residual blocks
     transform: Literal["log1p", "quantile"] = "log1p"  # of depths, fitted on the training dates
     shift_blocks: bool = (
@@ -100,11 +101,22 @@ class Config(Section):
     adversarial_weight: NonNegativeFloat = (
         1e-3  # srgan: of fooling the discriminator, beside the content loss
     )
-    content: Literal["spectral", "features", "pixel"] = "spectral"  # srgan: where contents are compared
+    # srgan: where contents are compared; vgg19 needs a file of its weights, which is not shipped
+    content: Literal["spectral", "features", "pixel", "vgg19"] = "spectral"
+    content_weight: NonNegativeFloat = 0.1  # srgan: of that, beside the pixels
+    vgg19: SourcePath | None = (
+        None  # weights as published (features.0.weight ...), .pt or .safetensors; never a pickle
+    )
     start: SourcePath | None = None  # folder of a finished run's history whose states training begins with
     start_at: SafeName = "best"  # which of them: best, epoch_010, ...
     save_every: PositiveInt = 50  # steps between two saves of the state from which training resumes
     device: Literal["auto", "cpu", "cuda"] = "auto"
+
+    @model_validator(mode="after")
+    def _agree(self) -> "Config":
+        if (self.content == "vgg19") != (self.vgg19 is not None):
+            raise ValueError("`content: vgg19` and `vgg19:`, a file of its weights, go together")
+        return self
 
 
 def run(config: Config, *, cube: Path, tiles: Path, out: Path) -> None:
@@ -132,7 +144,8 @@ def run(config: Config, *, cube: Path, tiles: Path, out: Path) -> None:
     facts = {**checkpoint.cube_facts(data), "asked": config.method, "years": years, "seed": config.seed}
     history: list[dict[str, Any]] = []
     if getattr(method, "learns_from_pairs", False):
-        learned, history = learn_pairs(config, method, survey, data, (cube, tiles), out)
+        device = device_of(config.device)
+        learned, history = learn_pairs(config, method, survey, data, (cube, tiles), out, device)
         facts |= learned
     elif method.phases():
         from model.training import CALIBRATION_TILES  # torch loads only when something learns
@@ -170,10 +183,12 @@ def _why_not(method: Any, survey: Survey, folds: Folds) -> str | None:
 
 
 def sources(config: Config) -> list[str]:
-    """Every state that training begins with."""
+    """Files whose content enters the fingerprint: weights to compare by, and states that training begins with."""
+    weights = [config.vgg19] if config.vgg19 else []
     if config.start is None:
-        return []
-    return sorted(str(path) for path in Path(config.start).glob(f"train*/{config.start_at}.safetensors"))
+        return weights
+    states = Path(config.start).glob(f"train*/{config.start_at}.safetensors")
+    return [*weights, *sorted(str(path) for path in states)]
 
 
 def check(config: Config, layers: Sequence[str] | None) -> None:

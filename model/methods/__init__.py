@@ -20,6 +20,7 @@ METHODS: dict[str, str] = {
     "exposure": "model.methods.exposure:ExposureIntensity",
     "random_forest": "model.methods.random_forest:RandomForest",
     "srresnet": "model.methods.srresnet:SRResNet",
+    "srgan": "model.methods.srgan:SRGAN",
     "gradient_boosting": "model.methods.gradient_boosting:GradientBoosting",
 }
 

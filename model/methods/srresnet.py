@@ -29,6 +29,7 @@ class Options:
       epochs, steps_per_epoch, batch_tiles, learning_rate, patience, weight_decay, clip: see the train section.
       width, blocks: channels of the network; its residual blocks.
       transform: log1p or quantile, fitted on the training dates.
+      adversarial_epochs, adversarial_weight, content, content_weight: of SRGAN's second phase.
     """
 
     seed: int = 0
@@ -45,6 +46,7 @@ class Options:
     adversarial_epochs: int = 8
     adversarial_weight: float = 1e-3
     content: str = "spectral"
+    content_weight: float = 0.1
 
 
 class SRResNet:

@@ -1,14 +1,18 @@
 """The fine truth of a map, opened and refused when it does not fit; `evaluate` alone asks for it."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import model_validator
 
 from model.fault import Fault, InputFault, UsageFault, raise_all
+from model.intensive import ACCEPTED_STATES, State, parse_state
 from model.variable import Unit, parse_unit
 from stages.section import SafeName
+from stages.sources.dates import Dates, file_of
 from stages.sources.declared import File
 from stages.store.band import Band
 from stages.store.cube import Cube
@@ -22,8 +26,38 @@ class Truth(File):
     """The fine truth of a sector and year, on the fine grid; read by evaluate alone."""
 
     sector: SafeName = "all"
-    year: int
+    year: int | None = None
+    dates: Dates | None = (
+        None  # instead of year: steps shorter than a year; in the path, %Y %m %d %H name the files
+    )
     unit: str
+
+    @model_validator(mode="after")
+    def _when(self) -> "Truth":
+        if (self.year is None) == (self.dates is None):
+            raise ValueError("a `year`, or `dates`")
+        return self
+
+    def singles(self) -> "Iterator[Truth]":
+        """One declaration for each date."""
+        for label in self.dates.labels if self.dates else (self.year,):
+            path = self.path if label is None else file_of(self.path, label)
+            yield self.model_copy(update={"year": label, "dates": None, "path": path})
+
+    def unit_for(self, cube: Cube) -> State:
+        """Its unit, where the cube holds means.
+
+        Raises: InputFault (exit 3) when it is not understood or of another kind.
+        """
+        name = Path(self.path).name
+        try:
+            unit = parse_state(self.unit, self.year or 0)
+        except ValueError as error:
+            raise InputFault(name, str(error), ACCEPTED_STATES, "correct `unit:`") from error
+        if unit.canonical != cube.unit:
+            wanted = f"a unit of the same kind as the totals' {cube.unit}"
+            raise InputFault(name, f"the unit {self.unit!r}", wanted, "correct `unit:`, or the file")
+        return unit
 
 
 @dataclass(frozen=True)
@@ -57,7 +91,8 @@ def check(truth: tuple[Truth, ...]) -> None:
             "set `evaluate.truth`, with path, sector, year and unit; "
             "without any truth `pipeline evaluate --protocol scale_shift` scores the totals themselves",
         )
-    raise_all([fault for item in truth for fault in inspect(item.path, item.band)])
+    files = dict.fromkeys((single.path, single.band) for item in truth for single in item.singles())
+    raise_all([fault for path, band in files for fault in inspect(path, band)])
 
 
 def open_truth(truth: tuple[Truth, ...], cube: Cube) -> list[Opened]:
@@ -71,7 +106,7 @@ def open_truth(truth: tuple[Truth, ...], cube: Cube) -> list[Opened]:
         (sheet.sector, sheet.year): sheet for sheet in sheets(cube) if not (sheet.is_sum or sheet.is_emission)
     }
     found = []
-    for item in truth:
+    for item in (single for entry in truth for single in entry.singles()):
         try:
             found.append(_open(item, cube, by_place))
         except Fault as fault:
@@ -82,7 +117,7 @@ def open_truth(truth: tuple[Truth, ...], cube: Cube) -> list[Opened]:
 
 def _open(item: Truth, cube: Cube, by_place: dict[tuple[str, int], Sheet]) -> Opened:
     name = Path(item.path).name
-    sheet = by_place.get((item.sector, item.year))
+    sheet = by_place.get((item.sector, item.year or 0))
     if sheet is None:
         found, wanted = f"sector {item.sector}, {item.year}", f"one of {sorted(by_place)}"
         raise InputFault(name, found, wanted, "correct `sector:` or `year:`")

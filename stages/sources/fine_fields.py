@@ -67,10 +67,10 @@ def open_fine_fields(config: Config, fine: Grid) -> tuple[FineFields, list[Fault
     hashes: dict[str, str] = {}
     valid = None
     if config.valid is not None:
-        valid = _open(config.valid, fine, hashes, faults)
+        valid = open_field(config.valid, fine, hashes, faults)
     pairs: dict[tuple[str, int], FineField] = {}
     for item in track(config.every_pair, "reading pairs", len(config.every_pair), "files"):
-        found = _open(item, fine, hashes, faults)
+        found = open_field(item, fine, hashes, faults)
         if found is None or item.year is None:
             continue
         unit, wrong = unit_of(item, found.raster, config)
@@ -83,7 +83,8 @@ def open_fine_fields(config: Config, fine: Grid) -> tuple[FineFields, list[Fault
     return FineFields(valid, pairs), faults
 
 
-def _open(item: File, fine: Grid, hashes: dict[str, str], faults: list[Fault]) -> FineField | None:
+def open_field(item: File, fine: Grid, hashes: dict[str, str], faults: list[Fault]) -> FineField | None:
+    """A field whose cells are those of the fine grid; None, and a fault among the others, when they are not."""
     if item.path not in hashes:
         if wrong := inspect(item.path, item.band):
             faults += wrong

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import load as parse_tensors
 from safetensors.numpy import save as format_tensors
 
-from model.fault import ArtifactFault
+from model.fault import ArtifactFault, InputFault
 from model.method import Method
 from model.methods import METHODS, method_class
 from stages.store.cube import Cube
@@ -105,6 +105,32 @@ def replace_file(path: Path, content: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
+
+
+def network_weights(path: str) -> tuple[dict[str, NDArray], str]:
+    """Weights of a published network by name, and the SHA-256 of their file; nothing in it is run.
+
+    Raises: InputFault (exit 3) when it is missing, damaged, or holds more than numbers.
+    """
+    import torch
+
+    name = Path(path).name
+    try:
+        content = Path(path).read_bytes()
+        if path.endswith(".safetensors"):
+            arrays = parse_tensors(content)
+        else:
+            loaded = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+            arrays = {str(key): value.float().numpy() for key, value in loaded.items()}
+    except FileNotFoundError as error:
+        raise InputFault(name, "no such file", "the file of weights", "correct `train.vgg19`") from error
+    except Exception as error:
+        told = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
+        raise InputFault(
+            name, f"refused: not weights alone, or damaged ({told})", "a state dictionary of tensors, nothing else",
+            "save the plain weights, best as .safetensors",
+        ) from error  # fmt: skip
+    return arrays, hashlib.sha256(content).hexdigest()
 
 
 def _read_record(path: Path) -> dict[str, Any]:

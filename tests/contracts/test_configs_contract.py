@@ -65,4 +65,9 @@ def test_the_truth_is_no_input():
                     Path(name).resolve() for name in stage.body().sources(config[stage.name])
                 }
         inputs = set().union(*(files for name, files in reads.items() if name != "evaluate"))
-        assert not inputs & reads["evaluate"], path.name
+        shared = inputs & reads["evaluate"]
+        assert {Path(item.path).resolve() for item in config["ingest"].every_pair} >= shared, path.name
+        # A file of many dates may serve both, if no date of it does.
+        learned = {(Path(item.path).resolve(), item.year) for item in config["ingest"].every_pair}
+        singles = [single for item in config["evaluate"].truth for single in item.singles()]
+        assert not learned & {(Path(item.path).resolve(), item.year) for item in singles}, path.name

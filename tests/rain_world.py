@@ -61,13 +61,15 @@ class Rain:
     def config(self, **changes: Any) -> ingest.Config:
         return ingest.Config.model_validate(self.facts(**changes), context={"folder": self.folder})
 
-    def chain(self, config: ingest.Config, train_config: Any = None, infer_config: Any = None) -> Path:
+    def chain(
+        self, config: ingest.Config, train_config: Any = None, infer_config: Any = None, size: int | None = 12
+    ) -> Path:
         """The five stages one after the other; returns the folder of the maps."""
         paths = {name: self.folder / name for name in ("cube", "tiles", "checkpoint", "field", "maps")}
         for path in paths.values():
             path.mkdir(exist_ok=True)
         ingest.run(config, out=paths["cube"])
-        tile.run(tile.Config(size=12, block=2, buffer=0), cube=paths["cube"], out=paths["tiles"])
+        tile.run(tile.Config(size=size, block=2, buffer=0), cube=paths["cube"], out=paths["tiles"])
         chosen = train_config or train.Config(method="bilinear", years=1)
         train.run(chosen, cube=paths["cube"], tiles=paths["tiles"], out=paths["checkpoint"])
         applied = infer_config or infer.Config()

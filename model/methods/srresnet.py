@@ -53,6 +53,7 @@ class SRResNet:
     """Fine depth = scale of (interpolated + learned), cut at 0, each block scaled to the total shown."""
 
     learns_from_pairs = True
+    serves_any_factor = True  # a field of another factor is interpolated from the learned one
     summary = "a residual network with sub-pixel steps, learned from pairs of coarse and fine fields"
 
     def __init__(self, options: Any = None) -> None:

@@ -51,7 +51,10 @@ def load(folder: Path, cube: Cube | None = None) -> tuple[Method, dict[str, Any]
     record = _read_record(folder / FACTS)
     arrays = _read_weights(folder / WEIGHTS, record["weights"])
     if cube is not None:
-        _check_fit(folder / FACTS, record["facts"], cube_facts(cube))
+        free = getattr(method_class(record["method"]), "serves_any_factor", False)
+        _check_fit(
+            folder / FACTS, record["facts"], cube_facts(cube), ("sectors",) if free else ("factor", "sectors")
+        )
     method = method_class(record["method"])(None)
     try:
         method.load_state(arrays, record["state"])
@@ -160,10 +163,12 @@ def _read_weights(path: Path, wanted: Mapping[str, Any]) -> dict[str, NDArray]:
     return parse_tensors(content)
 
 
-def _check_fit(path: Path, trained: Mapping[str, Any], given: Mapping[str, Any]) -> None:
+def _check_fit(
+    path: Path, trained: Mapping[str, Any], given: Mapping[str, Any], keys: tuple[str, ...]
+) -> None:
     """Lists every difference between the cube of training and the one at hand."""
     differences = []
-    for key in ("factor", "sectors"):
+    for key in keys:
         if trained[key] != given[key]:
             differences.append(f"{key} {trained[key]} in training, {given[key]} in the cube")
     old, new = ([_title(layer) for layer in side["layers"]] for side in (trained, given))

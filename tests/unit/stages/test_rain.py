@@ -8,11 +8,11 @@ import xarray as xr
 from pydantic import ValidationError
 
 from model.fault import Fault, Faults
-from stages import infer, ingest, tile, train
+from stages import evaluate, infer, ingest, mosaic, tile, train
 from stages.store.cube import Cube
 from stages.store.pair_samples import PairSamples
 from stages.store.samples import Samples
-from tests.rain_world import COLS, FACTOR, ROWS, build_rain, means_of
+from tests.rain_world import COLS, FACTOR, ROWS, Rain, build_rain, means_of
 
 REGION = (0, 0, ROWS * FACTOR, COLS * FACTOR)
 
@@ -305,3 +305,110 @@ def test_a_method_that_needs_pairs_says_so(rain):
     with pytest.raises(Fault) as caught:
         rain.chain(rain.config(), train.Config(method="srresnet", years=1))
     assert caught.value.code == 2 and "ingest.pairs" in caught.value.fix
+
+
+def test_held_out_dates_are_scored_beside_what_keeps_no_mean(rain):
+    pair = {"path": "fine.nc", "sector": "rain", "dates": {"first": "2001-01-01", "last": "2001-01-03"}}
+    maps = rain.chain(rain.config(pairs=[pair]))
+    truth = {
+        "path": "fine.nc",
+        "sector": "rain",
+        "unit": "mm/day",
+        "dates": {"first": "2001-01-04", "last": "2001-01-04"},
+    }
+    settings = {"truth": [truth], "block": 2, "draws": 100, "wet": 0.5, "methods": []}
+    config = evaluate.Config.model_validate(settings, context={"folder": rain.folder})
+    out = rain.folder / "scores"
+    out.mkdir()
+    evaluate.run(config, cube=rain.folder / "cube", maps={"bilinear": maps}, out=out)
+    told = json.loads((out / "scores.json").read_text("utf-8"))
+    rows = {row["method"]: row for row in told["rows"]}
+    assert list(rows) == ["truth", "bilinear", "interpolated", "quantile_mapping"]
+    with xr.open_dataset(maps / "rain_rain.nc", engine="h5netcdf") as data:
+        found = data["sr"].values[3].astype(np.float64)
+    valid = np.isfinite(found)
+    off = (found - rain.fine[3])[valid]
+    assert rows["bilinear"]["rmse"] == pytest.approx(np.sqrt((off**2).mean()), rel=1e-6)
+    assert rows["truth"]["wet_frequency"] == pytest.approx((rain.fine[3][valid] >= 0.5).mean())
+    low, high = rows["bilinear"]["intervals"]["rmse"]
+    assert low < rows["bilinear"]["rmse"] < high
+    page = (out / "scores.html").read_text("utf-8")
+    assert page.count("data:image/png;base64,") == 4 and "http" not in page.replace("http-equiv", "")
+
+
+def test_a_date_that_was_learned_from_is_no_truth(rain):
+    pair = {"path": "fine.nc", "sector": "rain", "dates": {"first": "2001-01-01", "last": "2001-01-03"}}
+    maps = rain.chain(rain.config(pairs=[pair]))
+    truth = {
+        "path": "fine.nc",
+        "sector": "rain",
+        "unit": "mm/day",
+        "dates": {"first": "2001-01-03", "last": "2001-01-04"},
+    }
+    config = evaluate.Config.model_validate({"truth": [truth]}, context={"folder": rain.folder})
+    with pytest.raises(Fault, match="learned from") as caught:
+        evaluate.run(config, cube=rain.folder / "cube", maps={"bilinear": maps}, out=rain.folder)
+    assert caught.value.code == 3
+
+
+def test_one_generator_serves_another_factor(rain):
+    """Learned at 3 cells along a block, used at 6: every mean is kept on the finer grid too."""
+    pair = {"path": "fine.nc", "sector": "rain", "dates": {"first": "2001-01-01", "last": "2001-01-03"}}
+    few = train.Config(
+        method="srresnet", years=1, width=4, blocks=1, epochs=1, steps_per_epoch=1, batch_tiles=2
+    )
+    rain.chain(rain.config(pairs=[pair]), few)
+    elsewhere = rain.folder / "checkpoint"
+    facts = rain.facts(factor=6)
+    del facts["valid"]
+    config = ingest.Config.model_validate(facts, context={"folder": rain.folder})
+    folders = {name: rain.folder / f"other_{name}" for name in ("cube", "field", "maps")}
+    for folder in folders.values():
+        folder.mkdir()
+    ingest.run(config, out=folders["cube"])
+    infer.run(infer.Config(checkpoint=str(elsewhere)), cube=folders["cube"], out=folders["field"])
+    mosaic.run(mosaic.Config(netcdf=True), cube=folders["cube"], field=folders["field"], out=folders["maps"])
+    with xr.open_dataset(folders["maps"] / "rain_rain.nc", engine="h5netcdf") as data:
+        found, area = data["sr"].values.astype(np.float64), data["cell_area"].values
+    known = np.isfinite(rain.means[0])
+    counted = np.where(np.isfinite(found), area, 0.0).reshape(4, ROWS, 6, COLS, 6)
+    summed = (np.nan_to_num(found).reshape(counted.shape) * counted).sum(axis=(2, 4))
+    means = summed / np.maximum(counted.sum(axis=(2, 4)), 1)
+    np.testing.assert_allclose(means[:, known], rain.means[:, known], rtol=1e-6)
+
+
+def test_a_factor_of_100_makes_500_cells_of_5_and_keeps_their_means(tmp_path):
+    """A 5 x 5 window of nodes, learned from one synthetic fine date: 100 = 2 x 2 x 5 x 5."""
+    rng = np.random.default_rng(0)
+    down, across = np.indices((500, 500)) / 60.0
+    fine = np.stack(
+        [10 * np.exp(np.sin(down + part) * np.cos(across)) + rng.random((500, 500)) for part in range(3)]
+    )
+    lat, lon = 30.0 - (np.arange(500) + 0.5) * 0.01, 105.5 + (np.arange(500) + 0.5) * 0.01
+    data = xr.Dataset(
+        {"tp": (("time", "lat", "lon"), fine.astype(np.float32), {"units": "mm/day"})},
+        coords={"time": ("time", np.arange(3), {"units": "days since 2023-08-01"}),
+                "lat": ("lat", lat, {"units": "degrees_north"}), "lon": ("lon", lon, {"units": "degrees_east"})},
+    )  # fmt: skip
+    data.to_netcdf(tmp_path / "fine.nc", engine="h5netcdf")
+    dates = {"first": "2023-08-01", "last": "2023-08-03"}
+    facts = {
+        "variable": "rain", "quantity": "intensive", "factor": 100,
+        "totals": [{"path": "fine.nc", "coarsen": True, "sector": "rain", "dates": dates}],
+        "pairs": [{"path": "fine.nc", "sector": "rain", "dates": dates | {"last": "2023-08-02"}}],
+    }  # fmt: skip
+    world = Rain(tmp_path, fine, fine, fine)
+    few = train.Config(
+        method="srresnet", years=1, width=4, blocks=1, epochs=1, steps_per_epoch=1, batch_tiles=1
+    )
+    maps = world.chain(ingest.Config.model_validate(facts, context={"folder": tmp_path}), few, size=None)
+    with xr.open_dataset(maps / "rain_rain.nc", engine="h5netcdf") as written:
+        found, given, area = (
+            written["sr"].values.astype(np.float64),
+            written["lr"].values,
+            written["cell_area"].values,
+        )
+    assert found.shape == (3, 500, 500) and given.shape == (3, 5, 5)
+    weight = area.reshape(5, 100, 5, 100)
+    means = (found.reshape(3, 5, 100, 5, 100) * weight).sum(axis=(2, 4)) / weight.sum(axis=(1, 3))
+    np.testing.assert_allclose(means, given, rtol=1e-6)

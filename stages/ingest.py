@@ -338,8 +338,7 @@ def _fill_region(
     place = (slice(row, row + rows), slice(col, col + cols))
     values, valid, tallies = _read_region(plan, fine, known, found.factor, region)
     if found.fine.valid is not None:
-        with found.fine.turn:
-            valid &= np.isfinite(found.fine.valid.read(*region))
+        valid &= np.isfinite(found.fine.valid.read(*region))
     for layer in plan:
         array, own = stored[layer.name], values[layer.name]
         static = array.ndim == 2

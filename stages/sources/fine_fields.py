@@ -37,10 +37,12 @@ class FineField:
     col: int
     sha256: str
     unit: Any = None
+    _one_reader: Any = field(default_factory=Lock)  # a NetCDF file is read by one thread at a time
 
     def read(self, row: int, col: int, rows: int, cols: int) -> NDArray[np.float64]:
         """(rows, cols) of a window of the fine grid, in the file's unit."""
-        return self.raster.read(self.row + row, self.col + col, rows, cols)
+        with self._one_reader:
+            return self.raster.read(self.row + row, self.col + col, rows, cols)
 
     def values(self, row: int, col: int, rows: int, cols: int) -> NDArray[np.float64]:
         """The same in the canonical unit."""
@@ -58,7 +60,6 @@ class FineFields:
 
     valid: FineField | None
     pairs: dict[tuple[str, int], FineField]
-    turn: Lock = field(default_factory=Lock)  # an open file is read by one thread at a time
 
 
 def open_fine_fields(config: Config, fine: Grid) -> tuple[FineFields, list[Fault]]:

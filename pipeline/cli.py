@@ -252,6 +252,7 @@ def check(request: Request) -> None:
         facts = _check_all(config)
     finally:
         progress.listen(None)
+    del facts["fine grid"]
     for line in facts.pop("inputs"):
         click.echo(line)
     for key, value in facts.items():
@@ -284,6 +285,13 @@ def _check_all(config: "RunConfig") -> dict[str, Any]:
                 facts = look(config[stage.name])
             else:
                 look(config[stage.name], facts.get("layer names"))
+        except (Fault, Faults) as error:
+            faults += getattr(error, "faults", [error])
+    for stage in STAGES:
+        if (look := getattr(stage.body(), "check_place", None)) is None:
+            continue
+        try:
+            look(config[stage.name], facts.get("fine grid"))
         except (Fault, Faults) as error:
             faults += getattr(error, "faults", [error])
     raise_all(faults)

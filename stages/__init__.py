@@ -21,7 +21,11 @@ class Stage:
     volatile: tuple[str, ...] = ()
 
     def body(self) -> ModuleType:
-        """Imports the body: Config, VERSION, run(config, *, <needs>, out); may offer sources(config)."""
+        """Imports the body: Config, VERSION, run(config, *, <needs>, out); may offer sources(config).
+
+        What it can judge before anything is made it offers as check(config, ...), and as check_place(config, fine)
+        when it needs the grid.
+        """
         return import_module(f"stages.{self.name}")
 
 

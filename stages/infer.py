@@ -14,6 +14,7 @@ from pydantic import NonNegativeInt, PositiveInt
 
 from model.blocks import from_blocks, to_blocks
 from model.fault import ArtifactFault, Fault, InputFault, UsageFault, raise_all
+from model.grid import Grid
 from model.ladder import Rung, place
 from model.method import Method
 from model.projection import LAWS, Law, additive
@@ -22,7 +23,7 @@ from stages.law_choice import CANDIDATES, choose
 from stages.progress import step, tell
 from stages.section import Clash, Section, SourcePath
 from stages.sources.zone_totals import ZoneTotals, read_totals
-from stages.sources.zoned import open_zones, zone_files
+from stages.sources.zoned import judge, open_zones, zone_files
 from stages.store import arrays, checkpoint, field
 from stages.store.cube import Cube
 from stages.store.journal import FOLDER, Journal
@@ -104,6 +105,14 @@ def halo_blocks(config: Config, factor: int) -> int:
     if config.halo is None:
         return min(max(1, round(HALO / factor)), core_blocks(config, factor) // 2)
     return -(-config.halo // factor)
+
+
+def check_place(config: Config, fine: Grid | None) -> None:
+    """Judges the zones whose totals are to be met; fine: None when the inputs do not say where the map lies.
+
+    Raises: Fault or Faults (exit 3).
+    """
+    judge(config.also, fine, "infer.also")
 
 
 def run(config: Config, *, cube: Path, checkpoint: Path | None = None, out: Path) -> None:

@@ -79,6 +79,7 @@ def check(config: Config) -> dict[str, Any]:
     cube = cells * (4 * layers * len(config.years) + 1)
     field = cells * 8 * len(config.sectors) * len(config.years)
     return {
+        "fine grid": fine,
         "inputs": [describe(source) for source in (*found.totals, *found.covariates)],
         "coarse cells": found.coarse.rows * found.coarse.cols,
         "fine cells": cells,

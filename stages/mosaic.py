@@ -11,10 +11,11 @@ import numpy as np
 from pydantic import PositiveFloat, PositiveInt
 
 from model.fault import NumberFault, ResourceFault, UsageFault
+from model.grid import Grid
 from model.ladder import Rung
 from stages import progress
 from stages.section import Section
-from stages.sources.zoned import ZoneFile, open_zones, zone_files
+from stages.sources.zoned import ZoneFile, judge, open_zones, zone_files
 from stages.store import maps as store
 from stages.store import netcdf_maps
 from stages.store.applicability import write_applicability
@@ -54,6 +55,14 @@ class Config(Section):
 def sources(config: Config) -> list[str]:
     """Files whose content enters the fingerprint."""
     return zone_files(config.zones)
+
+
+def check_place(config: Config, fine: Grid | None) -> None:
+    """Judges the zones before maps are made for hours; fine: None when the inputs do not say where the map lies.
+
+    Raises: Fault or Faults (exit 3).
+    """
+    judge(config.zones, fine, "mosaic.zones")
 
 
 def run(config: Config, *, cube: Path, field: Path, out: Path) -> None:

@@ -62,6 +62,21 @@ def open_zones(declared: ZoneFile, fine: Grid, where: str = "mosaic.zones") -> Z
     return zones
 
 
+def judge(declared: ZoneFile | None, fine: Grid | None, where: str) -> None:
+    """Opens the zones as a run would; without a grid only their file is looked at.
+
+    Raises: Fault or Faults (exit 3).
+    """
+    if declared is None:
+        return
+    if fine is not None:
+        open_zones(declared, fine, where)
+    elif declared.is_raster:
+        _open_raster(declared).close()
+    else:
+        open_declared(declared)
+
+
 def _open_raster(declared: ZoneFile) -> Raster:
     raise_all(inspect(declared.path, declared.band))
     raster: Any = Raster(declared.path, declared.band, declared.nodata, declared.crs)

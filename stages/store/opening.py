@@ -1,6 +1,7 @@
 """Opens NetCDF files and Zarr stores by a named engine: nothing decoded, nothing loaded."""
 
 from pathlib import Path
+from typing import Any
 
 import xarray as xr
 
@@ -19,7 +20,9 @@ def open_store(path: str) -> xr.Dataset:
             return xr.open_dataset(
                 path, engine="zarr", decode_cf=False, chunks=None, cache=False, consolidated=False
             )
-        return xr.open_dataset(path, engine=engine, decode_cf=False, cache=False)
+        # Why sorted: dimensions that a plain HDF5 file does not name then have the names every reader gives them.
+        named: dict[str, Any] = {"phony_dims": "sort"} if engine == "h5netcdf" else {}
+        return xr.open_dataset(path, engine=engine, decode_cf=False, cache=False, **named)
     except (ImportError, ModuleNotFoundError) as error:
         raise UsageFault(
             Path(path).name, f"{engine} is not installed", "the extra `netcdf`", "pip install -e '.[netcdf]'"

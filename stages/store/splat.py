@@ -13,10 +13,11 @@ from stages.store.mesh import between
 
 Floats = NDArray[np.float64]
 
-MOST = 2_000_000  # source cells whose corners are held at once; a larger need is met in bands of rows
-LOWEST = 64  # rows of such a band
+MOST = 250_000  # source cells worked on at once: what a processor keeps close by
+LOWEST = 32  # rows of such a band at least
 PARTS = 8  # along a fine cell that a source cell about as large is cut into
-FEWEST = 4  # the same for source cells however small: heavy cells of 1 km from 100 m are then right to 3e-3
+FEWEST = 4  # the same for source cells however small
+SLICES = 4  # of a cell that one line crosses
 MESH = 32  # source cells between corners that are projected exactly; fewer where that is not exact enough
 EXACT = 1e-3  # fine cells that an interpolated corner may lie off
 
@@ -136,14 +137,47 @@ def _scatter(
     cut = there & ~whole
     if not cut.any():
         return
-    shares = values[cut] / (parts * parts)
-    x, y = _four(across, cut), _four(down, cut)
+    x, y, shares = _four(across, cut), _four(down, cut), values[cut]
+    first_col, last_col = np.floor(x.min(axis=0)), np.floor(x.max(axis=0))
+    first_row, last_row = np.floor(y.min(axis=0)), np.floor(y.max(axis=0))
+    by_col = (first_row == last_row) & (last_col == first_col + 1)
+    by_row = (first_col == last_col) & (last_row == first_row + 1)
+    beyond = shares[by_col] * _beyond(x[:, by_col], last_col[by_col])
+    _add(beyond, first_row[by_col], last_col[by_col], region, mass, touched)
+    _add(shares[by_col] - beyond, first_row[by_col], first_col[by_col], region, mass, touched)
+    beyond = shares[by_row] * _beyond(y[:, by_row][[0, 2, 1, 3]], last_row[by_row])
+    _add(beyond, last_row[by_row], first_col[by_row], region, mass, touched)
+    _add(shares[by_row] - beyond, first_row[by_row], first_col[by_row], region, mass, touched)
+    rest = ~(by_col | by_row)
+    _add_parts(shares[rest], x[:, rest], y[:, rest], parts, region, mass, touched)
+
+
+def _beyond(corners: Floats, line: Floats) -> Floats:
+    """(n,) share of each cell beyond the one line that crosses it: exact along SLICES slices, which are averaged.
+
+    Args:
+      corners: (4, n) places across the line, ends of the first edge along it at 0 and 2, of the last at 1 and 3.
+    """
+    share = np.zeros(line.shape)
+    for v in (np.arange(SLICES) + 0.5) / SLICES:
+        ends = (1 - v) * corners[0] + v * corners[2], (1 - v) * corners[1] + v * corners[3]
+        low, high = np.minimum(*ends), np.maximum(*ends)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            part = np.where(high > low, (high - line) / (high - low), high >= line)
+        share += np.clip(part, 0.0, 1.0)
+    return share / SLICES
+
+
+def _add_parts(
+    values: Floats, x: Floats, y: Floats, parts: int, region: tuple[int, int, int, int],
+    mass: Floats, touched: NDArray[np.bool_],
+) -> None:  # fmt: skip
+    """Adds values cut into parts x parts, each where its middle falls; x, y: (4, n) corners."""
+    shares = values / (parts * parts)
     for i, j in np.ndindex(parts, parts):
         v, u = (i + 0.5) / parts, (j + 0.5) / parts
-        weights = ((1 - v) * (1 - u), (1 - v) * u, v * (1 - u), v * u)
-        px, py = (
-            sum(weight * corner for weight, corner in zip(weights, four, strict=True)) for four in (x, y)
-        )
+        weights = np.array([(1 - v) * (1 - u), (1 - v) * u, v * (1 - u), v * u])[:, None]
+        px, py = (weights * x).sum(axis=0), (weights * y).sum(axis=0)
         _add(shares, np.floor(py), np.floor(px), region, mass, touched)
 
 
@@ -152,8 +186,10 @@ def _all_equal(corner: Floats) -> NDArray[np.bool_]:
     return np.asarray((first == corner[:-1, 1:]) & (first == corner[1:, :-1]) & (first == corner[1:, 1:]))
 
 
-def _four(corner: Floats, chosen: NDArray[np.bool_]) -> tuple[Floats, ...]:
-    return corner[:-1, :-1][chosen], corner[:-1, 1:][chosen], corner[1:, :-1][chosen], corner[1:, 1:][chosen]
+def _four(corner: Floats, chosen: NDArray[np.bool_]) -> Floats:
+    """(4, n) places of the corners of chosen cells: north-west, north-east, south-west, south-east."""
+    around = corner[:-1, :-1], corner[:-1, 1:], corner[1:, :-1], corner[1:, 1:]
+    return np.stack([part[chosen] for part in around])
 
 
 def _add(
@@ -163,7 +199,11 @@ def _add(
     """Adds values into the fine cells of the region that they fall in."""
     rows, cols = mass.shape
     row, col = row - region[0], col - region[1]
-    lands = (row >= 0) & (row < rows) & (col >= 0) & (col < cols)
-    index = row[lands].astype(np.int64) * cols + col[lands].astype(np.int64)
-    mass += np.bincount(index, values[lands], rows * cols).reshape(rows, cols)
+    if not values.size:
+        return
+    if row.min() < 0 or row.max() >= rows or col.min() < 0 or col.max() >= cols:
+        lands = (row >= 0) & (row < rows) & (col >= 0) & (col < cols)
+        values, row, col = values[lands], row[lands], col[lands]
+    index = (row * cols + col).astype(np.int64)
+    mass += np.bincount(index, values, rows * cols).reshape(rows, cols)
     touched.reshape(-1)[index] = True

@@ -8,8 +8,7 @@ from math import ceil
 import numpy as np
 from affine import Affine
 from numpy.typing import NDArray
-from rasterio.enums import Resampling
-from rasterio.warp import reproject, transform_bounds
+from rasterio.warp import transform_bounds
 
 from model.fault import InputFault
 from model.grid import Grid
@@ -18,7 +17,7 @@ from stages.store.band import Band
 from stages.store.bilinear import interpolated
 from stages.store.mesh import between
 from stages.store.overlap import overlapped
-from stages.store.splat import splat
+from stages.store.splat import as_share, splat
 
 MAX_SOURCE = 16_000_000  # source cells held at once; a larger need is met in quarters
 NEST_TOLERANCE = 1e-6  # cells; coordinates that differ by less are the same (7.24999999 is 7.25)
@@ -96,21 +95,17 @@ def bring(
         return out
     if not _is_weighed(raster, fine, kind):
         return interpolated(raster, fine, region, MAX_SOURCE)
-    if kind != "total":
-        return _averaged(raster, target, code)
     span = cells_across(raster, fine)
-    if span > MAX_SPAN:
+    if kind == "total" and span > MAX_SPAN:
         raise InputFault(
             raster.name,
             f"counts on cells {span:.0f} times as wide as the fine ones",
             f"at most {MAX_SPAN} times",
             "give the layer as a density with `kind: continuous`",
         )
-    return (
-        _divided(raster, target, span)
-        if span > DIVIDE
-        else splat(raster, fine, region, list(_source_windows(raster, target)), span)
-    )
+    if span > DIVIDE:
+        return _divided(raster, target, span) if kind == "total" else _shared(raster, target, span, code)
+    return splat(raster, fine, region, list(_source_windows(raster, target)), span, kind == "total", code)
 
 
 def _in_one_system(raster: Band, fine: Grid) -> Grid | None:
@@ -130,11 +125,6 @@ def _turns(source: Grid, target: Grid) -> list[Grid]:
     return [grid for grid in turned if grid.left < target.right and grid.right > target.left]
 
 
-def _as_share(values: Floats, code: int | None) -> Floats:
-    """1 where the class is the wanted one, 0 where another, NaN where none."""
-    return values if code is None else np.where(np.isnan(values), np.nan, (values == code).astype(np.float64))
-
-
 def _nested(
     raster: Band, source: Grid, target: Grid, kind: str, code: int | None, way: str, k: int
 ) -> Floats:
@@ -142,13 +132,13 @@ def _nested(
     down = (source.top - target.top) / source.dy
     if way == "finer":
         row, col = round(down), round(across)
-        values = _as_share(raster.read(row, col, target.rows * k, target.cols * k), code)
+        values = as_share(raster.read(row, col, target.rows * k, target.cols * k), code)
         cells = values.reshape(target.rows, k, target.cols, k)
         return _fold(cells, total=kind == "total")
     row, col = int(np.floor(down + NEST_TOLERANCE)), int(np.floor(across + NEST_TOLERANCE))
     skip_row, skip_col = round((down - row) * k), round((across - col) * k)
     rows, cols = -(-(skip_row + target.rows) // k), -(-(skip_col + target.cols) // k)
-    values = _as_share(raster.read(row, col, rows, cols), code)
+    values = as_share(raster.read(row, col, rows, cols), code)
     if kind == "total":
         values = values / (k * k)
     spread = np.repeat(np.repeat(values, k, axis=0), k, axis=1)
@@ -226,46 +216,6 @@ def is_finer(raster: Band, grid: Grid) -> bool:
     return cells_across(raster, grid) <= 0.6
 
 
-def _quarters(target: Grid) -> list[tuple[slice, slice, Grid]]:
-    rows, cols = (target.rows + 1) // 2, (target.cols + 1) // 2
-    parts = []
-    for row in range(0, target.rows, rows):
-        for col in range(0, target.cols, cols):
-            height, width = min(rows, target.rows - row), min(cols, target.cols - col)
-            parts.append(
-                (slice(row, row + height), slice(col, col + width), target.window(row, col, height, width))
-            )
-    return parts
-
-
-def _averaged(raster: Band, target: Grid, code: int | None) -> Floats:
-    """Means by GDAL's warp of arrays we read ourselves, exact transform, one call per window."""
-    windows = list(_source_windows(raster, target))
-    if sum(rows * cols for _, _, rows, cols, _ in windows) > MAX_SOURCE and target.rows * target.cols > 1:
-        out = np.full(target.shape, np.nan)
-        for down, across, part in _quarters(target):
-            out[down, across] = _averaged(raster, part, code)
-        return out
-    out = np.full(target.shape, np.nan)
-    for row, col, rows, cols, shift in windows:
-        piece = np.full(target.shape, np.nan)
-        place = Affine.translation(shift, 0) @ raster.transform @ Affine.translation(col, row)
-        reproject(
-            _as_share(raster.read(row, col, rows, cols), code),
-            piece,
-            src_transform=place,
-            src_crs=raster.wkt,
-            src_nodata=np.nan,
-            dst_transform=Affine(*target.transform),
-            dst_crs=target.crs,
-            dst_nodata=np.nan,
-            resampling=Resampling.average,
-            tolerance=0,
-        )
-        out = np.where(np.isnan(out), piece, out)
-    return out
-
-
 def _divided(raster: Band, target: Grid, span: float) -> Floats:
     """Divides the mass of cells larger than fine ones evenly over the points of a lattice that they hold.
 
@@ -275,31 +225,65 @@ def _divided(raster: Band, target: Grid, span: float) -> Floats:
     Args:
       span: fine cells along a source cell.
     """
-    n = 4 if span < 8 else 2 if span < 32 else 1
+    n = _points_along(span)
     margin = 2 * ceil(span) + 2
     wide = target.window(-margin, -margin, target.rows + 2 * margin, target.cols + 2 * margin).refine(n)
     out, there = np.zeros(target.shape), np.zeros(target.shape, bool)
-    if raster.crs is None:
-        return np.full(target.shape, np.nan)
-    to_source = between(target.crs, raster.wkt)
-    x, y = to_source.transform(*np.meshgrid(wide.x, wide.y))
     inner = (slice(margin * n, -margin * n),) * 2
-    for shift in (0.0, 360.0, -360.0) if raster.crs.is_geographic else (0.0,):
-        inverse = ~(Affine.translation(shift, 0) @ raster.transform)
-        cols, rows = (np.floor(axis) for axis in _corner(inverse, np.asarray(x), np.asarray(y)))
-        held = (rows >= 0) & (rows < raster.shape[0]) & (cols >= 0) & (cols < raster.shape[1])
+    for top, left, rows, cols, index in _held(raster, wide):
+        held = index >= 0
         if not held[inner].any():
             continue
-        top, left = int(rows[held].min()), int(cols[held].min())
-        height, width = int(rows[held].max()) - top + 1, int(cols[held].max()) - left + 1
-        index = np.where(held, (rows - top) * width + cols - left, 0).astype(np.int64)
-        points = np.bincount(index[held], minlength=height * width)
-        values = raster.read(top, left, height, width).ravel() / np.maximum(points, 1)
-        shares = np.where(held, values[index], np.nan)[inner].reshape(target.rows, n, target.cols, n)
+        points = np.bincount(index[held], minlength=rows * cols)
+        values = raster.read(top, left, rows, cols).ravel() / np.maximum(points, 1)
+        shares = np.where(held, values[np.maximum(index, 0)], np.nan)[inner].reshape(
+            target.rows, n, target.cols, n
+        )
         known = ~np.isnan(shares)
         out += np.where(known, shares, 0.0).sum(axis=(1, 3))
         there |= known.any(axis=(1, 3))
     return np.where(there, out, np.nan)
+
+
+def _shared(raster: Band, target: Grid, span: float, code: int | None) -> Floats:
+    """Means over the points of a lattice in each fine cell, where source cells are larger than fine ones."""
+    n = _points_along(span)
+    out, known = np.zeros(target.shape), np.zeros(target.shape)
+    for top, left, rows, cols, index in _held(raster, target.refine(n)):
+        values = as_share(raster.read(top, left, rows, cols), code).ravel()
+        points = np.where(index >= 0, values[np.maximum(index, 0)], np.nan).reshape(
+            target.rows, n, target.cols, n
+        )
+        there = ~np.isnan(points)
+        out += np.where(there, points, 0.0).sum(axis=(1, 3))
+        known += there.sum(axis=(1, 3))
+    with np.errstate(invalid="ignore"):
+        return np.where(known > 0, out / known, np.nan)
+
+
+def _points_along(span: float) -> int:
+    """Lattice points along a fine cell: fewer where source cells are so wide that their borders meet few fine cells."""
+    return 4 if span < 8 else 2 if span < 32 else 1
+
+
+def _held(raster: Band, lattice: Grid) -> Iterator[tuple[int, int, int, int, NDArray[np.int64]]]:
+    """Which source cell each lattice point lies in, once per turn of the globe.
+
+    Returns: row, col, rows, cols of the source cells that hold points; (lattice rows, lattice cols) index into
+    them, -1 where the point lies in none.
+    """
+    if raster.crs is None:
+        return
+    x, y = between(lattice.crs, raster.wkt).transform(*np.meshgrid(lattice.x, lattice.y))
+    for shift in (0.0, 360.0, -360.0) if raster.crs.is_geographic else (0.0,):
+        inverse = ~(Affine.translation(shift, 0) @ raster.transform)
+        cols, rows = (np.floor(axis) for axis in _corner(inverse, np.asarray(x), np.asarray(y)))
+        held = (rows >= 0) & (rows < raster.shape[0]) & (cols >= 0) & (cols < raster.shape[1])
+        if held.any():
+            top, left = int(rows[held].min()), int(cols[held].min())
+            height, width = int(rows[held].max()) - top + 1, int(cols[held].max()) - left + 1
+            index = np.where(held, (rows - top) * width + cols - left, -1.0).astype(np.int64)
+            yield top, left, height, width, index
 
 
 def _corner(place: Affine, cols: Floats, rows: Floats) -> tuple[Floats, Floats]:

@@ -1,4 +1,4 @@
-"""Counts of small cells onto a grid of another reference system: cells that cross a line are cut, none is lost."""
+"""Small cells onto a grid of another reference system: those that cross a line are cut, so no amount is lost."""
 
 from math import ceil
 
@@ -28,8 +28,10 @@ def splat(
     region: tuple[int, int, int, int],
     windows: list[tuple[int, int, int, int, float]],
     span: float,
+    total: bool = True,
+    code: int | None = None,
 ) -> Floats:
-    """Mass on a window of the fine grid.
+    """Mass, or area means, on a window of the fine grid.
 
     Why not GDAL's `sum`: it loses mass when the warp is chunked (OSGeo/gdal 13539). Here a part's place depends on
     its own cell alone and never on the window it is asked from, so totals are exact and windows do not matter.
@@ -38,11 +40,13 @@ def splat(
       region: row, col, rows, cols of the window.
       windows: source cells that may reach it: row, col, rows, cols, degrees to turn the globe by.
       span: fine cells along a source cell.
+      total: True: values are amounts and add up; False: they are averaged, weighed by what of each cell lies there.
+      code: the class whose share is wanted.
     Returns: (rows, cols); NaN where no source cell with a value lies.
     """
-    mass, touched = np.zeros(region[2:]), np.zeros(region[2:], bool)
+    mass, touched = np.zeros((1 if total else 2, *region[2:])), np.zeros(region[2:], bool)
     if raster.crs is None:
-        return np.full(mass.shape, np.nan)
+        return np.full(touched.shape, np.nan)
     project, back = between(raster.wkt, fine.crs), between(fine.crs, raster.wkt)
     parts = max(FEWEST, ceil(PARTS * span))
     for row, col, rows, cols, shift in windows:
@@ -54,8 +58,16 @@ def splat(
             first = max(band, row)
             count = min(band + height, row + rows) - first
             across, down = _corners(place, project, fine, (first, col, count, cols), step)
-            _scatter(raster.read(first, col, count, cols), across, down, parts, region, mass, touched)
-    return np.where(touched, mass, np.nan)
+            values = as_share(raster.read(first, col, count, cols), code)
+            layers = values[None] if total else np.stack([values, np.ones(values.shape)])
+            _scatter(layers, ~np.isnan(values), across, down, parts, region, mass, touched)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(touched, mass[0] if total else mass[0] / mass[1], np.nan)
+
+
+def as_share(values: Floats, code: int | None) -> Floats:
+    """1 where the class is the wanted one, 0 where another, NaN where none; unchanged without a code."""
+    return values if code is None else np.where(np.isnan(values), np.nan, (values == code).astype(np.float64))
 
 
 def _mesh_step(place: Affine, project: Transformer, back: Transformer, fine: Grid) -> int:
@@ -125,31 +137,36 @@ def _between(
 
 
 def _scatter(
-    values: Floats, across: Floats, down: Floats, parts: int, region: tuple[int, int, int, int],
-    mass: Floats, touched: NDArray[np.bool_],
+    values: Floats, known: NDArray[np.bool_], across: Floats, down: Floats, parts: int,
+    region: tuple[int, int, int, int], mass: Floats, touched: NDArray[np.bool_],
 ) -> None:  # fmt: skip
-    """Adds values into mass, given their cells' corners: whole where all four lie in one fine cell, else cut."""
-    there = ~np.isnan(values) & np.isfinite(across[:-1, :-1]) & np.isfinite(down[:-1, :-1])
+    """Adds values into mass, given their cells' corners: whole where all four lie in one fine cell, else cut.
+
+    Args:
+      values: (k, rows, cols) quantities of each cell; known: (rows, cols) it has them.
+      mass: (k, rows, cols) of the region.
+    """
+    there = known & np.isfinite(across[:-1, :-1]) & np.isfinite(down[:-1, :-1])
     with np.errstate(invalid="ignore"):
         to_row, to_col = np.floor(down), np.floor(across)
     whole = there & _all_equal(to_row) & _all_equal(to_col)
-    _add(values[whole], to_row[:-1, :-1][whole], to_col[:-1, :-1][whole], region, mass, touched)
+    _add(values[:, whole], to_row[:-1, :-1][whole], to_col[:-1, :-1][whole], region, mass, touched)
     cut = there & ~whole
     if not cut.any():
         return
-    x, y, shares = _four(across, cut), _four(down, cut), values[cut]
+    x, y, shares = _four(across, cut), _four(down, cut), values[:, cut]
     first_col, last_col = np.floor(x.min(axis=0)), np.floor(x.max(axis=0))
     first_row, last_row = np.floor(y.min(axis=0)), np.floor(y.max(axis=0))
     by_col = (first_row == last_row) & (last_col == first_col + 1)
     by_row = (first_col == last_col) & (last_row == first_row + 1)
-    beyond = shares[by_col] * _beyond(x[:, by_col], last_col[by_col])
+    beyond = shares[:, by_col] * _beyond(x[:, by_col], last_col[by_col])
     _add(beyond, first_row[by_col], last_col[by_col], region, mass, touched)
-    _add(shares[by_col] - beyond, first_row[by_col], first_col[by_col], region, mass, touched)
-    beyond = shares[by_row] * _beyond(y[:, by_row][[0, 2, 1, 3]], last_row[by_row])
+    _add(shares[:, by_col] - beyond, first_row[by_col], first_col[by_col], region, mass, touched)
+    beyond = shares[:, by_row] * _beyond(y[:, by_row][[0, 2, 1, 3]], last_row[by_row])
     _add(beyond, last_row[by_row], first_col[by_row], region, mass, touched)
-    _add(shares[by_row] - beyond, first_row[by_row], first_col[by_row], region, mass, touched)
+    _add(shares[:, by_row] - beyond, first_row[by_row], first_col[by_row], region, mass, touched)
     rest = ~(by_col | by_row)
-    _add_parts(shares[rest], x[:, rest], y[:, rest], parts, region, mass, touched)
+    _add_parts(shares[:, rest], x[:, rest], y[:, rest], parts, region, mass, touched)
 
 
 def _beyond(corners: Floats, line: Floats) -> Floats:
@@ -172,13 +189,18 @@ def _add_parts(
     values: Floats, x: Floats, y: Floats, parts: int, region: tuple[int, int, int, int],
     mass: Floats, touched: NDArray[np.bool_],
 ) -> None:  # fmt: skip
-    """Adds values cut into parts x parts, each where its middle falls; x, y: (4, n) corners."""
+    """Adds values cut into parts x parts, each where its middle falls; values: (k, n), x, y: (4, n) corners."""
     shares = values / (parts * parts)
-    for i, j in np.ndindex(parts, parts):
-        v, u = (i + 0.5) / parts, (j + 0.5) / parts
-        weights = np.array([(1 - v) * (1 - u), (1 - v) * u, v * (1 - u), v * u])[:, None]
-        px, py = (weights * x).sum(axis=0), (weights * y).sum(axis=0)
-        _add(shares, np.floor(py), np.floor(px), region, mass, touched)
+    inside = (np.arange(parts) + 0.5) / parts
+    for v in inside:
+        x0, y0 = (_middle(four[0], four[2], v) for four in (x, y))
+        wide, high = _middle(x[1], x[3], v) - x0, _middle(y[1], y[3], v) - y0
+        for u in inside:
+            _add(shares, np.floor(y0 + high * u), np.floor(x0 + wide * u), region, mass, touched)
+
+
+def _middle(first: Floats, last: Floats, share: float) -> Floats:
+    return first + (last - first) * share
 
 
 def _all_equal(corner: Floats) -> NDArray[np.bool_]:
@@ -196,14 +218,15 @@ def _add(
     values: Floats, row: Floats, col: Floats, region: tuple[int, int, int, int],
     mass: Floats, touched: NDArray[np.bool_],
 ) -> None:  # fmt: skip
-    """Adds values into the fine cells of the region that they fall in."""
-    rows, cols = mass.shape
+    """Adds (k, n) values into the fine cells of the region that they fall in."""
+    rows, cols = touched.shape
     row, col = row - region[0], col - region[1]
-    if not values.size:
+    if not row.size:
         return
     if row.min() < 0 or row.max() >= rows or col.min() < 0 or col.max() >= cols:
         lands = (row >= 0) & (row < rows) & (col >= 0) & (col < cols)
-        values, row, col = values[lands], row[lands], col[lands]
+        values, row, col = values[:, lands], row[lands], col[lands]
     index = (row * cols + col).astype(np.int64)
-    mass += np.bincount(index, values, rows * cols).reshape(rows, cols)
+    for own, part in zip(mass, values, strict=True):
+        own += np.bincount(index, part, rows * cols).reshape(rows, cols)
     touched.reshape(-1)[index] = True

@@ -449,3 +449,37 @@ def test_without_the_extra_the_message_names_it(land, monkeypatch, library):
     with pytest.raises(UsageFault) as caught:
         check(config)
     assert library.split(".")[0] in caught.value.found and ".[netcdf]" in caught.value.fix
+
+
+@pytest.mark.parametrize("engine", ["h5netcdf", "scipy", "zarr"])
+def test_threads_that_read_one_file_change_no_byte(land, tmp_path, monkeypatch, engine):
+    """HDF5 alone is not made for threads: its readers have to take turns, and nothing may show that they do."""
+    from stages import ingest
+    from stages.store import arrays, scan
+
+    rng, fine = np.random.default_rng(5), (land.totals.shape[0] * 40, land.totals.shape[1] * 40)
+    y, x = 2_822_000 - 25.0 * (np.arange(fine[0]) + 0.5), 4_780_000 + 25.0 * (np.arange(fine[1]) + 0.5)
+    data = field(
+        rng.random((6, *fine)),
+        dims=("band", "y", "x"),
+        y=("y", y, {"units": "m"}),
+        x=("x", x, {"units": "m"}),
+    )
+    name = "layers.zarr" if engine == "zarr" else "layers.nc"
+    chunks = {"co2": {"chunksizes": (1, 16, 16), "zlib": True}} if engine == "h5netcdf" else None
+    if engine == "scipy":
+        data.to_netcdf(land.folder / name, engine="scipy")
+    else:
+        save(land, data, name, chunks)
+    layers = [land.covariate(name=f"l{k}", path=name, select={"band": k}, unit="1") for k in range(6)]
+    monkeypatch.setattr(arrays, "CHUNK", 10)
+    found = []
+    for turn, threads in enumerate((1, 8, 8)):
+        monkeypatch.setattr(ingest, "workers", lambda threads=threads: threads)
+        monkeypatch.setattr(scan, "workers", lambda threads=threads: threads)
+        out = tmp_path / f"turn{turn}"
+        out.mkdir()
+        ingest.run(land.config(covariates=layers), out=out)
+        files = [file for file in sorted((out / "cube.zarr").rglob("*")) if file.is_file()]
+        found.append({str(file.relative_to(out)): file.read_bytes() for file in files})
+    assert found[0] == found[1] == found[2] and len(found[0]) > 6 * 12

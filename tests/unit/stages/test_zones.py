@@ -138,3 +138,29 @@ def test_zones_are_part_of_the_fingerprint_and_the_facts(tmp_path):
     assert sources(Config(**settings)) == [path]
     told = json.loads((world.make_maps(**settings) / "report.json").read_text())["zones"]
     assert told["zones"][0]["fine_cells"] == pytest.approx(81.0)
+
+
+def test_zones_are_judged_before_a_map_is_made(tmp_path):
+    from pyproj import CRS
+
+    from model.grid import Grid
+    from stages import mosaic
+    from stages.store.arrays import make_grid
+
+    fine: Grid = make_grid(30, 40, LEFT, TOP, 100, 100, CRS.from_epsg(3035))
+    far = shapely.box(LEFT + 1e6, TOP, LEFT + 1e6 + 500, TOP + 500)
+    near = shapely.box(LEFT + 100, TOP - 900, LEFT + 500, TOP - 500)
+    beside = Config(
+        zones=config_of(path=write_zones(tmp_path / "far.gpkg", [far], ["a"], ["A"]), key="code")["zones"]
+    )
+    with pytest.raises(InputFault, match="no zone reaches into the map"):
+        mosaic.check_place(beside, fine)
+    good = Config(
+        zones=config_of(path=write_zones(tmp_path / "near.gpkg", [near], ["a"], ["A"]), key="code")["zones"]
+    )
+    mosaic.check_place(good, fine)
+    mosaic.check_place(Config(), fine)
+    lost = Config(zones=config_of(path=str(tmp_path / "gone.gpkg"), key="code")["zones"])
+    for known in (fine, None):  # without a grid the file is looked at all the same
+        with pytest.raises(InputFault, match="gone"):
+            mosaic.check_place(lost, known)

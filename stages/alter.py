@@ -46,6 +46,11 @@ def run(config: Config, *, cube: Path, out: Path) -> None:
     Raises: UsageFault (exit 2) when the map cannot be altered in this way.
     """
     old = Cube.open(cube)
+    if old.is_intensive:
+        raise UsageFault(
+            "evaluate --protocol", f"{old.name}, a mean over the cell", "amounts, which add up when cells are merged",
+            "score held-out dates with `pipeline evaluate` and `evaluate.truth`",
+        )  # fmt: skip
     coarse, factor = _merged(old, config.group)
     facts = {
         "variable": old.name, "long_name": old.long_name, "unit": old.unit, "quantity": old.quantity,

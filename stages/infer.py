@@ -125,6 +125,9 @@ def run(config: Config, *, cube: Path, checkpoint: Path | None = None, out: Path
     method, facts = _load(config, checkpoint, opened)
     _check(config, opened)
     chunk = max(1, round(CORE_CHUNK / opened.factor)) * opened.factor
+    if config.also is not None and opened.is_intensive:
+        found, wanted = f"set, but {opened.name} is a mean over the cell", "amounts, which add up over zones"
+        raise UsageFault("infer.also", found, wanted, "leave `infer.also` out")
     zones = None if config.also is None else open_zones(config.also, opened.fine, "infer.also")
     journal = Journal(out, "infer")
     store = (out if zones is None else out / FOLDER) / field.STORE
@@ -358,16 +361,17 @@ def _summary(
 
 
 def _say(told: dict[str, Any]) -> None:
+    alike: dict[tuple[str, str], list[int]] = {}
     for entry in told["counts"]:
         fell = {
             name: count for name, count in entry["rungs"].items() if name not in ("model", "nothing", "point")
         }
         if fell:
             words = ", ".join(f"{count} by {name}" for name, count in fell.items())
-            tell(
-                f"infer: {entry['sector']} {entry['year']}: blocks not placed by the estimate: {words}",
-                warning=True,
-            )
+            alike.setdefault((entry["sector"], words), []).append(entry["year"])
+    for (sector, words), years in alike.items():
+        span = str(years[0]) if len(years) == 1 else f"{years[0]} to {years[-1]} ({len(years)} of them)"
+        tell(f"infer: {sector} {span}: blocks not placed by the estimate: {words}", warning=True)
     if told["not_finite"]:
         tell(
             f"infer: {told['not_finite']} estimates were not finite; the ladder took over there", warning=True

@@ -189,11 +189,10 @@ def _sites(told: Told, cube: Cube, config: Any, there: NDArray[np.bool_]) -> lis
     """The cell nearest to each site: its series of every method, and quantiles against those of the truth."""
     fine = cube.fine
     places = list(config.sites)
-    if not places:
+    if not places and there.any():
         able = np.argwhere(there)
-        chosen = (
-            able[np.linspace(0, len(able) - 1, SITES + 2).round().astype(int)[1:-1]] if len(able) else able
-        )
+        wetter = np.argsort(told.truth.mean(axis=0)[there], kind="stable")
+        chosen = able[wetter[(np.linspace(0.5, 1.0, SITES) * (len(able) - 1)).round().astype(int)]]
         places = [(float(fine.x[col]), float(fine.y[row])) for row, col in chosen]
     out = []
     degrees = cube.degrees()
@@ -207,9 +206,19 @@ def _sites(told: Told, cube: Cube, config: Any, there: NDArray[np.bool_]) -> lis
             where = [float(fine.x[col]), float(fine.y[row])]
             if degrees is not None:
                 where = [float(part[row, col]) for part in degrees]
-            out.append({"place": where, "row": int(row), "col": int(col),
+            out.append({"place": where, "row": int(row), "col": int(col), "bands": _site_bands(series, config.seed),
                         "series": {name: values.tolist() for name, values in series.items()}})  # fmt: skip
     return out
+
+
+def _site_bands(series: Mapping[str, NDArray[np.float64]], seed: int) -> dict[str, Any]:
+    """(2, dates) 95 % bands of each sorted series when dates are drawn anew."""
+    dates = len(series["truth"])
+    drawn = np.random.default_rng(seed).integers(dates, size=(BAND_DRAWS, dates))
+    return {
+        name: np.quantile(np.sort(values[drawn], axis=1), (0.025, 0.975), axis=0).tolist()
+        for name, values in series.items()
+    }
 
 
 def _methods(maps: Mapping[str, Path]) -> dict[str, Any]:

@@ -137,9 +137,13 @@ def _sites(told: Any, shape: Mapping[str, Any], cube: Cube) -> str:
         truth = np.sort(site["series"]["truth"])
         for name, values in site["series"].items():
             left.plot(words, values, marker=".", color=colours[name], label=name, linewidth=1)
+            right.fill_between(
+                truth, *np.array(site["bands"][name]), color=colours[name], alpha=0.08, linewidth=0
+            )
             right.plot(truth, np.sort(values), marker=".", color=colours[name], linewidth=1)
         left.set_title(f"at {site['place'][0]:.6g}, {site['place'][1]:.6g} [{cube.unit}]", fontsize=8)
-        right.set_title("sorted, against the sorted truth", fontsize=8)
+        right.plot(truth, truth, color="#999999", linewidth=0.6)
+        right.set_title("sorted, against the sorted truth; bands: dates drawn anew", fontsize=8)
         for axis in (left, right):
             axis.tick_params(labelsize=6)
     axes[0, 0].legend(fontsize=6)

@@ -93,7 +93,7 @@ def _plates(sample: Sample, unit: str) -> list[dict[str, str]]:
             "source": mass_picture(sample.estimate, legend),
         },
         {
-            "name": f"error, from -{number(worst)} (dark) to {number(worst)} (light) {unit}",
+            "name": f"error, from -{number(worst)} (light) to {number(worst)} (dark) {unit}",
             "source": signed_picture(error, worst),
         },
         {"name": "estimate in fine cells", "source": mass_picture(sample.fine, near)},

@@ -1,5 +1,7 @@
 """Legends and styles: limits come from the data, zero is clear, labels carry the unit."""
 
+import base64
+import io
 from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
@@ -8,11 +10,23 @@ from xml.etree import ElementTree as Xml
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from stages.store.certificate import read_map
 from stages.store.cube import Cube
 from stages.store.maps import read_bands
-from stages.store.style import Legend, amount, block_style, colour_at, legend, legend_of, map_style, number
+from stages.store.pictures import NODATA_COLOUR, signed_picture
+from stages.store.style import (
+    RAMP,
+    Legend,
+    amount,
+    block_style,
+    colour_at,
+    legend,
+    legend_of,
+    map_style,
+    number,
+)
 from tests.small_world import World, build_world
 
 
@@ -86,3 +100,12 @@ def test_amounts_are_in_full():
     assert amount(19547842.0) == "19,547,842"
     assert amount(7.0) == "7"
     assert amount(313.9101234) == "313.91"
+
+
+def test_signed_values_run_from_the_light_end_of_the_ramp_to_the_dark_one():
+    """-3 and less is the first colour, +3 the last, nothing grey; 0 lies half-way."""
+    address = signed_picture(np.array([[-3.0, 0.0, 3.0, np.nan]]), 3.0)
+    picture = Image.open(io.BytesIO(base64.b64decode(address.partition(",")[2]))).convert("RGB")
+    colours = [picture.getpixel((col, 0)) for col in range(4)]
+    assert (colours[0], colours[2], colours[3]) == (RAMP[0], RAMP[-1], NODATA_COLOUR)
+    assert sum(colours[0]) > sum(colours[1]) > sum(colours[2])

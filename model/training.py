@@ -6,20 +6,20 @@ from time import perf_counter
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from model.fault import NumberFault, ResourceFault, UsageFault
+from model.draws import Draw, Draws
+from model.fault import ResourceFault, UsageFault
 from model.learner import Keeper, Learner, State, StepNews, Tiles
 from model.method import Phase, Turn
 from model.policy import HALVE_AFTER, SKIPS_IN_A_ROW, USUAL, Policy
 from model.sample import Tile
+from model.training_faults import is_memory, unusable
 from model.training_state import Kept, Optimisers, Progress, packed, unpacked
 from model.validation import candidate_scores, evenly
 
 CALIBRATION_TILES = 48
 VALIDATION_TILES = 40  # evenly spaced over the split; more cost time and hardly move the score
-MEMORY_WORDS = ("out of memory", "can't allocate memory", "not enough memory")
 
 
 class Trainer:
@@ -60,7 +60,7 @@ class Trainer:
         self.networks = {turn.name: turn.network for phase in self.phases for turn in phase.turns}
         self.average = {name: value.clone() for name, value in self._weights().items()}
         self.progress = Progress()
-        self.waited, self.began = 0.0, perf_counter()
+        self.draws, self.began = Draws(tiles, seed), perf_counter()
 
     def run(self) -> Progress | None:
         """Trains to the end, from where an earlier attempt stopped; None if validation can judge nothing."""
@@ -74,16 +74,22 @@ class Trainer:
                 self._begin(self.start, optimisers)
         else:
             self._restore(state, optimisers)
-        self.waited, self.began = 0.0, perf_counter()
-        while self.progress.phase < len(self.phases):
-            self._train(self.phases[self.progress.phase], optimisers)
-            progress = self.progress
+        self.began = perf_counter()
+        try:
+            self._train_all(optimisers)
+        finally:
+            self.draws.close()
+        self._settle()
+        return self.progress
+
+    def _train_all(self, optimisers: Optimisers) -> None:
+        progress = self.progress
+        while progress.phase < len(self.phases):
+            self._train(self.phases[progress.phase], optimisers)
             progress.phase += 1
             progress.step = progress.stale = progress.halvings = 0
             if progress.phase < len(self.phases):
                 optimisers = self._optimisers(self.phases[progress.phase])
-        self._settle()
-        return self.progress
 
     def _begin(self, start: State, optimisers: Optimisers) -> None:
         """Takes over what another training had learned; it is judged beside the untrained state.
@@ -128,7 +134,7 @@ class Trainer:
 
     def _news(self, phase: Phase, last: int, loss: float, rate: float) -> StepNews:
         terms = {name: value for turn in phase.turns for name, value in turn.terms().items()}
-        waiting = self.waited / max(perf_counter() - self.began, 1e-9)
+        waiting = self.draws.waited / max(perf_counter() - self.began, 1e-9)
         progress, best = self.progress, self.progress.kept[-1].score
         return StepNews(
             progress.step, last, progress.total, loss, terms, rate, best, progress.skipped, waiting
@@ -140,25 +146,21 @@ class Trainer:
         Returns: the last turn's loss, and the learning rate.
         """
         progress, options = self.progress, phase.options
-        chance = np.random.default_rng([self.seed, progress.total])
         count = options["batch"] * self.policy.accumulate
-        drawn = chance.choice(len(self.tiles), count, p=draw_chances(self.tiles.mass))
-        before = perf_counter()
-        batch = [self.tiles[int(index)] for index in drawn]
-        self.waited += perf_counter() - before
-        generator = torch.Generator().manual_seed(int(chance.integers(2**62)))
+        draw = self.draws.at(progress.total, count, progress.step + 1 < last)
+        generator = torch.Generator().manual_seed(draw.seed)
         rate = options["learning_rate"] * self.policy.pace(progress.step, last, progress.halvings)
         loss = 0.0
         for turn in phase.turns:
             optimiser = optimisers[turn.name]
             optimiser.param_groups[0]["lr"] = rate
-            loss = self._gradient(turn, optimiser, batch, generator)
+            loss = self._gradient(turn, optimiser, draw.tiles, generator)
             norm = float(nn.utils.clip_grad_norm_(turn.network.parameters(), options["clip"]))
             if isfinite(loss) and isfinite(norm):
                 optimiser.step()
                 progress.in_a_row = 0
             else:
-                self._leave_out(f"the loss is {loss}, its gradient's norm {norm}", drawn, batch)
+                self._leave_out(f"the loss is {loss}, its gradient's norm {norm}", draw)
         self._move_average(options["average"])
         progress.step += 1
         progress.total += 1
@@ -219,13 +221,13 @@ class Trainer:
             f"so that a step still sees {len(batch)}"
         )
 
-    def _leave_out(self, found: str, drawn: NDArray, batch: Sequence[Tile]) -> None:
+    def _leave_out(self, found: str, draw: Draw) -> None:
         """Counts the step as skipped.
 
         Raises: NumberFault (exit 7) where the policy is to stop, or too many follow each other.
         """
         progress = self.progress
-        fault = _unusable(found, progress.total + 1, drawn, batch)
+        fault = unusable(found, progress.total + 1, draw)
         progress.skipped += 1
         progress.in_a_row += 1
         if self.policy.not_finite == "stop" or progress.in_a_row > SKIPS_IN_A_ROW:
@@ -293,31 +295,3 @@ class Trainer:
 
 def _adamw(turn: Turn, decay: float) -> torch.optim.Optimizer:
     return torch.optim.AdamW(turn.network.parameters(), weight_decay=decay)
-
-
-def draw_chances(mass: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Half by mass, half evenly: a city teaches most, but villages must be seen too."""
-    return 0.5 * mass / mass.sum() + 0.5 / mass.size
-
-
-def is_memory(error: BaseException) -> bool:
-    """Whether the error says that memory ran out, on whatever device."""
-    told = str(error).lower()
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(
-        word in told for word in MEMORY_WORDS
-    )
-
-
-def _unusable(found: str, step: int, drawn: NDArray, batch: Sequence[Tile]) -> NumberFault:
-    """Names the step, the tiles and the range of every layer in them."""
-    ranges = []
-    for index, layer in enumerate(batch[0].layers):
-        values = np.stack([tile.covariates[index] for tile in batch])
-        ranges.append(f"{layer.name} {values.min():.6g} to {values.max():.6g}")
-    return NumberFault(
-        f"train: step {step}, tiles {', '.join(str(index) for index in drawn)}",
-        f"{found}; layers there: {'; '.join(ranges)}",
-        "finite numbers",
-        "look at the named layers in those tiles, lower train.learning_rate, or set train.not_finite: skip; "
-        "the last good state is kept",
-    )

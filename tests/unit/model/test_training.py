@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 import torch
 
+from model.draws import draw_chances
 from model.fault import NumberFault
 from model.method import Phase, Turn
 from model.methods.dst_carbon_former import DSTCarbonFormer, Options
 from model.methods.smooth_mask import SmoothMask
-from model.training import Trainer, draw_chances
+from model.training import Trainer
 from model.validation import candidate_scores
 
 

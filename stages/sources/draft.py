@@ -5,12 +5,14 @@ import os
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from model.fault import Fault, InputFault
 from stages.sources.looked import Found, look
 from stages.store.arrays import same_crs
 from stages.store.resample import bring, nesting
 
+Floats = NDArray[np.float64]
 CLASSES = 40  # more distinct integers are rather percents or counts
 TRUTH = 0.9999  # correlation of a layer's sums with the totals; no honest proxy comes near
 MOST_CELLS = 4_000_000  # of totals that are compared with finer layers
@@ -34,10 +36,13 @@ def draft(folder: Path, beside: Path) -> tuple[str, list[Fault]]:
             "totals and layers as .tif, .nc or .zarr",
             "name the folder that holds them",
         )
-    totals = _totals(found)
-    finer = [item for item in found if item not in totals]
-    truth = [item for item in finer if any(_is_truth_of(item, total) for total in totals)]
-    layers = [item for item in finer if item not in truth]
+    every = _totals(found)
+    totals, twice = _told_once(every)
+    finer = [item for item in found if item not in every]
+    adding_up = {item.path for item in finer if any(_is_truth_of(item, total) for total in every)}
+    # Why whole files: a band too small to show the pattern of its totals is no less the answer than those beside it.
+    truth, again = _told_once([item for item in finer if item.path in adding_up])
+    layers = [item for item in finer if item.path not in adding_up]
     lines = [
         f"# Drafted by `pipeline init` from {len(found)} files. A question mark is what the files do not tell:",
         "# answer it, then run `pipeline check`. Every option is explained in configs/default.yaml.",
@@ -46,9 +51,10 @@ def draft(folder: Path, beside: Path) -> tuple[str, list[Fault]]:
         "  variable: null                     # ? what the totals are, e.g. co2; it names the output files",
         f"  factor: {_factor(totals, truth or found)}",
         "  totals:                            # the coarsest files, those with a known unit first; correct the choice",
-        *(line for item in totals for line in _total(item, beside)),
+        *_asked_once([_total(item, beside) for item in totals]),
+        *_left_out(twice, beside),
         "  covariates:",
-        *(line for item in layers for line in _covariate(item, beside)),
+        *_asked_once([_covariate(item, beside) for item in layers]),
     ]
     if not layers:
         lines[-1] = "  covariates: []                     # ? no finer file was found"
@@ -57,7 +63,8 @@ def draft(folder: Path, beside: Path) -> tuple[str, list[Fault]]:
             "",
             "evaluate:                            # their sums over the coarse cells follow the totals: the truth,",
             "  truth:                             # ? which no method may see; make them covariates if they are not",
-            *(line for item in truth for line in _truth(item, totals, beside)),
+            *_asked_once([_truth(item, totals, beside) for item in truth]),
+            *_left_out(again, beside),
         ]
     return "\n".join(lines) + "\n", faults
 
@@ -68,6 +75,64 @@ def _totals(found: list[Found]) -> list[Found]:
     coarsest = [item for item in found if item.width >= widest / COARSE]
     chosen = [item for item in coarsest if item.has_known_unit] or coarsest
     return [item for item in chosen if _same_cells(item, max(chosen, key=lambda one: one.width))]
+
+
+def _told_once(items: list[Found]) -> tuple[list[Found], list[tuple[Found, str]]]:
+    """Fields that are not what other files tell already, and those that are, each with what it repeats.
+
+    Why: a sum over sectors beside its sectors, or a sector in two units, would be counted twice.
+    """
+    kept: list[tuple[Found, Floats]] = []
+    twice: list[tuple[Found, str]] = []
+    for item in items:
+        rows, cols = item.raster.shape
+        if item.members or len(item.years) > 1 or rows * cols > MOST_CELLS:
+            kept.append((item, np.empty(0)))
+            continue
+        values = item.raster.read(0, 0, rows, cols)
+        alike = [
+            (one, own)
+            for one, own in kept
+            if one.path != item.path and own.shape == values.shape and one.year == item.year
+        ]
+        sums = {
+            one.path: np.sum([own for other, own in alike if other.path == one.path], axis=0)
+            for one, _ in alike
+        }
+        repeated = [one.name for one, own in alike if _follows(values, own)]
+        repeated += [f"the sum of {path.name}" for path, own in sums.items() if _follows(values, own)]
+        if repeated:
+            twice.append((item, repeated[0]))
+        else:
+            kept.append((item, values))
+    return [item for item, _ in kept], twice
+
+
+def _follows(one: Floats, other: Floats) -> bool:
+    """True when two fields have one pattern, perhaps in other units."""
+    both = np.isfinite(one) & np.isfinite(other)
+    if both.sum() < 4 or np.ptp(one[both]) == 0 or np.ptp(other[both]) == 0:
+        return False
+    return bool(np.corrcoef(one[both], other[both])[0, 1] > TRUTH)
+
+
+def _left_out(twice: list[tuple[Found, str]], beside: Path) -> list[str]:
+    return [f"    # left out: {_path(item, beside)}, {item.name}, follows {what}" for item, what in twice]
+
+
+def _asked_once(entries: list[list[str]]) -> list[str]:
+    """The lines of all entries; what was asked of one band of a file is not asked of the next."""
+    asked: set[tuple[str, str]] = set()
+    lines = []
+    for entry in entries:
+        path = next(line for line in entry if "path:" in line).strip("- ")
+        for line in entry:
+            said, mark, _ = line.partition("# ?")
+            if mark and (path, said) in asked and not said.lstrip().startswith("select:"):
+                line = f"{said}# as above"
+            asked.add((path, said))
+            lines.append(line)
+    return lines
 
 
 def _same_cells(one: Found, other: Found) -> bool:
@@ -88,10 +153,7 @@ def _is_truth_of(item: Found, total: Found) -> bool:
         return False
     sums = bring(item.raster, coarse, (0, 0, *coarse.shape), "total")
     given = total.raster.read(0, 0, *coarse.shape)
-    both = np.isfinite(sums) & np.isfinite(given)
-    if both.sum() < 4 or np.ptp(sums[both]) == 0 or np.ptp(given[both]) == 0:
-        return False
-    return bool(np.corrcoef(sums[both], given[both])[0, 1] > TRUTH)
+    return _follows(sums, given)
 
 
 def _factor(totals: list[Found], found: list[Found]) -> str:
@@ -140,7 +202,7 @@ def _truth(item: Found, totals: list[Found], beside: Path) -> list[str]:
     year, asked = (item.year, "") if item.year is not None else ("null", "?")
     lines = []
     for member in item.members or ("",):
-        name = member or item.name
+        name = member or _sector_of(item, totals, known)
         sector = json.dumps(name, ensure_ascii=False) if name in known else "null"
         lines += [f"    - path: {_path(item, beside)}", *_part(item)]
         if member:
@@ -151,6 +213,14 @@ def _truth(item: Found, totals: list[Found], beside: Path) -> list[str]:
         lines.append(f"      year: {year!s:<28} # {asked or 'as the file says'}")
         lines += [f"      unit: {unit:<28} # {note}", *_common(item)]
     return lines
+
+
+def _sector_of(item: Found, totals: list[Found], known: set[str]) -> str:
+    """The sector of its own name, else of the one total that it adds up to."""
+    if item.name in known:
+        return item.name
+    followed = {total.name for total in totals if not total.members and _is_truth_of(item, total)}
+    return followed.pop() if len(followed) == 1 else ""
 
 
 def _asked(item: Found) -> str:

@@ -15,6 +15,7 @@ from stages.ingest import Config
 from stages.sources.draft import draft
 
 COARSE = Affine(1000, 0, 4_780_000, 0, -1000, 2_822_000)
+FINE = Affine(100, 0, 4_780_000, 0, -100, 2_822_000)
 
 
 def drafted(land):
@@ -157,3 +158,22 @@ def test_a_layer_whose_unit_is_an_amount_is_conserved(land):
     with rasterio.open(land.folder / "roads.tif", "r+") as data:
         data.units = ("persons per cell",)
     assert drafted(land)[0]["covariates"][0]["kind"] == "total"
+
+
+def test_what_another_file_tells_already_is_left_out_of_the_totals(land):
+    more = np.random.default_rng(2).gamma(2.0, 50.0, land.totals.shape)
+    land.file("a_sectors.tif", np.stack([land.totals, more]), COARSE)
+    land.file("b_sum_kg.tif", (land.totals + more) * 1000.0, COARSE)
+    land.file("c_other.tif", more[::-1].copy(), COARSE)
+    (land.folder / "totals.tif").unlink()
+    given, text, _ = drafted(land)
+    assert [item["path"] for item in given["totals"]] == ["a_sectors.tif", "a_sectors.tif", "c_other.tif"]
+    assert "left out" in text and "follows the sum of a_sectors.tif" in text
+
+
+def test_what_was_asked_of_one_band_is_not_asked_of_the_next(land):
+    land.file("many.tif", np.stack([land.layer * k for k in (1, 2, 3)]), FINE)
+    _, text, _ = drafted(land)
+    kinds = [line for line in text.splitlines() if line.lstrip().startswith("kind:")]
+    assert sum("# ?" in line for line in kinds) == 2  # roads.tif and the first band of many.tif
+    assert sum("# as above" in line for line in kinds) == 2

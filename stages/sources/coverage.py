@@ -11,6 +11,7 @@ from stages.progress import tell
 from stages.sources.layers import LayerPlan
 from stages.store.pictures import average, value_picture
 
+SHOWN = 4  # layers named of several that have the same fault
 THUMB = 120  # pixels along the longer side of a thumbnail, about
 
 
@@ -94,39 +95,49 @@ def describe(counted: dict[str, Any]) -> dict[str, Any]:
 
 
 def gaps(plan: list[LayerPlan], counted: list[dict[str, Any]], fine: Grid) -> list[Fault]:
-    """A fault for every layer with a gap that nobody allowed, with its share and its box."""
-    faults: list[Fault] = []
+    """A fault for every gap that nobody allowed, with its share and its box; bands with one gap share the fault."""
+    alike: dict[tuple[str, int, tuple[int, ...]], list[str]] = {}
+    wanted = 0
     for layer, found in zip(plan, counted, strict=True):
         if not found["gap"] or layer.facts["allow_partial"] or layer.derived is not None:
             continue
-        top, left, bottom, right = found["box"]
-        box = fine.window(top, left, bottom - top + 1, right - left + 1).bounds
-        names = ", ".join(file["source"] for file in layer.facts["files"])
-        faults.append(
-            InputFault(
-                f"{names} (layer {layer.name})",
-                f"{found['gap'] / found['wanted']:.1%} of the area with totals has no value, "
-                f"within x {box[0]:.10g} to {box[2]:.10g}, y {box[1]:.10g} to {box[3]:.10g}",
-                "a value in every fine cell",
-                "give a layer that covers the totals, `nodata: none` if the nodata value is a true number, "
-                "`fill:` with what such cells are, "
-                "or `allow_partial: true`: cells in the gap then receive no mass, "
-                "their block's total goes to its other cells",
-            )
-        )
-    return faults
+        names, wanted = ", ".join(file["source"] for file in layer.facts["files"]), found["wanted"]
+        alike.setdefault((names, found["gap"], tuple(found["box"])), []).append(layer.name)
+    return [_gap(names, layers, gap / wanted, box, fine) for (names, gap, box), layers in alike.items()]
+
+
+def _gap(names: str, layers: list[str], share: float, box: tuple[int, ...], fine: Grid) -> Fault:
+    top, left, bottom, right = box
+    bounds = fine.window(top, left, bottom - top + 1, right - left + 1).bounds
+    return InputFault(
+        f"{names} (layer{'s' if len(layers) > 1 else ''} {_listed(layers)})",
+        f"{share:.1%} of the area with totals has no value, "
+        f"within x {bounds[0]:.10g} to {bounds[2]:.10g}, y {bounds[1]:.10g} to {bounds[3]:.10g}",
+        "a value in every fine cell",
+        "give a layer that covers the totals, `nodata: none` if the nodata value is a true number, "
+        "`fill:` with what such cells are, "
+        "or `allow_partial: true`: cells in the gap then receive no mass, "
+        "their block's total goes to its other cells",
+    )
+
+
+def _listed(layers: list[str]) -> str:
+    shown = ", ".join(layers[:SHOWN])
+    return shown if len(layers) <= SHOWN else f"{shown} and {len(layers) - SHOWN} more"
 
 
 def say(plan: list[LayerPlan], counted: list[dict[str, Any]]) -> None:
-    """Tells what was masked and which layer is constant."""
+    """Tells what was masked and which layer is constant, in one line where it is the same of several."""
+    alike: dict[str, list[str]] = {}
     for layer, found in zip(plan, counted, strict=True):
         if found["gap"]:
-            tell(f"layer {layer.name}: {found['gap']} cells without a value are masked", warning=True)
+            alike.setdefault(f": {found['gap']} cells without a value are masked", []).append(layer.name)
         if found["filled"]:
-            fill = layer.facts["fill"]
-            tell(
-                f"layer {layer.name}: {found['filled']} cells without a value were given {fill:g}",
-                warning=True,
-            )
+            told = f": {found['filled']} cells without a value were given {layer.facts['fill']:g}"
+            alike.setdefault(told, []).append(layer.name)
         if found["low"] is not None and found["low"] == found["high"]:
-            tell(f"layer {layer.name} is {found['low']:g} everywhere; it tells nothing", warning=True)
+            told = f" is {found['low']:g} everywhere; it tells nothing"
+            alike.setdefault(told, []).append(layer.name)
+    for text, layers in alike.items():
+        each = text if len(layers) == 1 else text.replace(" is ", " are ").replace("it tells", "they tell")
+        tell(f"layer{'s' if len(layers) > 1 else ''} {_listed(layers)}{each}", warning=True)

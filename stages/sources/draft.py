@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from model.fault import Fault, InputFault
 from stages.sources.looked import Found, look
 from stages.store.arrays import same_crs
+from stages.store.maps import ALL
 from stages.store.resample import bring, nesting
 
 Floats = NDArray[np.float64]
@@ -203,24 +204,26 @@ def _truth(item: Found, totals: list[Found], beside: Path) -> list[str]:
     lines = []
     for member in item.members or ("",):
         name = member or _sector_of(item, totals, known)
-        sector = json.dumps(name, ensure_ascii=False) if name in known else "null"
+        sector = json.dumps(name, ensure_ascii=False) if name in known | {ALL} else "null"
+        told = (
+            "" if name in known else "? the sum of all sectors, as it seems; else " if name == ALL else "? "
+        )
+        told += "as the totals call it"
         lines += [f"    - path: {_path(item, beside)}", *_part(item)]
         if member:
             lines.append(f"      select: {json.dumps({item.along: member}, ensure_ascii=False)}")
-        lines.append(
-            f"      sector: {sector:<26} # {'as the totals call it' if name in known else '? as the totals call it'}"
-        )
+        lines.append(f"      sector: {sector:<26} # {told}")
         lines.append(f"      year: {year!s:<28} # {asked or 'as the file says'}")
         lines += [f"      unit: {unit:<28} # {note}", *_common(item)]
     return lines
 
 
 def _sector_of(item: Found, totals: list[Found], known: set[str]) -> str:
-    """The sector of its own name, else of the one total that it adds up to."""
+    """The sector of its own name, else of the one total that it adds up to, else `all` for what adds up to none."""
     if item.name in known:
         return item.name
     followed = {total.name for total in totals if not total.members and _is_truth_of(item, total)}
-    return followed.pop() if len(followed) == 1 else ""
+    return followed.pop() if len(followed) == 1 else ALL if len(totals) > 1 and not followed else ""
 
 
 def _asked(item: Found) -> str:

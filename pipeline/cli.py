@@ -1,7 +1,6 @@
 """Translates words into one call, and what comes back into words on the screen and an exit code."""
 
 import functools
-import re
 import sys
 import traceback
 from collections.abc import Callable
@@ -10,6 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from pipeline import errors
 
 # Why imports inside functions: `pipeline --help` answers in 0.3 s.
 if TYPE_CHECKING:
@@ -391,93 +392,19 @@ def main(arguments: list[str] | None = None) -> None:
         click.echo(error.format_message())
         _end(error.exit_code)
     except click.ClickException as error:
-        _end(_show_usage(error))
+        _end(errors.show_usage(error))
     except (KeyboardInterrupt, click.Abort):
-        _end(_show_stop(words, 130))
+        _end(errors.show_stop(words, 130))
     except BaseException as error:
         if isinstance(error, SystemExit):
             raise
         if state.get("debug"):
             traceback.print_exc()
-        _end(_show(error, state, words))
+        request: Request | None = state.get("request")
+        place, options = (request.workspace, request.words) if request else (None, "")
+        _end(errors.show(error, place, options, words))
 
 
 def _end(code: int) -> None:
     sys.stdout.flush()
     sys.exit(code)
-
-
-def _show_usage(error: click.ClickException) -> int:
-    from model.fault import UsageFault
-
-    wanted = "words as `pipeline --help` lists them"
-    fault = UsageFault("command line", error.format_message(), wanted, "pipeline --help")
-    click.echo(block([fault]), err=True)
-    return fault.code
-
-
-def _show_stop(words: list[str], code: int) -> int:
-    import shlex
-
-    click.echo(f"stopped; resume with: {shlex.join(['pipeline', *words])}", err=True)
-    return code
-
-
-def _complete(fix: str, words: str) -> str:
-    """Adds the options of this call to a command that a stage named without knowing them."""
-    if not words or words in fix:
-        return fix
-    command = r"pipeline run(?: [a-z]+)*(?: --force)?(?= *$|[`;,.])"
-    return re.sub(command, lambda found: f"{found[0]} {words}", fix)
-
-
-def _show(error: BaseException, state: dict[str, Any], words: list[str]) -> int:
-    """Tells one error on the screen and in the log. Returns the exit code."""
-    from model.fault import Fault, Faults
-    from pipeline import resources
-    from pipeline.journal import Journal
-    from pipeline.stopping import Stopped
-
-    request: Request | None = state.get("request")
-    workspace = request.workspace if request else None
-    journal = Journal(workspace.log) if workspace and workspace.folder.is_dir() else None
-    if isinstance(error, Stopped):
-        if journal:
-            journal.event("stopped", signal=str(error), code=error.code)
-        return _show_stop(words, error.code)
-    faults = error.faults if isinstance(error, Faults) else [error] if isinstance(error, Fault) else []
-    folder = workspace.folder if workspace else Path.cwd()
-    if not faults and (fault := resources.as_fault(error, "pipeline", folder)):
-        faults = [fault]
-    if not faults:
-        found = f"{type(error).__name__}: {resources.first_line(error)}"
-        log = f"; the whole story is in {workspace.log}" if journal and workspace else ""
-        fix = f"run again with --debug and report it{log}"
-        faults = [Fault("pipeline", found, "no unexpected error: this is a defect", fix)]
-        if journal:
-            journal.event("error", text=found, traceback="".join(traceback.format_exception(error)))
-    for fault in faults:
-        fault.fix = _complete(fault.fix, request.words if request else "")
-        if journal and not _is_busy(fault):
-            journal.fault(fault)
-    click.echo(block(faults), err=True)
-    return faults[0].code
-
-
-def _is_busy(fault: Any) -> bool:
-    """The log belongs to the run that holds the lock."""
-    return fault.code == 5
-
-
-def block(faults: Any) -> str:
-    """Four labelled lines a fault."""
-    parts = ("where", "found", "wanted", "fix")
-    told = (
-        "\n".join(f"{part + ':':8}{_one_line(getattr(fault, part))}" for part in parts) for fault in faults
-    )
-    return "\n\n".join(told)
-
-
-def _one_line(text: str) -> str:
-    """Control characters in a file's text must neither break the block nor steer the terminal."""
-    return "".join(letter if letter.isprintable() else " " for letter in " ".join(str(text).split()))

@@ -14,7 +14,8 @@ import pytest
 from fake_chain import CHUNK, write_config
 
 from model.fault import UsageFault
-from pipeline.cli import _complete, block, default_config, default_root
+from pipeline.cli import default_config, default_root
+from pipeline.errors import _complete, block
 
 ROOT = Path(__file__).resolve().parents[3]
 PROGRAM = [sys.executable, str(Path(__file__).with_name("fake_chain.py"))]

@@ -30,7 +30,7 @@ from stages.store.journal import FOLDER, Journal
 from stages.store.zones import Zones
 from stages.zonal import Raking, Region
 
-VERSION = 2
+VERSION = 3
 NEAR = 120  # fine cells along the core of a window
 HALO = 20  # fine cells around it
 # What the report says of the training.

@@ -33,7 +33,7 @@ from stages.store.zones import as_csv, measure_zones
 
 __all__ = ["VERSION", "Config", "certify", "contradictions", "render", "run", "sources"]
 
-VERSION = 2
+VERSION = 3
 
 ZONES = "zones.csv"
 _DRAFT_BYTES = 4 << 30  # drafts on the disk at once; more maps take another pass over the field

@@ -30,7 +30,7 @@ from stages.store.resample import (
 from stages.store.suspicion import inspect
 from stages.threads import spread, workers
 
-BLOCKY = 0.5  # a layer whose own pixels span half a coarse cell tells nothing inside a block
+BLOCKY = 0.75  # a layer whose own pixels span as much of a coarse cell tells next to nothing inside it
 
 
 @dataclass

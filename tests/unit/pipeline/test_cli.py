@@ -296,7 +296,7 @@ def test_text_of_a_file_cannot_steer_the_terminal():
 
 
 def test_without_words_the_help_is_shown():
-    command = [sys.executable, "-c", "from pipeline.cli import _complete, main; main([])"]
+    command = [sys.executable, "-c", "from pipeline.cli import main; main([])"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.returncode == 2 and "Commands:" in done.stdout and not done.stderr
 

@@ -18,9 +18,7 @@ SHORT = ("train.epochs=1", "train.steps_per_epoch=1", "train.width=4", "train.bl
 )
 def test_observed_rain_keeps_the_means_of_its_coarse_file(name, dates, factor, tmp_path):
     words = [word for setting in SHORT for word in ("--set", setting)]
-    with pytest.raises(SystemExit) as ended:
-        main(["run", "-c", str(ROOT / "configs" / f"{name}.yaml"), "--workspace", str(tmp_path), *words])
-    assert ended.value.code in (0, None)
+    main(["run", "-c", str(ROOT / "configs" / f"{name}.yaml"), "--workspace", str(tmp_path), *words])
     maps = tmp_path / "runs" / name / "maps"
     with xr.open_dataset(maps / "precipitation_rain.nc", engine="h5netcdf") as data:
         found, given = data["sr"].values.astype(np.float64), data["lr"].values

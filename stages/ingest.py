@@ -212,6 +212,9 @@ def _with_enough_cells(config: Config, found: Sources, totals: NDArray[np.float6
 def _put_pairs(group: arrays.Group, config: Config, found: Sources, fine: Grid) -> None:
     """Keeps the fine fields in the cube, NaN on dates that have none, and the place of cells where it is their own."""
     pairs = found.fine.pairs
+    for name in (PAIRS, *DEGREES):
+        if name in group:  # an attempt was cut off; these are quick to make again
+            del group[name]
     if pairs:
         shape = (len(config.sectors), len(config.years), *fine.shape)
         chunks = (1, 1, min(arrays.CHUNK, fine.rows), min(arrays.CHUNK, fine.cols))

@@ -23,6 +23,7 @@ from stages.progress import step, tell
 from stages.sources.fine_fields import FineField, open_field
 from stages.store.cube import Cube
 from stages.store.maps import Sheet, read_part, sheets
+from stages.store.netcdf_maps import write_fields
 
 PLAIN, MAPPED = "interpolated", "quantile_mapping"  # made here; neither keeps a mean
 COLUMNS = {
@@ -62,6 +63,8 @@ def judge(config: Any, cube: Cube, maps: Mapping[str, Path], out: Path) -> None:
         if not (fields := {label: item for (own, label), item in opened.items() if own == name}):
             continue
         told = _gather(sector, fields, cube, maps, config.block)
+        path = out / f"{cube.name}_{name}_held_out.nc"
+        write_fields(cube, told.dates, _all(told), path, f"{cube.long_name}, held-out dates")
         standard = Standard.of(told.truth, config.wet)
         rng = np.random.default_rng(config.seed)
         spans = intervals(told.found, told.truth, told.units, standard, config.draws, rng)

@@ -57,7 +57,7 @@ def write_netcdf(
     try:
         with h5netcdf.File(draft, "w") as file:
             file.attrs.update({"Conventions": "CF-1.11", **words})
-            _put_places(file, cube)
+            _put_places(file, cube, cube.years)
             paired = cube.paired()[sector]
             made = {
                 name: _field(file, cube, name) for name in (GIVEN, FOUND, *([TRUTH] if paired.any() else []))
@@ -79,13 +79,11 @@ def write_netcdf(
     return final
 
 
-def _put_places(file: Any, cube: Cube) -> None:
+def _put_places(file: Any, cube: Cube, labels: Sequence[int]) -> None:
     """Dimensions and coordinates of both grids, the time axis, the reference system and the areas of cells."""
     crs = CRS.from_wkt(cube.fine.crs)
     file.dimensions["bounds"] = 2
-    spans = (
-        np.array([when.span(label) for label in cube.years]).astype("datetime64[m]").astype(np.int64) / 1440.0
-    )
+    spans = np.array([when.span(label) for label in labels]).astype("datetime64[m]").astype(np.int64) / 1440.0
     _axis(file, "time", spans[:, 0], spans, {
         "standard_name": "time", "axis": "T", "units": "days since 1970-01-01", "calendar": "proleptic_gregorian",
     })  # fmt: skip
@@ -113,6 +111,21 @@ def _put_places(file: Any, cube: Cube) -> None:
         place.attrs.update(
             {"standard_name": name, "units": "degrees_east" if name == DEGREES[0] else "degrees_north"}
         )
+
+
+def write_fields(
+    cube: Cube, labels: Sequence[int], fields: Mapping[str, NDArray[np.float64]], path: Path, title: str
+) -> None:
+    """Fine fields of some dates beside each other, one variable a name: (dates, rows, cols) in the cube's unit."""
+    import h5netcdf
+
+    with h5netcdf.File(path, "w") as file:
+        file.attrs.update({"Conventions": "CF-1.11", "title": title})
+        _put_places(file, cube, labels)
+        for name, values in fields.items():
+            field = _field(file, cube, name)
+            field.attrs["long_name"] = f"{cube.long_name}: {name}"
+            field[...] = values.astype(np.float32)
 
 
 def names_of(crs: CRS) -> tuple[tuple[str, dict[str, str]], tuple[str, dict[str, str]]]:
@@ -146,7 +159,7 @@ def _field(file: Any, cube: Cube, name: str) -> Any:
         TRUTH: "fine field learned from, where there is one",
     }
     field.attrs.update({
-        "long_name": f"{cube.long_name}: {said[name]}", "units": cube.unit, "grid_mapping": MAPPING,
+        "long_name": f"{cube.long_name}: {said.get(name, name)}", "units": cube.unit, "grid_mapping": MAPPING,
         "cell_methods": f"area: {'mean' if cube.is_intensive else 'sum'} time: {cube.time_method}",
         **({"standard_name": cube.standard_name} if cube.standard_name else {}),
         **({"cell_measures": "area: cell_area"} if fine else {}),

@@ -332,6 +332,10 @@ def test_held_out_dates_are_scored_beside_what_keeps_no_mean(rain):
     assert rows["truth"]["wet_frequency"] == pytest.approx((rain.fine[3][valid] >= 0.5).mean())
     low, high = rows["bilinear"]["intervals"]["rmse"]
     assert low < rows["bilinear"]["rmse"] < high
+    with xr.open_dataset(out / "rain_rain_held_out.nc", engine="h5netcdf") as data:
+        np.testing.assert_allclose(data["truth"].values[0], rain.fine[3], rtol=1e-6)
+        assert [str(day)[:10] for day in data["time"].values] == ["2001-01-04"]
+        assert {"bilinear", "interpolated", "quantile_mapping"} <= set(data.data_vars)
     page = (out / "scores.html").read_text("utf-8")
     assert page.count("data:image/png;base64,") == 4 and "http" not in page.replace("http-equiv", "")
 
@@ -412,3 +416,25 @@ def test_a_factor_of_100_makes_500_cells_of_5_and_keeps_their_means(tmp_path):
     weight = area.reshape(5, 100, 5, 100)
     means = (found.reshape(3, 5, 100, 5, 100) * weight).sum(axis=(2, 4)) / weight.sum(axis=(1, 3))
     np.testing.assert_allclose(means, given, rtol=1e-6)
+
+
+def test_an_ingest_cut_off_is_taken_up_to_the_same_bytes(rain, monkeypatch):
+    """Cut off after the pairs were kept, before the map was filled."""
+    pair = {"path": "fine.nc", "sector": "rain", "dates": {"first": "2001-01-01", "last": "2001-01-03"}}
+    config, whole, cut = rain.config(pairs=[pair]), rain.folder / "whole", rain.folder / "cut"
+    whole.mkdir(), cut.mkdir()
+    ingest.run(config, out=whole)
+    fill = ingest._fill
+
+    def killed(*_) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ingest, "_fill", killed)
+    with pytest.raises(KeyboardInterrupt):
+        ingest.run(config, out=cut)
+    monkeypatch.setattr(ingest, "_fill", fill)
+    ingest.run(config, out=cut)
+    made = [{path.relative_to(folder): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+            for folder in (whole, cut)]  # fmt: skip
+    assert made[0].keys() == made[1].keys()
+    assert [name for name, content in made[0].items() if content != made[1][name]] == []

@@ -119,8 +119,9 @@ def _bent(item: Total | Covariate, raster: Band) -> Fault | None:
         raster.where,
         f"{'totals' if isinstance(item, Total) else 'counts'}, but {raster.bent}",
         "amounts on regular cells, which can be divided without loss",
-        "regrid them conservatively first (cdo remapcon)"
-        + ("" if isinstance(item, Total) else ", or give a density with `kind: continuous`"),
+        "make densities of amounts per cell (`cdo -div in.nc -gridarea in.nc density.nc`), regrid those conservatively "
+        "onto a regular grid (`cdo remapcon,grid.txt density.nc out.nc`), and give out.nc with its unit per m2"
+        + ("" if isinstance(item, Total) else "; or give a density here with `kind: continuous`"),
     )
 
 

@@ -29,6 +29,7 @@ from rasterio.warp import reproject, transform_bounds
 ROOT = Path(__file__).resolve().parents[2]
 CRS, FINE, BLOCK = "EPSG:32633", 100, 1000
 STEP = 0.001  # degrees
+EXACT = 0.005  # source cells, as in stages/store/mesh.py
 
 
 @dataclass(frozen=True)
@@ -130,9 +131,20 @@ def compare(folder: Path, size: int, rounds: int, threads: int) -> None:
     places = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": ""}
     if hasattr(os, "sched_setaffinity"):  # ingest takes as many threads as it has processors
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
-    costs: dict[str, list[Cost]] = {"gdalwarp -multi": [], "ingest": []}
+    alike = [
+        "-co",
+        "COMPRESS=ZSTD",
+        "-co",
+        "ZSTD_LEVEL=1",
+        "-et",
+        str(EXACT),
+    ]  # as packed and as exact as ours
+    commands = {"gdalwarp -multi": warp, "gdalwarp -multi, ZSTD 1, as exact": warp[:-2] + alike + warp[-2:]}
+    costs: dict[str, list[Cost]] = {name: [] for name in (*commands, "ingest")}
     for _ in range(rounds):
-        costs["gdalwarp -multi"].append(measure(warp))
+        for name, command in commands.items():
+            costs[name].append(measure(command))
+            (folder / "warped.tif").unlink()
         costs["ingest"].append(measure(ingest, **places))
         shutil.rmtree(folder / "workspace")
     best = {name: min(found, key=lambda cost: cost.wall) for name, found in costs.items()}

@@ -131,3 +131,28 @@ def told():
         return "\n".join(" | ".join(four) for four in parts)
 
     return ask
+
+
+@pytest.fixture
+def refusal(told):
+    """What is said of a NetCDF file of totals that cannot be used."""
+
+    from tests.unit.stages.netcdf_files import save
+
+    def ask(land, data, **changes):
+        total = land.total(path=save(land, data), **{"unit": None, **changes})
+        return told(land.config(totals=[total], covariates=[]))
+
+    return ask
+
+
+@pytest.fixture
+def layer_refusal(told):
+    """What is said of a NetCDF layer that cannot be used."""
+
+    from tests.unit.stages.netcdf_files import save
+
+    def ask(land, data, **changes):
+        return told(land.config(covariates=[land.covariate(path=save(land, data, "layer.nc"), **changes)]))
+
+    return ask

@@ -6,53 +6,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray as xr
-from pyproj import CRS
 
 from model.fault import UsageFault
 from stages.ingest import check
 from stages.progress import listen
 from stages.store.netcdf import Variable
-
-X = 4_780_500 + 1000.0 * np.arange(4)  # centres of the coarse cells of `land`
-Y = 2_821_500 - 1000.0 * np.arange(3)
-MAPPING = CRS.from_epsg(3035).to_cf()
-
-
-def field(values, *, dims=("y", "x"), name="co2", attrs=None, mapping=True, **coords):
-    """A dataset as careful people write it; `coords` add to or replace the axes."""
-    facts = {"units": "t", **({"grid_mapping": "crs"} if mapping else {}), **(attrs or {})}
-    axes = {
-        "y": ("y", Y, {"units": "m", "standard_name": "projection_y_coordinate"}),
-        "x": ("x", X, {"units": "m", "standard_name": "projection_x_coordinate"}),
-        **coords,
-    }
-    data = xr.Dataset({name: (dims, values, facts)}, {key: axis for key, axis in axes.items() if axis})
-    return data.assign(crs=((), 0, MAPPING)) if mapping else data
-
-
-def save(land, data, name="totals.nc", encoding=None) -> str:
-    if name.endswith(".zarr"):
-        data.to_zarr(land.folder / name, consolidated=False, encoding=encoding or {})
-    else:
-        data.to_netcdf(land.folder / name, engine="h5netcdf", encoding=encoding or {})
-    return name
-
-
-def totals_of(land, cube, data, name="totals.nc", encoding=None, **changes):
-    unit = changes.pop("unit", None)
-    total = land.total(path=save(land, data, name, encoding), unit=unit, **changes)
-    return cube(land.config(totals=[total], covariates=[])).totals()
-
-
-def world(values, **changes):
-    """The same shape in longitude and latitude, 0.1 degrees."""
-    lon = changes.pop("lon", 10.05 + 0.1 * np.arange(4))
-    lat = changes.pop("lat", 51.05 - 0.1 * np.arange(3))
-    data = xr.Dataset(
-        {"co2": (changes.pop("dims", ("lat", "lon")), values, {"units": "t"})},
-        {"lat": ("lat", lat, {"units": "degrees_north"}), "lon": ("lon", lon, {"units": "degrees_east"})},
-    )
-    return data.rename(changes.pop("rename", {}))
+from tests.unit.stages.netcdf_files import (
+    X,
+    Y,
+    curvilinear,
+    field,
+    save,
+    totals_of,
+    world,
+)
 
 
 @pytest.mark.parametrize("name", ["totals.nc", "totals.zarr"])
@@ -176,117 +143,6 @@ def test_val_02_every_way_to_say_no_value_is_understood(land):
     assert np.argwhere(np.isnan(read)).tolist() == [[0, 0], [0, 1], [0, 2], [1, 1]]
 
 
-MONTHS = {"units": "days since 2020-01-01", "calendar": "standard"}
-STARTS = np.cumsum([0, 31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30])  # of 2020, a leap year
-
-
-def monthly(land, values, attrs=None, time=MONTHS):
-    return field(values, dims=("time", "y", "x"), attrs=attrs, time=("time", STARTS, time))
-
-
-def test_twelve_monthly_amounts_add_up_to_the_year(land, cube):
-    values = np.arange(1, 13)[:, None, None] * land.totals
-    made = totals_of(land, cube, monthly(land, values, {"cell_methods": "time: sum"}))
-    assert made[0, 0] == pytest.approx(78 * land.totals, rel=1e-12)  # 1 + ... + 12
-
-
-def test_twelve_monthly_rates_average_by_the_length_of_the_months(land, cube):
-    values = np.zeros((12, 3, 4))
-    values[1] = 366.0  # February 2020 has 29 of 366 days
-    made = totals_of(land, cube, monthly(land, values, {"units": "t/day"}), cell_methods="time: mean")
-    # A mean of 29 t a day, times the stated year of 365 days.
-    assert made[0, 0] == pytest.approx(29.0 * 365.0)
-
-
-def test_how_steps_become_a_year_is_never_guessed(land, refusal):
-    text = refusal(land, monthly(land, np.ones((12, 3, 4))))
-    assert "12 steps" in text and "time: sum" in text and "time: mean" in text
-
-
-def test_a_sum_of_rates_is_refused(land, refusal):
-    attrs = {"cell_methods": "time: sum", "units": "kg s-1"}
-    text = refusal(land, monthly(land, np.ones((12, 3, 4)), attrs))
-    assert "sum of 12 steps" in text and "time: mean" in text
-
-
-def test_a_month_that_is_missing_is_told(land, refusal):
-    data = monthly(land, np.ones((12, 3, 4)), {"cell_methods": "time: sum"}).isel(time=slice(0, 11))
-    assert "11 steps" in refusal(land, data) and "2020" in refusal(land, data)
-
-
-def test_tim_01_a_year_that_is_not_there_names_those_that_are(land, refusal):
-    data = field(np.ones((2, 3, 4)), dims=("year", "y", "x"), year=("year", [2018, 2020], {}))
-    text = refusal(land, data, year=2019)
-    assert "2018, 2020" in text and "2019" in text
-
-
-def test_tim_01_the_nearest_year_serves_a_layer_and_is_told(land, cube):
-    data = field(
-        np.stack([land.totals, land.totals * 2]), dims=("year", "y", "x"), year=("year", [2017, 2021], {})
-    )
-    save(land, data, "census.nc")
-    layer = land.covariate(path="census.nc", kind="total", unit="persons", year=2020)
-    made = cube(land.config(covariates=[layer], year_policy="nearest"))
-    assert made.covariates(0, 0, 30, 40)[0, 0].sum() == pytest.approx(land.totals.sum() * 2, rel=1e-6)
-    assert made.facts[0]["files"][0]["year"] == 2021
-    assert any("2021" in note for note in made.facts[0]["files"][0]["notes"])
-
-
-def test_tim_02_a_year_that_stands_twice_is_told(land, refusal):
-    data = field(np.ones((3, 3, 4)), dims=("time", "y", "x"), time=("time", [2019, 2020, 2020], {}))
-    text = refusal(land, data)
-    assert "totals.nc" in text and "twice" in text and "2020" in text
-
-
-def test_tim_03_plain_numbers_are_years(land, cube):
-    values = np.stack([land.totals, land.totals * 3])
-    data = field(values, dims=("year", "y", "x"), year=("year", [2019, 2020], {}))
-    assert (totals_of(land, cube, data)[0, 0] == values[1]).all()
-
-
-@pytest.mark.parametrize(
-    ("units", "times"),
-    [
-        ("years since 2015-01-01", [4, 5]),
-        ("months since 2015-01-01", [48, 60]),
-        ("years since 2000-1-1", [19, 20]),
-    ],
-)
-def test_tim_04_years_and_months_since_are_read(land, cube, units, times):
-    values = np.stack([land.totals * 3, land.totals])
-    data = field(values, dims=("time", "y", "x"), time=("time", times, {"units": units}))
-    assert (totals_of(land, cube, data)[0, 0] == land.totals).all()
-
-
-def test_tim_04_times_nobody_can_read_name_the_file_and_the_axis(land, refusal):
-    data = field(np.ones((2, 3, 4)), dims=("time", "y", "x"), time=("time", [0, 1], {"units": "index"}))
-    text = refusal(land, data)
-    assert "totals.nc, axis time" in text and "select" in text
-
-
-@pytest.mark.parametrize(("calendar", "days"), [("360_day", 360), ("noleap", 365), ("standard", 366)])
-def test_tim_05_calendars_of_models_are_read_in_their_own_days(land, cube, calendar, days):
-    # 2000 was a leap year: 2001-01-01 lies 360, 365 or 366 days after 2000-01-01.
-    values = np.stack([land.totals, land.totals * 2])
-    attrs = {"units": "days since 2000-01-01", "calendar": calendar}
-    data = field(values, dims=("time", "y", "x"), time=("time", [0, days], attrs))
-    assert (totals_of(land, cube, data, year=2001)[0, 0] == values[1]).all()
-
-
-def test_bounds_of_time_tell_which_year_a_step_stands_for(land, cube):
-    # Stamped at their ends, as accumulations often are: the step that ends on 2021-01-01 is 2020.
-    data = field(
-        np.stack([land.totals, land.totals * 2]),
-        dims=("time", "y", "x"),
-        time=(
-            "time",
-            [366, 731],
-            {"units": "days since 2020-01-01", "calendar": "standard", "bounds": "time_bnds"},
-        ),
-    ).assign(time_bnds=(("time", "two"), [[0, 366], [366, 731]]))
-    assert (totals_of(land, cube, data)[0, 0] == land.totals).all()
-
-
 def test_sectors_may_lie_along_an_axis_or_be_variables(land, cube):
     both = np.stack([land.totals, land.totals * 2])
     data = field(both, dims=("sector", "y", "x"), sector=("sector", ["homes", "traffic"], {}))
@@ -297,15 +153,6 @@ def test_sectors_may_lie_along_an_axis_or_be_variables(land, cube):
     two["b"] = two["a"].copy(data=both[1])
     entry = land.total(path=save(land, two, "two.nc"), unit=None, sectors={"homes": "a", "traffic": "b"})
     assert (cube(land.config(totals=[entry], covariates=[])).totals()[:, 0] == both).all()
-
-
-def test_several_years_of_one_file_are_an_axis(land, cube):
-    values = np.stack([land.totals * year for year in (1, 2, 3)])
-    data = field(values, dims=("time", "y", "x"), time=("time", [2019, 2020, 2021], {}))
-    entry = {**land.total(path=save(land, data), unit=None), "years": [2019, 2021]}
-    del entry["year"]
-    made = cube(land.config(totals=[entry], covariates=[]))
-    assert made.years == (2019, 2021) and (made.totals()[0] == values[[0, 2]]).all()
 
 
 def test_an_axis_nobody_chose_lists_its_values(land, refusal):
@@ -320,80 +167,6 @@ def test_a_variable_that_is_not_there_lists_those_that_are(land, refusal):
     assert "a, b" in refusal(land, data) and "a, b" in refusal(land, data, variable="c")
 
 
-def curvilinear(values, lon, lat):
-    place = {"units": "degrees_east"}, {"units": "degrees_north"}
-    return xr.Dataset(
-        {"rain": (("j", "i"), values, {"units": "mm", "coordinates": "lon lat"})},
-        {"lon": (("j", "i"), lon, place[0]), "lat": (("j", "i"), lat, place[1])},
-    ).rename(j="y", i="x")
-
-
-def test_a_curvilinear_layer_is_read_cell_by_cell_and_a_curvilinear_total_is_refused(land, cube, refusal):
-    from pyproj import Transformer
-
-    to_degrees = Transformer.from_crs(3035, 4326, always_xy=True)
-    # Cells of 250 m in EPSG:3035, told by longitudes and latitudes alone; values rise by 1 a cell eastwards.
-    east, north = np.meshgrid(4_779_000 + 250.0 * np.arange(26), 2_823_000 - 250.0 * np.arange(22))
-    lon, lat = to_degrees.transform(east, north)
-    data = curvilinear(np.broadcast_to(np.arange(26.0), east.shape).copy(), lon, lat)
-    save(land, data, "rain.nc")
-    made = cube(land.config(covariates=[land.covariate(path="rain.nc", unit="mm")]))
-    found = made.covariates(0, 0, 30, 40)[0, 0]
-    expected = (made.fine.x - 4_779_000) / 250.0
-    assert np.abs(found - expected).max() < 1.0 and np.abs(found - expected).mean() < 0.3
-    assert "curvilinear" in str(made.facts[0]["files"][0]["notes"])
-    assert "curvilinear" in refusal(land, data, unit="t")
-
-
-def test_a_rotated_pole_is_turned_back_for_a_layer_and_refused_for_totals(land, cube, refusal):
-    from pyproj import Transformer
-
-    pole = {
-        "grid_mapping_name": "rotated_latitude_longitude",
-        "grid_north_pole_latitude": 39.25,
-        "grid_north_pole_longitude": -162.0,
-    }
-    rotated = CRS.from_cf(pole)
-    turn = Transformer.from_crs(3035, rotated, always_xy=True)
-    x0, y0 = turn.transform(4_782_000, 2_820_500)
-    rlon, rlat = x0 + 0.005 * np.arange(-16, 17), y0 + 0.005 * np.arange(-16, 17)
-    values = np.broadcast_to(
-        np.arange(33.0)[:, None], (33, 33)
-    ).copy()  # rises northwards, 1 every 0.005 degrees
-    data = xr.Dataset(
-        {
-            "t2m": (("rlat", "rlon"), values, {"units": "K", "grid_mapping": "rotated_pole"}),
-            "rotated_pole": ((), 0, pole),
-        },
-        {
-            "rlat": ("rlat", rlat, {"units": "degrees", "standard_name": "grid_latitude"}),
-            "rlon": ("rlon", rlon, {"units": "degrees", "standard_name": "grid_longitude"}),
-        },
-    )
-    save(land, data, "model.nc")
-    made = cube(land.config(covariates=[land.covariate(path="model.nc", variable="t2m", unit="K")]))
-    found = made.covariates(0, 0, 30, 40)[0, 0]
-    expected = (np.asarray(turn.transform(*np.meshgrid(made.fine.x, made.fine.y))[1]) - rlat[0]) / 0.005
-    assert np.abs(found - expected).max() < 1.0
-    assert "rotated pole" in refusal(land, data, variable="t2m", unit="t")
-
-
-def test_counts_on_a_curvilinear_grid_are_refused(land, layer_refusal):
-    lon, lat = np.meshgrid(16 + 0.01 * np.arange(30) ** 1.1, 48 + 0.01 * np.arange(30))
-    text = layer_refusal(land, curvilinear(np.ones((30, 30)), lon, lat), kind="total", unit="persons")
-    assert "counts" in text and "density" in text
-
-
-def test_a_window_of_any_step_is_that_part_of_the_whole(land):
-    values = np.random.default_rng(0).random((12, 3, 4))
-    save(land, monthly(land, values[:, ::-1], {"cell_methods": "time: sum"}).assign_coords(y=Y[::-1]))
-    band = Variable(str(land.folder / "totals.nc"), year=2020)
-    assert band.read(0, 0, 3, 4) == pytest.approx(values.sum(axis=0))
-    part = band.read(-1, 2, 3, 4)
-    assert np.isnan(part[0]).all() and np.isnan(part[:, 2:]).all()
-    assert (part[1:, :2] == band.read(0, 0, 3, 4)[:2, 2:]).all()
-
-
 def test_every_file_of_a_store_enters_the_fingerprint(land):
     from stages.ingest import sources
 
@@ -401,27 +174,6 @@ def test_every_file_of_a_store_enters_the_fingerprint(land):
     config = land.config(totals=[land.total(path="totals.zarr", unit=None)], covariates=[])
     files = {Path(name).relative_to(land.folder).as_posix() for name in sources(config)}
     assert "totals.zarr/zarr.json" in files and any(name.startswith("totals.zarr/co2/c/") for name in files)
-
-
-@pytest.fixture
-def refusal(told):
-    """What is said of a NetCDF file of totals that cannot be used."""
-
-    def ask(land, data, **changes):
-        total = land.total(path=save(land, data), **{"unit": None, **changes})
-        return told(land.config(totals=[total], covariates=[]))
-
-    return ask
-
-
-@pytest.fixture
-def layer_refusal(told):
-    """What is said of a NetCDF layer that cannot be used."""
-
-    def ask(land, data, **changes):
-        return told(land.config(covariates=[land.covariate(path=save(land, data, "layer.nc"), **changes)]))
-
-    return ask
 
 
 def test_what_was_repaired_is_said_once_in_a_run_and_kept_in_the_report(land, cube):

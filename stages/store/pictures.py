@@ -66,7 +66,9 @@ def average(cells: NDArray[np.float64], step: int) -> NDArray[np.float64]:
     if step == 1:
         return cells
     rows, cols = (-(-size // step) * step for size in cells.shape)
-    if (rows, cols) == cells.shape and np.isfinite(cells.sum()):
+    with np.errstate(invalid="ignore"):
+        is_plain = (rows, cols) == cells.shape and np.isfinite(cells.sum())
+    if is_plain:
         return np.asarray(cells.reshape(rows // step, step, cols // step, step).mean(axis=(1, 3)))
     padded = np.full((rows, cols), np.nan)
     padded[: cells.shape[0], : cells.shape[1]] = cells

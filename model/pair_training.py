@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import cos, inf, isfinite, pi, sqrt
+from time import perf_counter
 from typing import Any, Protocol
 
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from model.fault import NumberFault
+from model.learner import StepNews
 from model.method import Phase
 from model.pairs import Drawn, Pair, squared_errors
 from model.sample import Scene
@@ -67,7 +69,7 @@ class PairTrainer:
       train, valid: fields of the two splits.
       seed: from which all chance follows, together with the step.
       every: steps between two saves.
-      report: told (steps done, steps in all, detail) after each step.
+      report: hears of each step; the best score is a root mean squared error.
     """
 
     def __init__(
@@ -78,13 +80,15 @@ class PairTrainer:
         seed: int,
         keeper: Keeper,
         every: int = 50,
-        report: Callable[[int, int, str], None] = lambda done, total, detail: None,
+        report: Callable[[StepNews], None] = lambda news: None,
     ) -> None:
         self.method, self.train, self.valid, self.seed, self.keeper = method, train, valid, seed, keeper
         self.every, self.report = every, report
         self.phases = method.phases()
         self.networks = {turn.name: turn.network for phase in self.phases for turn in phase.turns}
         self.progress = Progress()
+        self._terms: dict[str, float] = {}  # of the last step, the first turn's loss first
+        self._began, self._waited = perf_counter(), 0.0
         self.kept = self._copied()
 
     def run(self) -> Progress:
@@ -119,15 +123,32 @@ class PairTrainer:
                 self._judge(phase, phase.name)
             if at_end or self.progress.step % self.every == 0:
                 self.keeper.save(self._state(optimisers))
-            self.report(self.progress.total, whole, f"RMSE {self.progress.history[-1]['rmse']:.4g}")
+            self.report(self._news(phase, last, whole))
             if at_end and self._is_won(phase):
                 break
+
+    def _news(self, phase: Phase, last: int, whole: int) -> StepNews:
+        progress = self.progress
+        return StepNews(
+            done=progress.total,
+            total=whole,
+            step=progress.total,
+            loss=next(iter(self._terms.values())),
+            terms=self._terms,
+            rate=phase.options["learning_rate"] * pace(progress.step - 1, last),
+            best=progress.history[-1]["rmse"] if progress.best == inf else progress.best,
+            skipped=0,
+            waiting=self._waited / max(perf_counter() - self._began, 1e-9),
+        )
 
     def _step(self, phase: Phase, optimisers: Mapping[str, torch.optim.Optimizer], last: int) -> None:
         progress, options = self.progress, phase.options
         chance = np.random.default_rng([self.seed, progress.total])
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + progress.total)
+        asked = perf_counter()
         batch = self.train.draw(chance, options["batch"])
+        self._waited += perf_counter() - asked
+        self._terms = {}
         for network in self.networks.values():
             network.train()
         for turn in phase.turns:
@@ -148,6 +169,7 @@ class PairTrainer:
             told = getattr(self.method, "told", {}) if turn is phase.turns[-1] else {}
             for name, part in {turn.name: value, **told}.items():
                 progress.losses[name] = progress.losses.get(name, 0.0) + part / options["steps"]
+                self._terms[name] = part
         progress.step += 1
         progress.total += 1
 

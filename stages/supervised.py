@@ -1,18 +1,18 @@
 """Training of methods that learn from pairs: what stages/train.py hands over when a method asks for fine fields."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from model.fault import InputFault, UsageFault
 from model.method import Survey
 from model.methods import method_class
-from stages.progress import step, tell
-from stages.store.checkpoint import network_weights
+from stages.progress import tell
+from stages.store.checkpoint import network_weights, write_lines
 from stages.store.cube import Cube
 from stages.store.pair_samples import PairSamples
 from stages.store.states import States
-from stages.training.learn import config_hash
+from stages.training.learn import STEPS, STEPS_TABLE, config_hash
+from stages.training.live import Live, read_steps
 
 RIVAL = "bilinear"  # learns nothing; keeps the totals too
 FITTED = 200  # fields the transform is fitted to, evenly spaced
@@ -65,12 +65,19 @@ def learn_pairs(
 
     scored = [valid.whole(index) for index in evenly(len(valid), SCORED)]
     keeper = States(out, 0, config_hash(config))
-    trainer = PairTrainer(method, train, scored, config.seed, keeper, config.save_every, _reporter())
-    progress = trainer.run()
+    live = Live(out, 0, "train")
+    progress = PairTrainer(method, train, scored, config.seed, keeper, config.save_every, live.hear).run()
+    live.close()
+    write_lines(read_steps(live.path), out / STEPS, out / STEPS_TABLE)
     rival: Any = method_class(RIVAL)(None)
     rival.prepare(survey)
     score, free = error_of(method.estimate, scored), error_of(rival.estimate, scored)
     tell(f"train: {progress.total} steps; on held-out dates RMSE {score:.4g} {data.unit}, {RIVAL} {free:.4g}")
+    if made := sum(fact["interpolated"] for fact in data.pair_facts):
+        progress.notes.append(
+            f"{made} of {len(data.pair_facts)} fine fields were interpolated from coarse ones: what was learned is "
+            "interpolation, and no score tells of skill"
+        )
     for note in progress.notes:
         tell(f"train: {note}", warning=True)
     facts = {
@@ -78,14 +85,3 @@ def learn_pairs(
         "rival_rmse": {RIVAL: free}, "notes": progress.notes,
     }  # fmt: skip
     return facts, progress.history
-
-
-def _reporter() -> Callable[[int, int, str], None]:
-    """Reports steps; what an earlier attempt had done is no part of the rate."""
-    first: list[int] = []
-
-    def report(done: int, total: int, detail: str) -> None:
-        first[:] = first or [done - 1]
-        step("train", done, total, "steps", before=first[0], detail=detail)
-
-    return report

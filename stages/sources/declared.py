@@ -112,6 +112,8 @@ class Fine(File):
     """Fields on the fine grid of a sector and some dates, to learn from."""
 
     sector: SafeName = "all"
+    # True: the file is coarse and is interpolated. Then interpolation is what is learned: a smoke test, no skill.
+    interpolated: bool = False
     dates: Dates | None = None
     year: int | None = None
     unit: str | None = None  # without it the file's own unit tag is read

@@ -13,11 +13,12 @@ from model.grid import Grid
 from model.intensive import cell_weights
 from model.sample import merge
 from stages.progress import track
-from stages.sources.declared import Config, File
+from stages.sources.declared import Config, File, Fine
 from stages.sources.opened import unit_of
 from stages.store.band import Band
+from stages.store.bilinear import interpolated
 from stages.store.digest import sha256_of
-from stages.store.resample import nesting
+from stages.store.resample import MAX_SOURCE, nesting
 from stages.store.suspicion import inspect
 
 CONTRADICTS = 0.05  # of the mean by which the block means of a pair may miss its totals
@@ -29,6 +30,7 @@ class FineField:
 
     Attributes:
       row, col: of the fine grid's first cell in the file.
+      onto: the fine grid, where the file is coarse and is interpolated.
     """
 
     declared: File
@@ -37,11 +39,14 @@ class FineField:
     col: int
     sha256: str
     unit: Any = None
+    onto: Grid | None = None
     _one_reader: Any = field(default_factory=Lock)  # a NetCDF file is read by one thread at a time
 
     def read(self, row: int, col: int, rows: int, cols: int) -> NDArray[np.float64]:
         """(rows, cols) of a window of the fine grid, in the file's unit."""
         with self._one_reader:
+            if self.onto is not None:
+                return interpolated(self.raster, self.onto, (row, col, rows, cols), MAX_SOURCE)
             return self.raster.read(self.row + row, self.col + col, rows, cols)
 
     def values(self, row: int, col: int, rows: int, cols: int) -> NDArray[np.float64]:
@@ -97,6 +102,8 @@ def open_field(item: File, fine: Grid, hashes: dict[str, str], faults: list[Faul
         faults.append(fault)
         return None
     grid = raster.grid
+    if isinstance(item, Fine) and item.interpolated:
+        return _interpolated(item, raster, fine, hashes[item.path], faults)
     if grid is None or nesting(grid, fine) != ("coarser", 1):
         size = "no regular cells" if grid is None else f"cells of {grid.dx:g} x {grid.dy:g}"
         faults.append(InputFault(
@@ -107,6 +114,19 @@ def open_field(item: File, fine: Grid, hashes: dict[str, str], faults: list[Faul
         return None
     row, col = round((grid.top - fine.top) / fine.dy), round((fine.left - grid.left) / fine.dx)
     return FineField(item, raster, row, col, hashes[item.path])
+
+
+def _interpolated(item: Fine, raster: Band, fine: Grid, sha256: str, faults: list[Fault]) -> FineField | None:
+    """A coarse field in the place of a fine one; None, and a fault among the others, when it is none."""
+    nest = nesting(raster.grid, fine)
+    if nest is None or nest[0] != "coarser" or nest[1] < 2:
+        faults.append(InputFault(
+            raster.where, "cells that are not whole blocks of the fine grid", "a coarse field to interpolate",
+            "leave out `interpolated:`, or name the file of the totals",
+        ))  # fmt: skip
+        return None
+    raster.notes = (*raster.notes, "interpolated: no observation of the fine grid, a smoke test")
+    return FineField(item, raster, 0, 0, sha256, onto=fine)
 
 
 def _values(found: FineField, fine: Grid) -> list[Fault]:

@@ -179,7 +179,13 @@ def _fine_facts(field: FineField) -> dict[str, Any]:
 def _pair_facts(found: FineFields) -> list[dict[str, Any]]:
     """One entry for each fine field, in order of sector and date."""
     return [
-        {"sector": sector, "year": label, "unit": field.unit.text, **_fine_facts(field)}
+        {
+            "sector": sector,
+            "year": label,
+            "unit": field.unit.text,
+            "interpolated": field.onto is not None,
+            **_fine_facts(field),
+        }
         for (sector, label), field in sorted(found.pairs.items())
     ]
 

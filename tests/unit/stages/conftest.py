@@ -10,6 +10,7 @@ import rasterio
 from affine import Affine
 
 from stages.ingest import Config
+from tests.rain_world import build_rain
 
 COARSE = Affine(1000, 0, 4_780_000, 0, -1000, 2_822_000)
 FINE = Affine(100, 0, 4_780_000, 0, -100, 2_822_000)
@@ -156,3 +157,8 @@ def layer_refusal(told):
         return told(land.config(covariates=[land.covariate(path=save(land, data, "layer.nc"), **changes)]))
 
     return ask
+
+
+@pytest.fixture
+def rain(tmp_path):
+    return build_rain(tmp_path)

@@ -241,10 +241,12 @@ def _words(rows: list[dict[str, Any]], judged: str, unit: str) -> list[str]:
         others = {name: row for name, row in here.items() if name not in ("truth", judged)}
         best = min(others, key=lambda name: others[name]["rmse"]) if others else None
         if best is not None:
-            gain = 1.0 - own["rmse"] / others[best]["rmse"]
-            side = "below" if gain > 0 else "above"
+            gain = others[best]["rmse"] - own["rmse"]
+            low, high = others[best]["intervals"]["behind"]
+            verdict = "beats" if low > 0 else "does not beat"
             words.append(
-                f"{sector}: RMSE of {judged} {own['rmse']:.4g} {unit}, {abs(gain):.1%} {side} {best}, the best other"
+                f"{sector}: RMSE of {judged} {own['rmse']:.4g} {unit}; it {verdict} {best}, the best other: "
+                f"{gain:.3g} lower ({low:.3g} to {high:.3g}, {gain / others[best]['rmse']:.1%})"
             )
     return words
 

@@ -87,3 +87,13 @@ def test_methods_share_their_draws():
     )
     assert told["a"] == told["b"]
     assert told["a"]["rmse"] == pytest.approx((1.0, 1.0))
+
+
+def test_a_paired_difference_is_certain_where_one_method_is_always_as_much_worse():
+    """rmse of each draw: 1 and 1.5, whatever was drawn."""
+    truth = rain()
+    units = np.arange(truth.size).reshape(truth.shape) // 64
+    told = intervals(
+        {"a": truth + 1.0, "b": truth - 1.5}, truth, units, Standard(0.5, 9.0), 200, np.random.default_rng(0)
+    )
+    assert told["a"]["behind"] == (0.0, 0.0) and told["b"]["behind"] == pytest.approx((0.5, 0.5))

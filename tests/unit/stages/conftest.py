@@ -119,13 +119,13 @@ def cube(tmp_path: Path):
 
 @pytest.fixture
 def told():
-    """All faults of a pass, as one text; every one carries four parts and exit code 3."""
+    """All faults of a check, or of a run into a folder, as one text; each carries four parts and exit code 3."""
     from model.fault import Fault, Faults
-    from stages.ingest import check
+    from stages.ingest import check, run
 
-    def ask(config: Config) -> str:
+    def ask(config: Config, out: Path | None = None) -> str:
         with pytest.raises((Fault, Faults)) as caught:
-            check(config)
+            check(config) if out is None else run(config, out=out)
         faults = getattr(caught.value, "faults", [caught.value])
         parts = [(fault.where, fault.found, fault.wanted, fault.fix) for fault in faults]
         assert all(fault.code == 3 for fault in faults) and all(all(four) for four in parts)

@@ -7,20 +7,7 @@ import pytest
 import rasterio
 from affine import Affine
 
-from model.fault import Fault, Faults
-from stages.ingest import check, run
-
-
-def told(config, tmp_path=None):
-    """All faults of a pass, as one text; every one carries four parts and exit code 3."""
-    with pytest.raises((Fault, Faults)) as caught:
-        check(config) if tmp_path is None else run(config, out=tmp_path)
-    faults = getattr(caught.value, "faults", [caught.value])
-    assert all(
-        fault.code == 3 and fault.where and fault.found and fault.wanted and fault.fix for fault in faults
-    )
-    return "\n".join(f"{fault.where} | {fault.found} | {fault.wanted} | {fault.fix}" for fault in faults)
-
+from stages.ingest import check
 
 COARSE = Affine(1000, 0, 4_780_000, 0, -1000, 2_822_000)
 
@@ -28,7 +15,7 @@ COARSE = Affine(1000, 0, 4_780_000, 0, -1000, 2_822_000)
 FINE = Affine(100, 0, 4_780_000, 0, -100, 2_822_000)
 
 
-def test_geo_01_a_file_without_a_reference_system_is_named(land):
+def test_geo_01_a_file_without_a_reference_system_is_named(land, told):
     text = told(land.with_layer(crs=None))
     assert "layer.tif" in text and "no coordinate system" in text and "crs:" in text
 
@@ -41,13 +28,13 @@ def test_geo_01_the_setting_it_names_helps(land, cube):
     )
 
 
-def test_geo_02_pixel_numbers_are_never_metres(land):
+def test_geo_02_pixel_numbers_are_never_metres(land, told):
     text = told(land.with_layer(transform=None))
     assert "layer.tif" in text and "no transform" in text
 
 
 @pytest.mark.parametrize("shift", [50.0, 500.0, 30.0])
-def test_geo_09_totals_shifted_by_part_of_a_cell_are_refused(land, shift):
+def test_geo_09_totals_shifted_by_part_of_a_cell_are_refused(land, shift, told):
     moved = Affine(1000, 0, 4_780_000 + shift, 0, -1000, 2_822_000)
     land.file("census.tif", np.ones((3, 4), np.float32), COARSE)
     config = land.with_total(transform=moved)
@@ -67,18 +54,18 @@ def test_geo_09_a_registration_puts_the_file_back(land, cube):
     assert made.covariates(0, 0, 30, 40)[0, 0] == pytest.approx(land.layer)
 
 
-def test_geo_09_totals_of_two_sectors_need_one_grid(land):
+def test_geo_09_totals_of_two_sectors_need_one_grid(land, told):
     land.file("b.tif", land.totals, Affine(1000, 0, 4_780_500, 0, -1000, 2_822_000))
     text = told(land.config(totals=[land.total(sector="a"), land.total(sector="b", path="b.tif")]))
     assert "500" in text and "0.5" in text and "totals.tif" in text
 
 
-def test_geo_11_a_cell_that_is_no_whole_number_of_fine_cells_names_the_sizes_that_work(land):
+def test_geo_11_a_cell_that_is_no_whole_number_of_fine_cells_names_the_sizes_that_work(land, told):
     text = told(land.config(fine_pixel=90))
     assert "1000" in text and "90" in text and "90.9091" in text and "83.3333" in text
 
 
-def test_geo_13_a_gap_is_told_with_its_share_and_its_box(land, tmp_path):
+def test_geo_13_a_gap_is_told_with_its_share_and_its_box(land, tmp_path, told):
     clipped = land.layer.copy()
     clipped[:, 28:] = np.nan  # 12 of 40 columns
     text = told(land.with_layer(clipped), tmp_path)
@@ -104,7 +91,7 @@ def test_geo_13_ground_without_totals_needs_no_cover(land, cube):
     assert cube(config).known()[0, 0, :, 3].sum() == 0
 
 
-def test_geo_14_layers_far_apart_show_both_boxes(land):
+def test_geo_14_layers_far_apart_show_both_boxes(land, told):
     text = told(land.with_layer(transform=Affine(100, 0, 5_280_000, 0, -100, 2_822_000)))
     assert "5280000" in text and "4780000" in text and "axis order" in text
 
@@ -117,13 +104,13 @@ def test_geo_14_layers_far_apart_show_both_boxes(land):
         (b"<!DOCTYPE html><html></html>", "a saved web page"),
     ],
 )
-def test_dmg_04_a_name_ending_in_tif_proves_nothing(land, content, looks):
+def test_dmg_04_a_name_ending_in_tif_proves_nothing(land, content, looks, told):
     (land.folder / "roads.tif").write_bytes(content)
     text = told(land.config())
     assert "roads.tif" in text and looks in text
 
 
-def test_dmg_05_all_bad_paths_are_told_at_once(land):
+def test_dmg_05_all_bad_paths_are_told_at_once(land, told):
     (land.folder / "folder.tif").mkdir()
     (land.folder / "link.tif").symlink_to("nowhere.tif")
     paths = ["absent.tif", "folder.tif", "link.tif"]
@@ -134,7 +121,7 @@ def test_dmg_05_all_bad_paths_are_told_at_once(land):
 
 
 @pytest.mark.parametrize("share", [0.9, 0.5, 0.1])
-def test_dmg_01_a_truncated_file_is_told_as_such(land, share):
+def test_dmg_01_a_truncated_file_is_told_as_such(land, share, told):
     noise = np.random.default_rng(3).random((30, 40)).astype(np.float32)
     config = land.with_layer(noise, profile={"compress": "deflate", "tiled": False, "blockysize": 4})
     file = land.folder / "layer.tif"
@@ -145,7 +132,7 @@ def test_dmg_01_a_truncated_file_is_told_as_such(land, share):
 CANARY = "the canary sings"
 
 
-def test_sec_01_a_virtual_dataset_in_disguise_is_refused(land, tmp_path):
+def test_sec_01_a_virtual_dataset_in_disguise_is_refused(land, tmp_path, told):
     (land.folder / "secret.bin").write_bytes((CANARY * 400).encode())
     (land.folder / "layer.tif").write_text(
         '<VRTDataset rasterXSize="40" rasterYSize="30"><GeoTransform>4780000,100,0,2822000,0,-100</GeoTransform>'
@@ -159,7 +146,7 @@ def test_sec_01_a_virtual_dataset_in_disguise_is_refused(land, tmp_path):
     assert not any(CANARY.encode() in file.read_bytes() for file in out.rglob("*") if file.is_file())
 
 
-def test_sec_05_a_giant_declared_size_is_refused_before_it_is_read(land):
+def test_sec_05_a_giant_declared_size_is_refused_before_it_is_read(land, told):
 
     with rasterio.open(
         land.folder / "giant.tif",
@@ -182,19 +169,19 @@ def test_sec_05_a_giant_declared_size_is_refused_before_it_is_read(land):
     assert "1000000 x 1000000" in text and "at most" in text
 
 
-def test_tim_01_a_layer_without_a_year_of_the_totals_stops_unless_the_nearest_may_serve(land, cube):
+def test_tim_01_a_layer_without_a_year_of_the_totals_stops_unless_the_nearest_may_serve(land, cube, told):
     layers = [land.covariate(year=2018)]
     assert "year_policy: nearest" in told(land.config(covariates=layers))
     assert cube(land.config(covariates=layers, year_policy="nearest")).layers[0].name == "roads"
 
 
-def test_several_faults_of_one_pass_are_told_together(land):
+def test_several_faults_of_one_pass_are_told_together(land, told):
     land.file("layer.tif", np.full((30, 40), np.inf, np.float32))
     text = told(land.config(totals=[land.total(unit="tons?")], covariates=[land.covariate(path="layer.tif")]))
     assert "tons?" in text and "infinite" in text
 
 
-def test_geo_09_totals_half_a_cell_beside_a_layer_of_their_size_are_told_in_metres_and_cells(land):
+def test_geo_09_totals_half_a_cell_beside_a_layer_of_their_size_are_told_in_metres_and_cells(land, told):
     text = told(land.with_total(transform=Affine(1000, 0, 4_780_500, 0, -1000, 2_822_000)))
     assert "500" in text and "0.5" in text and "shifted" in text and "registration" in text
 
@@ -210,13 +197,13 @@ def test_a_sector_called_all_is_kept_for_the_sum(land):
         land.config(totals=[land.total(sector="all"), land.total(sector="b")])
 
 
-def test_check_finds_a_gap_before_a_run_does(land):
+def test_check_finds_a_gap_before_a_run_does(land, told):
     clipped = land.layer.copy()
     clipped[:, 28:] = np.nan
     assert "30.0%" in told(land.with_layer(clipped))
 
 
-def test_a_pipe_is_not_waited_for(land):
+def test_a_pipe_is_not_waited_for(land, told):
 
     os.mkfifo(land.folder / "pipe.tif")
     assert "no regular file" in told(land.config(covariates=[land.covariate(path="pipe.tif")]))
@@ -233,7 +220,7 @@ def test_a_layer_named_for_another_year_is_told(land, told):
     assert any("roads_2011.tif" in getattr(note, "text", "") for note in heard)
 
 
-def test_faults_of_files_of_places_and_of_gaps_are_told_in_one_pass(land):
+def test_faults_of_files_of_places_and_of_gaps_are_told_in_one_pass(land, told):
     land.file("gap.tif", np.where(np.arange(40) < 28, land.layer, np.nan))
     land.file("far.tif", land.layer, Affine(100, 0, 5_280_000, 0, -100, 2_822_000))
     land.file("inf.tif", np.full((30, 40), np.inf, np.float32))

@@ -5,24 +5,10 @@ import pytest
 import rasterio
 from affine import Affine
 
-from model.fault import Fault, Faults
-from stages.ingest import check, run
-
 COARSE = Affine(1000, 0, 4_780_000, 0, -1000, 2_822_000)
 
 
-def told(config, tmp_path=None):
-    """All faults of a pass, as one text; every one carries four parts and exit code 3."""
-    with pytest.raises((Fault, Faults)) as caught:
-        check(config) if tmp_path is None else run(config, out=tmp_path)
-    faults = getattr(caught.value, "faults", [caught.value])
-    assert all(
-        fault.code == 3 and fault.where and fault.found and fault.wanted and fault.fix for fault in faults
-    )
-    return "\n".join(f"{fault.where} | {fault.found} | {fault.wanted} | {fault.fix}" for fault in faults)
-
-
-def test_val_01_an_undeclared_sentinel_is_counted(land):
+def test_val_01_an_undeclared_sentinel_is_counted(land, told):
     spoiled = land.layer.copy()
     spoiled[0, :6] = -9999
     text = told(land.with_layer(spoiled))
@@ -36,7 +22,7 @@ def test_val_01_the_setting_it_names_helps(land, cube):
     assert made.facts[0]["masked_cells"] == 6 and made.covariates(0, 0, 1, 6).sum() == 0
 
 
-def test_val_03_totals_without_a_value_stop_unless_declared(land, cube):
+def test_val_03_totals_without_a_value_stop_unless_declared(land, cube, told):
     holed = land.totals.copy()
     holed[0, 0] = np.nan
     assert "1 of 12" in told(land.with_total(holed)) and "missing: zero" in told(land.with_total(holed))
@@ -48,7 +34,7 @@ def test_val_03_totals_without_a_value_stop_unless_declared(land, cube):
     assert not unknown.known()[0, 0, 0, 0] and unknown.totals().sum() == pytest.approx(np.nansum(holed))
 
 
-def test_val_03_zeros_tagged_as_nodata_are_not_believed_blindly(land, cube):
+def test_val_03_zeros_tagged_as_nodata_are_not_believed_blindly(land, cube, told):
     zeroed = land.totals.copy()
     zeroed[1, 1] = 0
     assert "nodata: none" in told(land.with_total(zeroed, nodata_tag=0.0))
@@ -56,14 +42,14 @@ def test_val_03_zeros_tagged_as_nodata_are_not_believed_blindly(land, cube):
     assert cube(land.config(totals=[land.total(path="other.tif", nodata="none")])).totals()[0, 0, 1, 1] == 0
 
 
-def test_val_04_infinite_values_are_placed(land):
+def test_val_04_infinite_values_are_placed(land, told):
     endless = land.layer.copy()
     endless[2, 5], endless[9, 9] = np.inf, -np.inf
     text = told(land.with_layer(endless))
     assert "2 infinite" in text and "row 2, column 5" in text
 
 
-def test_val_05_negative_totals_stop_unless_they_are_sinks(land, cube):
+def test_val_05_negative_totals_stop_unless_they_are_sinks(land, cube, told):
     negative = land.totals.copy()
     negative[0, :3] = -5.0
     assert "3 negative" in told(land.with_total(negative)) and "allow_negative" in told(
@@ -74,26 +60,26 @@ def test_val_05_negative_totals_stop_unless_they_are_sinks(land, cube):
 
 
 @pytest.mark.parametrize("unit", [None, "tons?"])
-def test_val_08_a_missing_or_unknown_unit_lists_what_is_accepted(land, unit):
+def test_val_08_a_missing_or_unknown_unit_lists_what_is_accepted(land, unit, told):
     text = told(land.with_total(unit=unit))
     assert "other.tif" in text and "MWh" in text and "persons" in text and "unit:" in text
     assert unit is None or "tons?" in text
 
 
-def test_val_12_a_band_of_nothing_but_nodata_is_named(land):
+def test_val_12_a_band_of_nothing_but_nodata_is_named(land, told):
     bands = np.stack([land.layer, land.layer, np.full_like(land.layer, -1)])
     text = told(land.with_layer(bands, profile={"nodata": -1.0}, band=3))
     assert "layer.tif, band 3" in text and "every cell is nodata" in text
 
 
 @pytest.mark.parametrize("nodata", ["none", 255.0])
-def test_val_01_declaring_one_nodata_value_does_not_excuse_another(land, nodata):
+def test_val_01_declaring_one_nodata_value_does_not_excuse_another(land, nodata, told):
     spoiled = land.layer.copy()
     spoiled[3, :4] = -9999
     assert "4 cells" in told(land.with_layer(spoiled, nodata=nodata))
 
 
-def test_val_01_a_sentinel_is_looked_for_among_the_numbers_as_stored(land):
+def test_val_01_a_sentinel_is_looked_for_among_the_numbers_as_stored(land, told):
 
     packed = np.full((30, 40), 100, np.int16)
     packed[0, :2] = -9999
@@ -110,16 +96,16 @@ def test_val_01_a_tag_declared_to_be_a_real_value_is_none(land, cube):
     assert made.facts[0]["low"] == -9999
 
 
-def test_a_share_below_zero_is_no_share(land):
+def test_a_share_below_zero_is_no_share(land, told):
     assert "shares down to -1" in told(land.with_layer(land.layer - land.layer.min() - 1, kind="share"))
 
 
-def test_sectors_in_units_of_different_kinds_are_not_added_up(land):
+def test_sectors_in_units_of_different_kinds_are_not_added_up(land, told):
     given = [land.total(sector="a"), land.total(sector="b", unit="MWh")]
     assert "same kind" in told(land.config(totals=given))
 
 
-def test_a_unit_that_contradicts_the_file_is_refused_until_it_is_meant(land, cube):
+def test_a_unit_that_contradicts_the_file_is_refused_until_it_is_meant(land, cube, told):
     land.with_total()
     with rasterio.open(land.folder / "other.tif", "r+") as data:
         data.units = ("Gg/yr",)

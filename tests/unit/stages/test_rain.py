@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from model.fault import Fault
 from stages import infer, ingest, train
 from stages.store.cube import Cube
-from tests.rain_world import COLS, FACTOR, ROWS, Rain, build_rain, means_of
+from tests.rain_world import COLS, FACTOR, ROWS, WEST, Rain, build_rain, means_of
 
 REGION = (0, 0, ROWS * FACTOR, COLS * FACTOR)
 
@@ -133,9 +133,6 @@ def test_a_window_is_cut_by_a_box(rain):
     np.testing.assert_allclose(
         cube.pair(0, 0, 0, 0, 12, 9) / cube.weights, rain.fine[0, :12, 3:12], rtol=1e-6
     )
-
-
-WEST = 10.0
 
 
 def test_numbers_at_nodes_are_told_as_such(rain):

@@ -46,7 +46,8 @@ def write_preview(path: Path, title: str, cube: Cube, sheet: Sheet, folder: Path
     bar = figure.colorbar(picture, ax=axes, orientation="horizontal", shrink=0.5, aspect=50, pad=0.02)
     bar.set_ticks(np.linspace(0, 1, len(legend.stops)).tolist() if len(legend.stops) > 1 else [1.0])
     bar.set_ticklabels([number(stop) for stop in legend.stops] or [""])
-    bar.set_label(f"{sheet.unit} per {pixel} cell; white is zero, grey has no value", fontsize=8)
+    unit = sheet.unit if cube.is_intensive else f"{sheet.unit} per {pixel} cell"
+    bar.set_label(f"{unit}; white is zero, grey has no value", fontsize=8)
     bar.ax.tick_params(labelsize=7)
     figure.suptitle(title, fontsize=11)
     # Why no metadata: the same map must give the same bytes, whichever release drew it.

@@ -85,7 +85,14 @@ def render(maps: Path) -> str:
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters.update(
-        number=number, amount=amount, tiny=_tiny, words=_words, label=_label, share=_share, value=_value
+        number=number,
+        amount=amount,
+        tiny=_tiny,
+        words=_words,
+        label=_label,
+        share=_share,
+        value=_value,
+        date=when.spelled,
     )
     template = environment.from_string(files("stages.store").joinpath("report.html.j2").read_text("utf-8"))
     with store.frugal():

@@ -64,10 +64,6 @@ class State:
         """Values in the canonical unit; what they weigh in their block, the cube knows."""
         return values * self.scale + self.offset
 
-    def from_mass(self, mass: Array, cell_area: Array) -> Array:
-        """The inverse of to_mass."""
-        return (mass - self.offset) / self.scale
-
     def is_of_one_kind_with(self, other: Any) -> bool:
         """True when both can be told in one unit."""
         return self.canonical == other.canonical

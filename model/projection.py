@@ -127,11 +127,6 @@ def weighted(raw: Masses, totals: Masses, support: Bools, weights: Masses) -> Ma
     return project(raw, totals, support, weights=weights)
 
 
-def bounded(raw: Masses, totals: Masses, support: Bools, upper: Masses) -> Masses:
-    """w = 1 with an upper bound for each cell."""
-    return project(raw, totals, support, upper=upper)
-
-
 def water_fill(raw: Masses, totals: Masses, support: Bools) -> Masses:
     """w = 1: the same depth is taken from, or added to, every cell that stays above 0."""
     return project(raw, totals, support)

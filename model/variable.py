@@ -115,11 +115,6 @@ class Unit:
         per_cell = values if self.area is None else values * (cell_area / self.area)
         return per_cell * (self.scale * self.periods)
 
-    def from_mass(self, mass: Array, cell_area: Array) -> Array:
-        """The inverse of to_mass."""
-        values = mass / (self.scale * self.periods)
-        return values if self.area is None else values / (cell_area / self.area)
-
     def is_of_one_kind_with(self, other: "Unit") -> bool:
         """True when amounts in both may be added up."""
         return self.canonical == other.canonical and (

@@ -139,12 +139,12 @@ def run(config: Config, *, cube: Path, checkpoint: Path | None = None, out: Path
     group = arrays.open_group(store, "infer", mode="r+")
     core, halo = core_blocks(config, opened.factor), halo_blocks(config, opened.factor)
     estimates = Estimates(opened, method, int(facts.get("years", 1)), core, halo)
-    law, shares = _law(config, opened, estimates)
+    name, law, shares = _law(config, opened, estimates)
     _fill(group, opened, estimates, config, law, chunk // opened.factor, journal)
     also = _meet_zones(config, opened, zones, group, out, chunk, journal) if zones else []
     arrays.seal(out / field.STORE)
     regions = [value for value in journal.done.values() if value]
-    told = _summary(config, opened, facts, regions) | {"law": law} | ({"zones": also} if zones else {})
+    told = _summary(config, opened, facts, regions) | {"law": name} | ({"zones": also} if zones else {})
     told |= {"laws": shares} if shares else {}
     (out / field.FACTS).write_text(json.dumps(told, indent=1, sort_keys=True) + "\n", "utf-8")
     journal.close()
@@ -185,20 +185,17 @@ def _meet_zones(
     return raking.facts
 
 
-def _law(config: Config, cube: Cube, estimates: Estimates) -> tuple[str, dict[str, float]]:
-    """The law's name, and how the candidates did where the run was to choose."""
-    if config.law != "auto":
-        return (f"power({config.gamma:g})" if config.law == "power" else config.law), {}
-    law, shares = choose(cube, estimates)
-    told = ", ".join(f"{name} {share:.4f}" for name, share in shares.items())
-    tell(f"infer: law {law}; misallocated share of merged totals: {told or 'none is known'}")
-    return law, shares
-
-
-def _acts(config: Config, name: str) -> Law:
+def _law(config: Config, cube: Cube, estimates: Estimates) -> tuple[str, Law, dict[str, float]]:
+    """The law's name, the law, and how the candidates did where the run was to choose."""
     if config.law == "additive":
-        return additive
-    return CANDIDATES[name] if config.law == "auto" else LAWS[config.law](config.gamma)
+        return config.law, additive, {}
+    if config.law != "auto":
+        name = f"power({config.gamma:g})" if config.law == "power" else config.law
+        return name, LAWS[config.law](config.gamma), {}
+    name, shares = choose(cube, estimates)
+    told = ", ".join(f"{candidate} {share:.4f}" for candidate, share in shares.items())
+    tell(f"infer: law {name}; misallocated share of merged totals: {told or 'none is known'}")
+    return name, CANDIDATES[name], shares
 
 
 def _load(config: Config, folder: Path | None, cube: Cube) -> tuple[Method, dict[str, Any]]:
@@ -245,7 +242,7 @@ def _fill(
     cube: Cube,
     estimates: Estimates,
     config: Config,
-    law: str,
+    law: Law,
     side: int,
     journal: Journal,
 ) -> None:
@@ -281,7 +278,7 @@ def _place_region(
     known: NDArray[np.bool_],
     cube: Cube,
     config: Config,
-    law: str,
+    law: Law,
     row: int,
     col: int,
 ) -> tuple[NDArray[np.float64], NDArray[np.uint8], int]:
@@ -289,7 +286,6 @@ def _place_region(
     factor, (rows, cols) = cube.factor, totals.shape[-2:]
     window = (row * factor, col * factor, rows * factor, cols * factor)
     valid = to_blocks(cube.valid(*window), factor)
-    acts = _acts(config, law)
     mass, rungs = np.empty_like(raw), np.empty(totals.shape, np.uint8)
     proxies = _proxies(cube, config, window)
     broken = 0
@@ -298,7 +294,7 @@ def _place_region(
             here = (sector, year)
             proxy = to_blocks(proxies[year], factor) if proxies is not None else np.zeros(valid.shape)
             placed = place(
-                to_blocks(raw[here], factor), totals[here].ravel(), known[here].ravel(), valid, proxy, acts
+                to_blocks(raw[here], factor), totals[here].ravel(), known[here].ravel(), valid, proxy, law
             )
             mass[here] = from_blocks(placed.mass, rows, cols, factor)
             rungs[here] = placed.rungs.reshape(rows, cols)

@@ -19,10 +19,8 @@ from stages.store.cube import Cube
 GROUP = 2  # coarse cells merged along an axis
 SIDE = 12  # coarse cells along a window
 WINDOWS = 24  # looked at, spread over the map
-NEAR, NOTHING = (
-    0.01,
-    1e-6,
-)  # of the best law's misallocated mass, and of all mass: within it, the usual law stays
+NEAR = 0.01  # of the best law's misallocated mass: within it, the usual law stays
+NOTHING = 1e-6  # of all mass: a difference that is only rounding
 USUAL = "water_fill"
 CANDIDATES: dict[str, Law] = {
     USUAL: LAWS[USUAL](0.0),

@@ -9,7 +9,7 @@ from hypothesis.extra.numpy import arrays
 
 from model import projection, threshold
 from model.layers import law as layer
-from model.projection import LAWS, additive, bounded, density, proportional, softmax, water_fill, weighted
+from model.projection import LAWS, additive, density, project, proportional, softmax, water_fill, weighted
 from tests.laws.blocks import CELLS, NUMBA, estimates, masks, misses, signed, totals
 
 
@@ -110,9 +110,7 @@ def test_water_filling_takes_the_same_depth_everywhere_above_zero():
 
 def test_a_full_cell_hands_the_rest_to_the_others():
     # 5 + 3 + 1 = 9, wanted 12: the first holds 5, so 7 remain for 3 + t and 1 + t: t = 1.5.
-    placed = bounded(
-        np.array([[5.0, 3, 1]]), np.array([12.0]), np.ones((1, 3), bool), np.array([[5.0, 9, 9]])
-    )
+    placed = project(np.array([[5.0, 3, 1]]), np.array([12.0]), upper=np.array([[5.0, 9, 9]]))
     assert placed == pytest.approx(np.array([[5.0, 4.5, 2.5]]))
 
 

@@ -188,9 +188,11 @@ class Covariate(File):
     years: Annotated[
         tuple[int, ...], Field(strict=False)
     ] = ()  # instead of year: several along the time axis
-    classes: Annotated[
-        tuple[int, ...], Field(strict=False)
-    ] = ()  # kind class: the codes wanted; none = all found
+    # kind class: the codes wanted, or {name: codes that count as one}; none = all found
+    classes: (
+        Annotated[tuple[int, ...], Field(strict=False)]
+        | dict[SafeName, Annotated[tuple[int, ...], Field(strict=False, min_length=1)]]
+    ) = ()
     allow_partial: bool = False  # True: cells without a value are masked and counted, not an error
     fill: float | None = (
         None  # instead: what cells without a value are, in the layer's unit; counted and told
@@ -206,6 +208,8 @@ class Covariate(File):
             raise ValueError(
                 "give `fill` or `allow_partial`: cells without a value are either filled or masked"
             )
+        if self.classes and self.kind != "class":
+            raise ValueError("`classes` are for `kind: class`")
         if self.fill and self.kind == "class":
             raise ValueError("`fill` of classes can only be 0: no share of any of them")
         return self

@@ -1,6 +1,6 @@
 """Which layers a cube will hold, how each is made, and what is known of it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from stages.sources.drawn import Drawn
 from stages.sources.fine_fields import FineField, FineFields
 from stages.sources.opened import AnyUnit, Source
 from stages.sources.placed import Sources
+from stages.store.splat import Codes
 
 
 class LayerPlan:
@@ -25,7 +26,7 @@ class LayerPlan:
         facts: dict[str, Any],
         *,
         by_year: Sequence[Source] = (),
-        code: int | None = None,
+        code: Codes | None = None,
         derived: Derived | None = None,
         drawn: Drawn | None = None,
     ) -> None:
@@ -41,9 +42,9 @@ def plan_layers(config: Config, found: Sources) -> list[LayerPlan]:
         by_name.setdefault(source.declared.name, []).append(source)
     for name, files in by_name.items():
         by_year = _pick_years(config, files)
-        for code in _codes(files):
-            made = name if code is None else f"{name}_{code}"
-            plan.append(LayerPlan(made, _layer_facts(made, files, found, code), by_year=by_year, code=code))
+        for called, code in _classes(files).items():
+            made = f"{name}_{called}" if called else name
+            plan.append(LayerPlan(made, _layer_facts(made, files, found, called), by_year=by_year, code=code))
     plan += [LayerPlan(name, drawn.facts(), drawn=drawn) for name, drawn in found.drawn.items()]
     known = {layer.name for layer in plan}
     for derived in config.derived:
@@ -73,13 +74,16 @@ def _pick_years(config: Config, files: list[Source]) -> list[Source]:
     return [years[year] for year in nearest]
 
 
-def _codes(files: list[Source]) -> Sequence[int | None]:
+def _classes(files: list[Source]) -> Mapping[str, Codes | None]:
+    """By what follows the layer's name, the codes whose share it is; one entry without a name where none are."""
     declared = files[0].declared
     assert isinstance(declared, Covariate)
     if declared.kind != "class":
-        return [None]
-    if declared.classes:
+        return {"": None}
+    if isinstance(declared.classes, dict):
         return declared.classes
+    if declared.classes:
+        return {str(code): (code,) for code in declared.classes}
     found: set[int] = set()
     for source in files:
         if source.scan.codes is None:
@@ -90,16 +94,16 @@ def _codes(files: list[Source]) -> Sequence[int | None]:
                 "set `kind: continuous`, or name the codes wanted in `classes:`",
             )
         found |= set(source.scan.codes)
-    return sorted(found)
+    return {str(code): (code,) for code in sorted(found)}
 
 
-def _layer_facts(name: str, files: list[Source], found: Sources, code: int | None) -> dict[str, Any]:
+def _layer_facts(name: str, files: list[Source], found: Sources, called: str) -> dict[str, Any]:
     first = files[0].declared
     assert isinstance(first, Covariate)
     kind = "share" if first.kind == "class" else first.kind
     return {
         "name": name,
-        "long_name": (first.long_name or first.name) + ("" if code is None else f", class {code}"),
+        "long_name": (first.long_name or first.name) + (f", class {called}" if called else ""),
         "kind": kind,
         "declared_kind": first.kind,
         "unit": "1" if first.kind == "class" else first.unit,

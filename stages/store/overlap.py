@@ -5,6 +5,7 @@ from numpy.typing import NDArray
 
 from model.grid import Grid
 from stages.store.band import Band
+from stages.store.splat import Codes, is_one_of
 
 Floats = NDArray[np.float64]
 
@@ -16,7 +17,7 @@ def overlapped(
     region: tuple[int, int, int, int],
     *,
     total: bool,
-    code: int | None,
+    code: Codes | None,
 ) -> Floats:
     """Values of a layer on a window of the fine grid, every source cell weighed by the part of it that lies there.
 
@@ -27,7 +28,7 @@ def overlapped(
       source: the raster's grid, perhaps a turn of the globe further.
       region: row, col, rows, cols of the window.
       total: True: source cells are divided by area; False: target cells are means, weighted by area.
-      code: the class whose area share is wanted.
+      code: the classes whose area share together is wanted.
     Returns: (rows, cols); NaN where no source cell with a value lies.
     """
     row, col, rows, cols = region
@@ -39,7 +40,7 @@ def overlapped(
     (top, height, down_index, down_weight), (left, width, across_index, across_weight) = down, across
     values = raster.read(top, left, height, width)
     there = ~np.isnan(values)
-    values = np.where(there, values if code is None else values == code, 0.0)
+    values = np.where(there, values if code is None else is_one_of(values, code), 0.0)
     summed = _gather(_gather(values, down_index, down_weight, 0), across_index, across_weight, 1)
     weight = _gather(
         _gather(there.astype(np.float64), down_index, down_weight, 0), across_index, across_weight, 1

@@ -17,7 +17,7 @@ from stages.store.band import Band
 from stages.store.bilinear import interpolated
 from stages.store.mesh import between
 from stages.store.overlap import overlapped
-from stages.store.splat import as_share, splat
+from stages.store.splat import Codes, as_share, splat
 
 MAX_SOURCE = 16_000_000  # source cells held at once; a larger need is met in quarters
 NEST_TOLERANCE = 1e-6  # cells; coordinates that differ by less are the same (7.24999999 is 7.25)
@@ -69,7 +69,7 @@ def method_name(kind: str, nest: tuple[str, int] | None, finer: bool) -> str:
 
 
 def bring(
-    raster: Band, fine: Grid, region: tuple[int, int, int, int], kind: str, code: int | None = None
+    raster: Band, fine: Grid, region: tuple[int, int, int, int], kind: str, code: Codes | None = None
 ) -> Floats:
     """Values of a layer on a window of the fine grid.
 
@@ -77,7 +77,7 @@ def bring(
       fine: the whole fine grid; what it decides must not depend on the window.
       region: row, col, rows, cols of the window.
       kind: continuous, share, class or total.
-      code: the class whose area share is wanted (kind class).
+      code: the classes whose area share together is wanted (kind class).
     Returns: (rows, cols); NaN where the layer has no value.
     """
     target, nest = fine.window(*region), nesting(raster.grid, fine)
@@ -126,7 +126,7 @@ def _turns(source: Grid, target: Grid) -> list[Grid]:
 
 
 def _nested(
-    raster: Band, source: Grid, target: Grid, kind: str, code: int | None, way: str, k: int
+    raster: Band, source: Grid, target: Grid, kind: str, code: Codes | None, way: str, k: int
 ) -> Floats:
     across = (target.left - source.left) / source.dx
     down = (source.top - target.top) / source.dy
@@ -245,7 +245,7 @@ def _divided(raster: Band, target: Grid, span: float) -> Floats:
     return np.where(there, out, np.nan)
 
 
-def _shared(raster: Band, target: Grid, span: float, code: int | None) -> Floats:
+def _shared(raster: Band, target: Grid, span: float, code: Codes | None) -> Floats:
     """Means over the points of a lattice in each fine cell, where source cells are larger than fine ones."""
     n = _points_along(span)
     out, known = np.zeros(target.shape), np.zeros(target.shape)

@@ -12,6 +12,7 @@ from stages.store.band import Band
 from stages.store.mesh import between
 
 Floats = NDArray[np.float64]
+Codes = tuple[int, ...]  # of classes
 
 MOST = 250_000  # source cells worked on at once: what a processor keeps close by
 LOWEST = 32  # rows of such a band at least
@@ -29,7 +30,7 @@ def splat(
     windows: list[tuple[int, int, int, int, float]],
     span: float,
     total: bool = True,
-    code: int | None = None,
+    code: Codes | None = None,
 ) -> Floats:
     """Mass, or area means, on a window of the fine grid.
 
@@ -41,7 +42,7 @@ def splat(
       windows: source cells that may reach it: row, col, rows, cols, degrees to turn the globe by.
       span: fine cells along a source cell.
       total: True: values are amounts and add up; False: they are averaged, weighed by what of each cell lies there.
-      code: the class whose share is wanted.
+      code: the classes whose share together is wanted.
     Returns: (rows, cols); NaN where no source cell with a value lies.
     """
     mass, touched = np.zeros((1 if total else 2, *region[2:])), np.zeros(region[2:], bool)
@@ -65,9 +66,16 @@ def splat(
         return np.where(touched, mass[0] if total else mass[0] / mass[1], np.nan)
 
 
-def as_share(values: Floats, code: int | None) -> Floats:
-    """1 where the class is the wanted one, 0 where another, NaN where none; unchanged without a code."""
-    return values if code is None else np.where(np.isnan(values), np.nan, (values == code).astype(np.float64))
+def as_share(values: Floats, code: Codes | None) -> Floats:
+    """1 where the class is a wanted one, 0 where another, NaN where none; unchanged without a code."""
+    if code is None:
+        return values
+    return np.where(np.isnan(values), np.nan, is_one_of(values, code).astype(np.float64))
+
+
+def is_one_of(values: Floats, code: Codes) -> NDArray[np.bool_]:
+    """True where the class is a wanted one."""
+    return values == code[0] if len(code) == 1 else np.isin(values, code)
 
 
 def _mesh_step(place: Affine, project: Transformer, back: Transformer, fine: Grid) -> int:

@@ -11,6 +11,7 @@ import rioxarray
 import xarray as xr
 from affine import Affine
 from PIL import Image
+from pydantic import ValidationError
 from pyproj import CRS
 from rasterio.warp import transform_bounds
 
@@ -124,6 +125,25 @@ def test_classes_become_one_share_each_and_add_up_to_one(land, cube):
     shares = made.covariates(0, 0, 30, 40)[:, 0]
     assert shares.sum(axis=0) == pytest.approx(1.0)
     assert shares[1, 0, 0] == pytest.approx((codes[:2, :2] == 20).mean())
+
+
+@pytest.mark.parametrize("pixel", [50, 70])  # nested in the fine cells, and cutting their lines
+def test_classes_may_be_joined_under_names(land, cube, pixel):
+    place = Affine(pixel, 0, 4_780_000, 0, -pixel, 2_822_000)
+    codes = np.random.default_rng(1).choice([10, 20, 30], (60, 80)).astype(np.uint8)
+    each = cube(land.with_layer(codes, place, kind="class", unit="1"))
+    joined = {"wet": [10, 30], "dry": [20]}
+    made = cube(land.with_layer(codes, place, kind="class", unit="1", classes=joined))
+    assert [layer.name for layer in made.layers] == ["roads_wet", "roads_dry"]
+    ten, twenty, thirty = each.covariates(0, 0, *each.fine.shape)[:, 0]
+    assert made.covariates(0, 0, *made.fine.shape)[:, 0] == pytest.approx(
+        np.stack([ten + thirty, twenty]), abs=1e-6
+    )
+
+
+def test_a_name_without_classes_is_refused(land, cube):
+    with pytest.raises(ValidationError, match="wet"):
+        cube(land.with_layer(np.ones((30, 40)), kind="class", unit="1", classes={"wet": []}))
 
 
 def test_val_06_scale_and_offset_give_physical_values(land, cube):

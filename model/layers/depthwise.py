@@ -3,8 +3,11 @@
 Why: torch's backward of this operation takes three quarters of a CPU training step. In the layout with channels
 last, the gradient of the input is one more forward with the flipped kernel, and the gradient of the weights is one
 product and sum for each of the 27 offsets; all offsets are views of one padded row, so a row costs one operation.
+Where numba is, its loops take over (model/layers/depthwise_compiled.py), the same to the last digits.
 """
 
+from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import torch
@@ -35,8 +38,24 @@ class Depthwise(nn.Module):
         around = self.reach
         if x.shape[2] == 1:  # the years before and after repeat the only one, so the taps over time add up
             weight, around = weight.sum(2, keepdim=True), 0
+        if self._suits_loops(x) and (loops := compiled()) is not None:
+            return loops(x, weight, self.bias, self.dilation)
         padded = functional.pad(x, (*(self.reach,) * 4, around, around), mode="replicate")
         return depthwise(padded, weight, self.bias, dilation=(self.dilation,) * 3)
+
+    def _suits_loops(self, x: Tensor) -> bool:
+        single = self.weight.dtype == torch.float32
+        return single and x.device.type == "cpu" and self.weight.shape[-1] == 3
+
+
+@cache
+def compiled() -> Callable[..., Tensor] | None:
+    """The compiled loops; None where their extra is not installed."""
+    try:
+        from model.layers.depthwise_compiled import compiled_depthwise
+    except Exception:  # numba missing, or broken in any way: torch is always there
+        return None
+    return compiled_depthwise
 
 
 def depthwise(

@@ -2,12 +2,14 @@
 
 Why chunks and a loop: a tensor of all states (B, L, D, N) lives in memory, and every pass over it waits for that.
 A chunk of steps stays in the cache, so a step costs one small operation and all else works on whole chunks. Only
-the state at the start of each chunk is kept; backward makes the others again. Why no compiler: this form is as
-fast as a compiled block of 32 steps up to 900 steps and a fifth slower beyond (tests/benchmarks/bench_scan.py),
-needs no minute to start, has no limit of shapes beyond which it silently slows down, and gives the same bytes with
-a compiler at hand or without.
+the state at the start of each chunk is kept; backward makes the others again. Why not torch.compile: this form is
+as fast as a compiled block of 32 steps up to 900 steps and a fifth slower beyond (tests/benchmarks/bench_scan.py),
+needs no minute to start and has no limit of shapes beyond which it silently slows down. Where numba is, its
+loops take over on a CPU: four times as fast, the same to the last digits (model/layers/scan_compiled.py).
 """
 
+from collections.abc import Callable
+from functools import cache
 from math import isqrt
 from typing import Any
 
@@ -39,8 +41,20 @@ def selective_scan(u: Tensor, step: Tensor, decay: Tensor, into: Tensor, out: Te
     if u.dtype in (torch.float16, torch.bfloat16):
         u, step, decay, into, out, skip = (value.float() for value in given)
     fused = fused_scan(u, step, decay, into, out, skip)
-    y = plain_scan(u, step, decay, into, out, skip) if fused is None else fused
-    return y.to(given[0].dtype)
+    if fused is not None:
+        return fused.to(given[0].dtype)
+    scan = fastest() if u.dtype == torch.float32 and u.device.type == "cpu" else plain_scan
+    return scan(u, step, decay, into, out, skip).to(given[0].dtype)
+
+
+@cache
+def fastest() -> Callable[..., Tensor]:
+    """The compiled scan where its extra is installed, else the plain one."""
+    try:
+        from model.layers.scan_compiled import compiled_scan
+    except Exception:  # numba missing, or broken in any way: the plain form is always there
+        return plain_scan
+    return compiled_scan
 
 
 def plain_scan(u: Tensor, step: Tensor, decay: Tensor, into: Tensor, out: Tensor, skip: Tensor) -> Tensor:

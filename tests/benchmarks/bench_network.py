@@ -1,9 +1,9 @@
 """What a step of a network costs, ours or a published one: run by hand, python tests/benchmarks/bench_network.py.
 
 9 covariates x 3 years x 120 x 120 cells, forward and training step, beside the same weights in a plain contiguous
-build (nn.Conv3d throughout) and, for the forward, OpenVINO where it imports. Shares are of the
-matrix product's peak in the same run; a training step counts three times the forward's operations, and the scan's
-are not counted. On a machine that others use, --cpu counts processor time, with one thread.
+build (nn.Conv3d throughout, the scan in plain PyTorch) and, for the forward, OpenVINO where it imports. Shares are
+of the matrix product's peak in the same run; a training step counts three times the forward's operations, and the
+scan's are not counted. On a machine that others use, --cpu counts processor time, with one thread.
 """
 
 import argparse
@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from model.layers import scan as selective
 from model.layers.carbon_former import V1_7, V3_0, CarbonFormer
 from model.layers.convolutions import Pointwise
 from model.layers.depthwise import Depthwise
@@ -36,6 +37,22 @@ class Ours(Plain):
 
     def forward(self, auxiliary: Tensor, main: Tensor, side: int) -> tuple[Tensor, None]:
         return super().forward(auxiliary, main), None
+
+
+class Uncompiled(nn.Module):
+    """A network whose scan runs in plain PyTorch, whatever is installed."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, *streams: Any) -> Any:
+        found = selective.fastest
+        selective.fastest = lambda: selective.plain_scan
+        try:
+            return self.network(*streams)
+        finally:
+            selective.fastest = found
 
 
 class Contiguous(nn.Module):
@@ -58,7 +75,7 @@ def plain(network: nn.Module) -> nn.Module:
         for name, child in module.named_children():
             if isinstance(child, Depthwise | Pointwise):
                 setattr(module, name, Contiguous(as_convolution(child)))
-    return built
+    return Uncompiled(built)
 
 
 def as_convolution(part: Depthwise | Pointwise) -> nn.Conv3d:

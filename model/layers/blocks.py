@@ -1,7 +1,10 @@
 """Small parts of the network: convolutions over space, mixing of years, modulation of a stream by another."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 
@@ -71,9 +74,37 @@ class Years(nn.Module):
         self.later = nn.Parameter(torch.zeros(channels, 1, 1, 1))
 
     def forward(self, x: Tensor) -> Tensor:
-        before = torch.cat([x[:, :, :1], x[:, :, :-1]], dim=2)
-        after = torch.cat([x[:, :, 1:], x[:, :, -1:]], dim=2)
-        return x + self.earlier * (before - x) + self.later * (after - x)
+        whole = x.to(
+            torch.promote_types(x.dtype, self.earlier.dtype)
+        )  # weights stay in float32 under autocast
+        mixed: Tensor = _Mixed.apply(whole, self.earlier, self.later)
+        return mixed
+
+
+class _Mixed(torch.autograd.Function):
+    """x + earlier (before - x) + later (after - x), on views: what is left where a year has no neighbour is 0."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, earlier: Tensor, later: Tensor) -> Tensor:
+        ctx.save_for_backward(x, earlier, later)
+        rise, mixed = x[:, :, 1:] - x[:, :, :-1], x.clone()
+        mixed[:, :, 1:].addcmul_(rise, earlier, value=-1)
+        mixed[:, :, :-1].addcmul_(rise, later)
+        return mixed
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, ...]:
+        x, earlier, later = ctx.saved_tensors
+        (grad,) = grads
+        rise, to_x = x[:, :, 1:] - x[:, :, :-1], grad.clone()
+        gone, come = grad[:, :, 1:], grad[:, :, :-1]
+        to_rise = (come * later).addcmul_(gone, earlier, value=-1)
+        to_x[:, :, 1:] += to_rise
+        to_x[:, :, :-1] -= to_rise
+        parts = (-(gone * rise), come * rise)
+        to_earlier, to_later = (part.sum((0, 2, 3, 4))[:, None, None, None] for part in parts)
+        return to_x, to_earlier, to_later
 
 
 class Modulation(nn.Module):

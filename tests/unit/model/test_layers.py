@@ -40,6 +40,18 @@ def test_a_year_takes_part_of_its_neighbours():
     assert layer(years).flatten().tolist() == [0.0, 5.0, 15.0]
 
 
+@pytest.mark.parametrize("years", [1, 2, 3])
+def test_the_mixing_of_years_and_its_gradient_equal_the_definition(years):
+    layer, x = Years(2).double(), noise(2, 2, years, 3, 2).double().requires_grad_(True)
+    for weight in layer.parameters():
+        torch.nn.init.normal_(weight, generator=torch.Generator().manual_seed(1))
+    before = torch.cat([x[:, :, :1], x[:, :, :-1]], dim=2)
+    after = torch.cat([x[:, :, 1:], x[:, :, -1:]], dim=2)
+    torch.testing.assert_close(layer(x), x + layer.earlier * (before - x) + layer.later * (after - x))
+    given = (x, layer.earlier, layer.later)
+    assert torch.autograd.gradcheck(lambda values, *weights: layer(values), given)
+
+
 @pytest.mark.parametrize("shape", [(1, 8, 1, 7, 9), (2, 8, 3, 16, 16), (1, 8, 2, 33, 20)])
 def test_context_keeps_the_shape_of_any_field(shape):
     assert Context(8, 8)(noise(*shape)).shape == shape

@@ -61,6 +61,9 @@ class Config(Section):
     steps_per_epoch: PositiveInt = 25  # fewer on a map with under 600 coarse cells that hold mass
     batch_tiles: PositiveInt = 3  # tiles a step; memory grows with it
     learning_rate: PositiveFloat = 3e-3  # the highest of the cycle
+    members: PositiveInt | None = (
+        None  # networks, one for each fold held out; 1: the first fold's alone, as published
+    )
     patience: PositiveInt = 5  # epochs without a better validation score before it stops
     weight_decay: NonNegativeFloat = 1e-3  # of AdamW
     clip: PositiveFloat = 1.0  # largest norm of the gradient
@@ -151,7 +154,7 @@ def run(config: Config, *, cube: Path, tiles: Path, out: Path) -> None:
         from model.training import CALIBRATION_TILES  # torch loads only when something learns
 
         method.calibrate([samples[index] for index in evenly(len(samples), CALIBRATION_TILES)])
-        folds = Folds(cube, tiles, years, samples.folds)
+        folds = Folds(cube, tiles, years, samples.folds, config.members)
         reason = _why_not(method, survey, folds)
         if reason is None:
             device = device_of(config.device)

@@ -34,12 +34,14 @@ STEPS, STEPS_TABLE = "steps.jsonl", "steps.csv"  # a line for each step, or for 
 class Folds:
     """Tiles to train and to validate on, while each fold is held out in turn; those without any are left out."""
 
-    def __init__(self, cube: Path, tiles: Path, years: int, count: int) -> None:
+    def __init__(self, cube: Path, tiles: Path, years: int, count: int, most: int | None = None) -> None:
+        """Args: count: of folds; most: of them to hold out, the first ones; None for all."""
         pairs = {
             fold: tuple(Samples(cube, tiles, split, years, fold) for split in ("train", "valid"))
             for fold in range(count)
         }
-        self.pairs = {fold: pair for fold, pair in pairs.items() if all(len(part) for part in pair)}
+        useful = [fold for fold, pair in pairs.items() if all(len(part) for part in pair)]
+        self.pairs = {fold: pairs[fold] for fold in useful[:most]}
 
 
 def learn(

@@ -22,6 +22,7 @@ from stages.store import arrays, checkpoint
 from stages.store.cube import STORE, Cube
 from stages.store.samples import Samples
 from stages.training import learn
+from stages.training.live import read_steps
 from stages.training.page import PAGE
 from tests.small_world import World, build_world
 
@@ -187,6 +188,16 @@ def test_a_finished_training_leaves_its_settings_score_and_best_states_for_the_r
     assert set(record["states"]) == {"train0/best.safetensors", "train1/best.safetensors"}
     for name, digest in record["states"].items():
         assert hashlib.sha256((out / ".history" / name).read_bytes()).hexdigest() == digest
+
+
+def test_a_single_network_may_be_asked_for_and_is_the_first_of_all(world, tmp_path):
+    """Of two folds the first is held out; its network is byte for byte the one that is trained among two."""
+    one, every = trained(world, tmp_path / "one", members=1), trained(world, tmp_path / "every")
+    (alone, facts), (method, _) = checkpoint.load(one), checkpoint.load(every)
+    assert facts["folds"] == 1 and {line["fold"] for line in read_steps(one / learn.STEPS)} == {0}
+    weights, among = alone.state()[0], method.state()[0]
+    assert set(weights) == {name for name in among if name.startswith("0.")}
+    assert all(np.array_equal(value, among[name]) for name, value in weights.items())
 
 
 def test_every_step_is_a_line_with_loss_and_rate_and_so_in_the_table(world, tmp_path):

@@ -7,7 +7,7 @@ import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +44,7 @@ class Manifest:
 
     def write(self, folder: Path) -> None:
         """Writes it whole or not at all."""
-        text = json.dumps(asdict(self), indent=1, sort_keys=True, ensure_ascii=False)
+        text = json.dumps(vars(self), indent=1, sort_keys=True, ensure_ascii=False)
         write_whole(folder / NAME, text + "\n")
 
 

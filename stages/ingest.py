@@ -30,7 +30,7 @@ from stages.threads import spread_runs, workers
 
 __all__ = ["VERSION", "Config", "check", "run", "sources"]
 
-VERSION = 3
+VERSION = 4
 REPORT = "ingest.json"
 Region = tuple[int, int, int, int]  # row, col, rows, cols in fine cells
 

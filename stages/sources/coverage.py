@@ -32,14 +32,15 @@ def tally(
       row, col: of the region, in fine cells.
       step: fine cells along a pixel of the layer's thumbnail.
     """
-    gap = np.argwhere(wanted & ~there)
+    lacking = wanted & ~there
+    gap = np.argwhere(lacking) if lacking.any() else None
     corner = np.array([row, col])
     good = values.ravel() if there.all() else values[~np.isnan(values)]
     return {
-        "wanted": int(wanted.sum()),
-        "gap": len(gap),
-        "filled": int((wanted & filled).sum()),
-        "box": [*(gap.min(0) + corner).tolist(), *(gap.max(0) + corner).tolist()] if len(gap) else None,
+        "wanted": int(np.count_nonzero(wanted)),
+        "gap": 0 if gap is None else len(gap),
+        "filled": int(np.count_nonzero(wanted & filled)),
+        "box": None if gap is None else [*(gap.min(0) + corner).tolist(), *(gap.max(0) + corner).tolist()],
         "count": good.size,
         "sum": float(good.sum()),
         "low": float(good.min()) if good.size else None,

@@ -14,6 +14,7 @@ from stages.progress import tell
 from stages.sources.declared import Config, Covariate, Fine, Total
 from stages.store.band import Band
 from stages.store.coarsened import Coarsened
+from stages.store.kept import Keeper
 from stages.store.scan import Scan, scan
 
 YEAR = re.compile(r"(?<!\d)((?:19|20)\d\d)(?!\d)")
@@ -60,7 +61,9 @@ def describe(source: Source) -> str:
     )
 
 
-def open_file(item: Total | Covariate, config: Config, sha256: str) -> tuple[Source | None, list[Fault]]:
+def open_file(
+    item: Total | Covariate, config: Config, sha256: str, keeper: Keeper
+) -> tuple[Source | None, list[Fault]]:
     """The source a declaration means, and everything wrong with it; None when it cannot be read."""
     try:
         raster = item.open(nearest=isinstance(item, Covariate) and config.year_policy == "nearest")
@@ -101,7 +104,7 @@ def open_file(item: Total | Covariate, config: Config, sha256: str) -> tuple[Sou
         faults += [wrong] if wrong else []
         faults += _steps(raster, unit) if unit else []
     try:
-        counted = scan(raster, tag_is_real=item.nodata == "none")
+        counted = scan(raster, tag_is_real=item.nodata == "none", keeper=keeper)
     except InputFault as fault:
         return None, [*faults, fault]
     faults += _values(item, where, counted, config, unit)

@@ -18,6 +18,7 @@ from stages.sources.fine_fields import FineFields, open_fine_fields
 from stages.sources.opened import Source, amount_of, open_file
 from stages.store.arrays import same_crs
 from stages.store.digest import sha256_of
+from stages.store.kept import Keeper
 from stages.store.resample import (
     NEST_TOLERANCE,
     bounds_of,
@@ -75,9 +76,9 @@ def judge(config: Config, folder: Path | None = None) -> tuple[Sources | None, l
     whole = [item for item in declared if (item.path, item.band) not in broken]
     paths = list(dict.fromkeys(item.path for item in whole))
     hashes = dict(zip(paths, spread(sha256_of, paths, workers()), strict=True))
-    opened = []
+    opened, keeper = [], Keeper()
     for item in track(whole, "reading sources", len(whole), "files"):
-        source, found = open_file(item, config, hashes[item.path])
+        source, found = open_file(item, config, hashes[item.path], keeper)
         faults += found
         if source:
             opened.append(source)

@@ -140,11 +140,13 @@ def _chunk_at(array: zarr.Array, region: tuple[slice, ...]) -> tuple[int, ...] |
     """Which chunk of a store on disk a region is; None when it is not exactly one."""
     if not isinstance(array.store, LocalStore):
         return None
-    spans = [part.indices(size)[:2] for part, size in zip(region, array.shape, strict=True)]
-    for (start, stop), size, chunk in zip(spans, array.shape, array.chunks, strict=True):
+    shape, chunks, place = array.shape, array.chunks, []  # zarr makes them anew whenever it is asked
+    for part, size, chunk in zip(region, shape, chunks, strict=True):
+        start, stop, _ = part.indices(size)
         if start % chunk or stop != min(start + chunk, size):
             return None
-    return tuple(start // chunk for (start, _), chunk in zip(spans, array.chunks, strict=True))
+        place.append(start // chunk)
+    return tuple(place)
 
 
 def put_names(group: zarr.Group, name: str, names: Iterable[str]) -> None:

@@ -11,8 +11,10 @@ from pyproj import CRS
 
 from model.grid import Grid
 from stages.store.arrays import make_grid
+from stages.store.kept import Keeper
 
 STRIP = 1024  # rows and columns read at a time when a file is scanned
+Piece = tuple[int, int, int, int]  # row, col, rows, cols
 
 
 class Band(ABC):
@@ -79,6 +81,9 @@ class Band(ABC):
         """False when a stored number cannot occur, since physical values lie between low and high."""
         return True
 
+    def keep(self, keeper: Keeper) -> None:  # noqa: B027 - most bands are read from memory or in their own way
+        """Lets whole pieces stay in memory as they are read, while the budget has room."""
+
     def rest(self) -> None:  # noqa: B027 - most bands open nothing for a thread
         """Gives back what other threads opened; they may open it again."""
 
@@ -98,6 +103,10 @@ class Band(ABC):
         out = np.full((rows, cols), np.nan)
         out[top - row : bottom - row, left - col : right - col] = values
         return out
+
+    def parts(self, piece: Piece) -> Iterator[tuple[int, int, NDArray[np.float64]]]:
+        """A piece in windows (row, col, values) that the processor holds close to it, where that costs no reading."""
+        yield piece[0], piece[1], self.read(*piece)
 
     @cached_property
     def turn(self) -> float:
@@ -122,7 +131,7 @@ class Band(ABC):
         place = self.transform
         return make_grid(rows, cols, place.c, place.f, place.a, -place.e, self.crs)
 
-    def pieces(self) -> list[tuple[int, int, int, int]]:
+    def pieces(self) -> list[Piece]:
         """Windows (row, col, rows, cols) that make up the whole band."""
         height, width = self.shape
         return [

@@ -16,6 +16,7 @@ from model.grid import Grid
 
 Floats = NDArray[np.float64]
 Region = tuple[int, int, int, int]  # row, col, rows, cols in fine cells
+Box = tuple[float, float, float, float]  # top, left, bottom, right in cells of a raster
 
 WIDEST = 32  # fine cells between mesh points
 EXACT = 5e-3  # source cells that a place between mesh points may lie off; GDAL allows 0.125
@@ -33,35 +34,92 @@ class Places:
 
     Attributes:
       down, across: (rows, cols) each; not finite where the ground has no place in that system.
-      box: (top, left, bottom, right) around all of them that are finite, perhaps a little wider.
+      box: around all of them that are finite, perhaps a little wider.
     """
 
     down: Floats
     across: Floats
-    box: tuple[float, float, float, float]
+    box: Box
 
 
-def middles(place: Affine, crs: str, fine: Grid, region: Region) -> Places:
-    """Places of the middles of the cells of a window.
+@dataclass(frozen=True)
+class Lines:
+    """Places of the middles of a window's cells at some rows around it; between those they lie on straight lines.
+
+    Attributes:
+      down, across: (lines, cols) in cells of a raster, as in Places.
+      step: rows between two lines; skip: rows of the window's first behind the first line.
+      rows: of the window; box: as in Places.
+    """
+
+    down: Floats
+    across: Floats
+    step: int
+    skip: int
+    rows: int
+    box: Box
+
+    def places(self) -> Places:
+        """Of every cell."""
+        return Places(self._spread(self.down), self._spread(self.across), self.box)
+
+    def _spread(self, lines: Floats) -> Floats:
+        cells = np.diff(lines, axis=0)[:, None, :] * (np.arange(self.step) / self.step)[:, None]
+        cells += lines[:-1, None, :]
+        return cells.reshape(-1, lines.shape[1])[self.skip : self.skip + self.rows]
+
+
+def lines(place: Affine, crs: str, fine: Grid, region: Region) -> Lines | None:
+    """Places of the middles of the cells of a window, as straight lines; None where one is not near enough.
 
     Args:
       place, crs: transform and reference system of the raster.
     """
+    step = _step(place, crs, fine)
+    if step == 1:
+        return None
+    mesh = _mesh(place, crs, fine, region, step)
+    if (_off(mesh[0]) | _off(mesh[1])).any():
+        return None
+    return _lined(mesh, region, step)
+
+
+def middles(place: Affine, crs: str, fine: Grid, region: Region) -> Places:
+    """Places of the middles of the cells of a window, whether or not they lie on straight lines; as in lines()."""
     row, col, rows, cols = region
     step = _step(place, crs, fine)
     if step == 1:
         return _boxed(*_exact(place, crs, fine, np.arange(row, row + rows), np.arange(col, col + cols)))
-    nodes = _nodes(row, rows, step), _nodes(col, cols, step)
-    mesh = _exact(place, crs, fine, *nodes)
-    skip = row - int(nodes[0][0]), col - int(nodes[1][0])
-    down, across = (_spread(axis[::2, ::2], step, skip, (rows, cols)) for axis in mesh)
+    mesh = _mesh(place, crs, fine, region, step)
+    found = _lined(mesh, region, step)
     bad = _off(mesh[0]) | _off(mesh[1])
+    places = found.places()
     if not bad.any():
-        return Places(down, across, _box(*mesh))
+        return places
+    skip_row, skip_col = row % step, col % step
     squares = np.repeat(np.repeat(bad, step, axis=0), step, axis=1)
-    i, j = np.nonzero(squares[skip[0] : skip[0] + rows, skip[1] : skip[1] + cols])
-    down[i, j], across[i, j] = _at(place, crs, fine, i + row, j + col)
-    return _boxed(down, across)
+    i, j = np.nonzero(squares[skip_row : skip_row + rows, skip_col : skip_col + cols])
+    places.down[i, j], places.across[i, j] = _at(place, crs, fine, i + row, j + col)
+    return _boxed(places.down, places.across)
+
+
+def _mesh(place: Affine, crs: str, fine: Grid, region: Region, step: int) -> tuple[Floats, Floats]:
+    """(down, across) of the mesh points around a window, with those half-way between."""
+    row, col, rows, cols = region
+    return _exact(place, crs, fine, _nodes(row, rows, step), _nodes(col, cols, step))
+
+
+def _lined(mesh: tuple[Floats, Floats], region: Region, step: int) -> Lines:
+    row, col, rows, cols = region
+    skip = col % step
+    down, across = (_along(axis[::2, ::2], step)[:, skip : skip + cols] for axis in mesh)
+    return Lines(down, across, step, row % step, rows, _box(*mesh))
+
+
+def _along(nodes: Floats, step: int) -> Floats:
+    """(lines, columns) of all columns of the mesh from those of every step-th."""
+    between = np.diff(nodes, axis=1)[:, :, None] * (np.arange(step) / step) + nodes[:, :-1, None]
+    return np.ascontiguousarray(between.reshape(len(nodes), -1))
 
 
 def _boxed(down: Floats, across: Floats) -> Places:
@@ -70,7 +128,7 @@ def _boxed(down: Floats, across: Floats) -> Places:
     return Places(down, across, _box(down[good], across[good]) if good.any() else nowhere)
 
 
-def _box(down: Floats, across: Floats) -> tuple[float, float, float, float]:
+def _box(down: Floats, across: Floats) -> Box:
     return float(down.min()), float(across.min()), float(down.max()), float(across.max())
 
 
@@ -78,16 +136,6 @@ def _nodes(start: int, count: int, step: int) -> NDArray[np.int64]:
     """Mesh points, with those half-way between, around a stretch of cells; at whole multiples of the step."""
     first, last = start // step, (start + count - 1) // step + 1
     return np.arange(first * step, last * step + 1, step // 2)
-
-
-def _spread(nodes: Floats, step: int, skip: tuple[int, int], shape: tuple[int, int]) -> Floats:
-    """Values of a window of cells from those of every step-th, on straight lines along columns, then along rows."""
-    share = np.arange(step) / step
-    low, rise = nodes[:-1, None, :], np.diff(nodes, axis=0)[:, None, :]
-    lines = (low + rise * share[:, None]).reshape(-1, nodes.shape[1])[skip[0] : skip[0] + shape[0]]
-    cells = np.diff(lines, axis=1)[:, :, None] * share
-    cells += lines[:, :-1, None]
-    return cells.reshape(shape[0], -1)[:, skip[1] : skip[1] + shape[1]]
 
 
 def _off(mesh: Floats) -> NDArray[np.bool_]:

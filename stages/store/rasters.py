@@ -1,7 +1,7 @@
 """The one door to GeoTIFFs given by users: named driver only, every oddity of a file told before it is read."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
 from threading import get_ident
@@ -17,10 +17,12 @@ from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
 from model.fault import InputFault
-from stages.store.band import Band, equal, lies_between
+from stages.store.band import STRIP, Band, Piece, equal, lies_between
+from stages.store.kept import Keeper, Kept
 from stages.threads import spread, workers
 
-CACHE_MB = "256"  # of decoded blocks, for all files; GDAL's own choice is a twentieth of the machine
+CACHE_MB = "128"  # of decoded blocks, for all files; GDAL's own choice is a twentieth of the machine
+CLOSE = 64  # rows of a piece converted and looked at together
 
 
 class Raster(Band):
@@ -43,6 +45,7 @@ class Raster(Band):
         self._registration = registration
         self._given_crs = crs
         self._handles: dict[int, Any] = {}
+        self._kept: Kept | None = None
         self.tag = self._data.nodatavals[band - 1]
         self._scale, self._offset = self._data.scales[band - 1], self._data.offsets[band - 1]
         self._masked = MaskFlags.per_dataset in self._data.mask_flag_enums[band - 1]
@@ -67,12 +70,16 @@ class Raster(Band):
         for handle in self._handles.values():
             handle.close()
         self._handles.clear()
+        if self._kept is not None:
+            self._kept.drop()
+
+    def keep(self, keeper: Keeper) -> None:
+        if not self._masked:  # what the mask hides is in no piece
+            self._kept = Kept(keeper, self.shape, STRIP)
 
     def rest(self) -> None:
-        mine = self._handles.pop(get_ident(), None)
-        self.close()
-        if mine is not None:
-            self._handles[get_ident()] = mine
+        for key in [key for key in self._handles if key != get_ident()]:
+            self._handles.pop(key).close()
 
     def __enter__(self) -> "Raster":
         return self
@@ -111,7 +118,15 @@ class Raster(Band):
         return self._data.transform.b == 0 and self._data.transform.e > 0
 
     def physical(self, rows: slice, cols: slice) -> NDArray[np.float64]:
-        raw, hidden = self._raw(rows, cols)
+        return self._values(*self._raw(rows, cols))
+
+    def parts(self, piece: Piece) -> Iterator[tuple[int, int, NDArray[np.float64]]]:
+        raw, hidden = self._raw(*_slices(piece))
+        for row in range(0, piece[2], CLOSE):
+            rows = slice(row, row + CLOSE)
+            yield piece[0] + row, piece[1], self._values(raw[rows], None if hidden is None else hidden[rows])
+
+    def _values(self, raw: NDArray, hidden: NDArray[np.bool_] | None) -> NDArray[np.float64]:
         values = raw.astype(np.float64)
         if (gone := self._gone(raw, hidden)) is not None:
             values[gone] = np.nan
@@ -119,10 +134,21 @@ class Raster(Band):
             values *= self._scale
         if self._offset != 0.0:
             values += self._offset
-        return values[::-1] if self._south_up else values
+        return values
 
     def _raw(self, rows: slice, cols: slice) -> tuple[NDArray, NDArray[np.bool_] | None]:
-        """Numbers as stored, and where the file's own mask hides them; rows in the order of the file."""
+        """Numbers as stored, not to be written to, and where the file's own mask hides them; north-up."""
+        if self._kept is not None and (kept := self._kept.window(rows, cols)) is not None:
+            return kept, None
+        raw, hidden = self._stored(rows, cols)
+        if self._south_up:
+            raw, hidden = raw[::-1], None if hidden is None else hidden[::-1]
+        if self._kept is not None:
+            self._kept.offer(rows, cols, raw)
+        return raw, hidden
+
+    def _stored(self, rows: slice, cols: slice) -> tuple[NDArray, NDArray[np.bool_] | None]:
+        """As _raw, from the file and in its order of rows."""
         first = self.shape[0] - rows.stop if self._south_up else rows.start
         window = Window(cols.start, first, cols.stop - cols.start, rows.stop - rows.start)
         try:
@@ -145,7 +171,7 @@ class Raster(Band):
     def count_raw(self, values: Iterable[float]) -> dict[float, int]:
         wanted = list(values)
 
-        def count(piece: tuple[int, int, int, int]) -> list[int]:
+        def count(piece: Piece) -> list[int]:
             raw, hidden = self._raw(*_slices(piece))
             gone = self._gone(raw, hidden)
             hits = [equal(raw, value) for value in wanted]
@@ -162,7 +188,7 @@ class Raster(Band):
         )
 
 
-def _slices(piece: tuple[int, int, int, int]) -> tuple[slice, slice]:
+def _slices(piece: Piece) -> tuple[slice, slice]:
     row, col, rows, cols = piece
     return slice(row, row + rows), slice(col, col + cols)
 

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.store.band import Band
+from stages.store.kept import Keeper
 from stages.threads import spread, workers
 
 Floats = NDArray[np.float64]
@@ -62,15 +63,20 @@ class _Look:
     codes: frozenset[int] | None
 
 
-def scan(raster: Band, *, tag_is_real: bool) -> Scan:
+def scan(raster: Band, *, tag_is_real: bool, keeper: Keeper | None = None) -> Scan:
     """Reads the band and counts, in threads; sums are added in the order of the windows, so none changes a bit.
 
     Args:
+      keeper: what of the band may stay in memory, for those who read it next.
       tag_is_real: the file's own nodata value was declared to be a true number, so it is no sentinel.
     """
-    pieces = raster.pieces()
+    if keeper is not None:
+        raster.keep(keeper)
     try:
-        looks = list(spread(lambda piece: _look(raster, piece), pieces, workers()))
+        found = spread(
+            lambda piece: [_look(*part) for part in raster.parts(piece)], raster.pieces(), workers()
+        )
+        looks = [look for piece in found for look in piece]
         low, high = min(look.low for look in looks), max(look.high for look in looks)
         gone, usable = sum(look.gone for look in looks), sum(look.usable for look in looks)
         suspects = [
@@ -100,8 +106,7 @@ def scan(raster: Band, *, tag_is_real: bool) -> Scan:
     )
 
 
-def _look(raster: Band, piece: tuple[int, int, int, int]) -> _Look:
-    values = raster.read(*piece)
+def _look(top: int, left: int, values: Floats) -> _Look:
     gone = infinite = 0
     first: tuple[int, int] | None = None
     good = values.ravel()
@@ -112,7 +117,7 @@ def _look(raster: Band, piece: tuple[int, int, int, int]) -> _Look:
         infinite = int(endless.sum())
         if infinite:
             row, col = np.argwhere(endless)[0]
-            first = piece[0] + int(row), piece[1] + int(col)
+            first = top + int(row), left + int(col)
         good = values[np.isfinite(values)]
         gone = values.size - good.size - infinite
     if not good.size:

@@ -10,7 +10,6 @@ way against exactextract on the corners of every cell, and what GDAL's `sum` los
 
 import argparse
 import os
-import shutil
 import statistics
 import subprocess
 import sys
@@ -141,12 +140,13 @@ def compare(folder: Path, size: int, rounds: int, threads: int) -> None:
     ]  # as packed and as exact as ours
     commands = {"gdalwarp -multi": warp, "gdalwarp -multi, ZSTD 1, as exact": warp[:-2] + alike + warp[-2:]}
     costs: dict[str, list[Cost]] = {name: [] for name in (*commands, "ingest")}
-    for _ in range(rounds):
+    for turn in range(rounds):
         for name, command in commands.items():
             costs[name].append(measure(command))
-            (folder / "warped.tif").unlink()
+            (folder / "warped.tif").rename(folder / f"{turn} {name[9:]}.tif")
         costs["ingest"].append(measure(ingest, **places))
-        shutil.rmtree(folder / "workspace")
+        # Why nothing is deleted: for seconds after, this file system searches long for the place of a new file.
+        (folder / "workspace").rename(folder / f"workspace {turn}")
     best = {name: min(found, key=lambda cost: cost.wall) for name, found in costs.items()}
     yardstick = best["gdalwarp -multi"]
     print(

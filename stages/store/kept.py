@@ -1,0 +1,82 @@
+"""Keeps pieces of bands in memory as they were stored, so that cells decoded to be judged need no second decoding."""
+
+from itertools import product
+from threading import Lock
+
+import numpy as np
+from numpy.typing import NDArray
+
+KEPT_MB = 384
+
+
+class Keeper:
+    """A budget of memory that bands share.
+
+    Why it changes no byte: a piece is what the file gives, whichever pieces found room.
+    """
+
+    def __init__(self, megabytes: int = KEPT_MB) -> None:
+        self._left = megabytes << 20
+        self._lock = Lock()
+
+    def take(self, size: int) -> bool:
+        """True when there was room for so many bytes, which is then taken."""
+        with self._lock:
+            fits = size <= self._left
+            self._left -= size if fits else 0
+        return fits
+
+    def give_back(self, size: int) -> None:
+        with self._lock:
+            self._left += size
+
+
+class Kept:
+    """Pieces of one band, by the corner."""
+
+    def __init__(self, keeper: Keeper, shape: tuple[int, int], side: int) -> None:
+        """shape: rows and columns of the band; side: of a piece, but for the last of a row or column."""
+        self._keeper, self._shape, self._side = keeper, shape, side
+        self._pieces: dict[tuple[int, int], NDArray] = {}
+
+    def offer(self, rows: slice, cols: slice, raw: NDArray) -> None:
+        """Keeps a window that is a whole piece, if there is room for it."""
+        side = self._side
+        corner = rows.start // side, cols.start // side
+        whole = tuple(
+            slice(index * side, min((index + 1) * side, size))
+            for index, size in zip(corner, self._shape, strict=True)
+        )
+        if (rows, cols) == whole and corner not in self._pieces and self._keeper.take(raw.nbytes):
+            raw.setflags(write=False)
+            self._pieces[corner] = raw
+
+    def window(self, rows: slice, cols: slice) -> NDArray | None:
+        """(rows, cols) as stored, not to be written to; None where a piece is lacking."""
+        places = list(product(self._met(rows), self._met(cols)))
+        pieces = [piece for place in places if (piece := self._pieces.get(place)) is not None]
+        if len(pieces) < len(places):
+            return None
+        spans = [(self._shared(rows, i), self._shared(cols, j)) for i, j in places]
+        if len(pieces) == 1:
+            ((_, from_rows), (_, from_cols)) = spans[0]
+            return pieces[0][from_rows, from_cols]
+        out = np.empty((rows.stop - rows.start, cols.stop - cols.start), pieces[0].dtype)
+        for piece, ((to_rows, from_rows), (to_cols, from_cols)) in zip(pieces, spans, strict=True):
+            out[to_rows, to_cols] = piece[from_rows, from_cols]
+        return out
+
+    def drop(self) -> None:
+        """Forgets all pieces and gives their memory back to the budget."""
+        self._keeper.give_back(sum(piece.nbytes for piece in self._pieces.values()))
+        self._pieces.clear()
+
+    def _met(self, span: slice) -> range:
+        """Indices of the pieces that a span of rows or columns meets."""
+        return range(span.start // self._side, (span.stop - 1) // self._side + 1)
+
+    def _shared(self, span: slice, index: int) -> tuple[slice, slice]:
+        """What a span and a piece have in common, counted from the start of the span and of the piece."""
+        begin = index * self._side
+        first, last = max(span.start, begin), min(span.stop, begin + self._side)
+        return slice(first - span.start, last - span.start), slice(first - begin, last - begin)

@@ -22,7 +22,7 @@ from stages.store.samples import Samples
 from stages.supervised import learn_pairs
 from stages.training.learn import OWN_BASE, Folds, file_away, go_back, learn, states
 
-VERSION = 2
+VERSION = 3
 # What the pipeline asks of this stage, whatever file it lies in.
 __all__ = ["VERSION", "Config", "check", "expect", "go_back", "run", "sources", "states"]
 READ = 512  # fine cells along a window of the survey: bounds memory, about a chunk of the cube

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.method import Method
-from model.sample import Tile
+from model.sample import Scene, Tile
 from model.windows import feather, starts
 from stages.store.cube import Cube
 
@@ -78,24 +78,21 @@ class Estimates:
 
     def estimate(self, seen: Seen, group: int = 1) -> NDArray[np.float32]:
         """(sectors, years, H, W) raw estimate from totals merged group x group; years that overlap are averaged."""
-        covariates, valid, totals, known = seen
+        _, valid, totals, _ = seen
         out = np.zeros((*totals.shape[:2], *valid.shape), np.float32)
         count = np.zeros(totals.shape[1])
         for first in self._spans:
             span = slice(first, first + self._years)
-            target = np.zeros(totals.shape[-2:], bool)
-            tile = Tile(
-                covariates[:, span],
-                valid,
-                totals[:, span],
-                known[:, span],
-                target,
-                self._cube.factor,
-                self._cube.layers,
-            )
-            out[:, span] += self._method.estimate(tile.scene(group))
+            out[:, span] += self._method.estimate(self.scene(seen, first, group))
             count[span] += 1
         return (out / count[:, None, None]).astype(np.float32)
+
+    def scene(self, seen: Seen, first: int, group: int = 1) -> Scene:
+        """What is shown of a window from the year `first` on."""
+        covariates, valid, totals, known = seen
+        span, target = slice(first, first + self._years), np.zeros(totals.shape[-2:], bool)
+        shown = (covariates[:, span], valid, totals[:, span], known[:, span], target)
+        return Tile(*shown, self._cube.factor, self._cube.layers).scene(group)
 
     def seen(self, row: int, col: int, side: int) -> Seen:
         """What the method sees of side x side coarse cells; beyond the map it is mirrored."""

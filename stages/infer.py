@@ -27,10 +27,11 @@ from stages.sources.zoned import judge, open_zones, zone_files
 from stages.store import arrays, checkpoint, field
 from stages.store.cube import Cube
 from stages.store.journal import FOLDER, Journal
+from stages.store.training_figures import carry_figures
 from stages.store.zones import Zones
 from stages.zonal import Raking, Region
 
-VERSION = 3
+VERSION = 4
 NEAR = 120  # fine cells along the core of a window
 HALO = 20  # fine cells around it
 # What the report says of the training.
@@ -146,6 +147,8 @@ def run(config: Config, *, cube: Path, checkpoint: Path | None = None, out: Path
     regions = [value for value in journal.done.values() if value]
     told = _summary(config, opened, facts, regions) | {"law": name} | ({"zones": also} if zones else {})
     told |= {"laws": shares} if shares else {}
+    if config.checkpoint is None and checkpoint is not None:
+        carry_figures(checkpoint, out)
     (out / field.FACTS).write_text(json.dumps(told, indent=1, sort_keys=True) + "\n", "utf-8")
     journal.close()
     _say(told)

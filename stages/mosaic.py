@@ -28,12 +28,13 @@ from stages.store.preview import write_preview
 from stages.store.report import FACTS, PAGE, RUNGS, gather, render
 from stages.store.storing import Strip
 from stages.store.style import Legend, block_style, legend, map_style
+from stages.store.training_figures import carry_figures
 from stages.store.witness import contradictions
 from stages.store.zones import as_csv, measure_zones
 
 __all__ = ["VERSION", "Config", "certify", "contradictions", "render", "run", "sources"]
 
-VERSION = 3
+VERSION = 4
 
 ZONES = "zones.csv"
 _DRAFT_BYTES = 4 << 30  # drafts on the disk at once; more maps take another pass over the field
@@ -94,6 +95,7 @@ def run(config: Config, *, cube: Path, field: Path, out: Path) -> None:
         tags |= {"unit": "1", "sector": ALL, "cell_methods": ""}
         with store.frugal():
             facts["notes"].append(write_applicability(opened, reference, out, working, tags))
+    carry_figures(field, out)
     _write_json(out / FACTS, facts)
     _write(out / PAGE, render(out))
     shutil.rmtree(working)

@@ -2,7 +2,7 @@
 
 import base64
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,6 +49,18 @@ def signed_picture(values: NDArray[np.float64], largest: float) -> str:
     index = np.round(position * (_STEPS - 1)).astype(np.uint8)
     index[np.isnan(values)] = _NODATA
     return _address(_png(index, RAMP))
+
+
+def class_picture(classes: NDArray[np.int64], colours: Sequence[str]) -> str:
+    """Which class each element is of, 0 and up, in colours given as #rrggbb; grey where it is below 0."""
+    from PIL import Image
+
+    picture = Image.fromarray(np.where(classes < 0, len(colours), classes).astype(np.uint8))
+    bands = [list(bytes.fromhex(colour[1:])) for colour in colours] + [list(NODATA_COLOUR)]
+    picture.putpalette([band for colour in bands for band in colour])
+    stream = io.BytesIO()
+    picture.save(stream, "PNG")
+    return _address(stream.getvalue())
 
 
 def residual_picture(relative: NDArray, limit: float) -> str:

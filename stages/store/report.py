@@ -8,7 +8,6 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 from numpy.typing import NDArray
 from pyproj import CRS
@@ -24,6 +23,7 @@ from stages.store.field import Field
 from stages.store.figures import draw, ground
 from stages.store.maps import Sheet
 from stages.store.style import Legend, amount, number
+from stages.store.training_figures import environment, read_figures
 
 FACTS, PAGE = "report.json", "report.html"
 RUNGS = {
@@ -81,10 +81,8 @@ def render(maps: Path) -> str:
     Raises: ArtifactFault (exit 4) when a part of the folder is missing or damaged.
     """
     certificate, facts = _load(maps / CERTIFICATE), _load(maps / FACTS)
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters.update(
+    page = environment()
+    page.filters.update(
         number=number,
         amount=amount,
         tiny=_tiny,
@@ -94,12 +92,13 @@ def render(maps: Path) -> str:
         value=_value,
         date=when.spelled,
     )
-    template = environment.from_string(files("stages.store").joinpath("report.html.j2").read_text("utf-8"))
+    template = page.from_string(files("stages.store").joinpath("report.html.j2").read_text("utf-8"))
     with store.frugal():
         sections = _sections(maps, certificate, facts)
     return template.render(
         facts=facts, certificate=certificate, sections=sections, left_out=len(facts["maps"]) - len(sections),
         zone_tables=_zone_tables(facts.get("zones"), facts["years"][-1]),
+        trained=read_figures(maps),
         rung_words={str(int(rung)): words for rung, words in RUNGS.items()}, years=_years(facts["years"]),
     )  # fmt: skip
 

@@ -20,10 +20,13 @@ from model.validation import candidate_scores
 from stages.progress import tell
 from stages.section import Section, dump
 from stages.store.checkpoint import replace_file, write_lines
+from stages.store.cube import Cube
 from stages.store.samples import Samples
 from stages.store.states import FOLDER, States
+from stages.store.training_figures import write_figures
+from stages.training.experts import chosen_experts
 from stages.training.live import HISTORY, Live, read_steps
-from stages.training.page import PAGE, render, sampled
+from stages.training.page import PAGE, drawn, render, sampled
 
 OWN_BASE = "its base"  # what a method that learns is before it does
 RIVALS = ("uniform", "single_proxy", "smooth_mask")  # learn nothing; the report says when one of them wins
@@ -36,6 +39,7 @@ class Folds:
 
     def __init__(self, cube: Path, tiles: Path, years: int, count: int, most: int | None = None) -> None:
         """Args: count: of folds; most: of them to hold out, the first ones; None for all."""
+        self.cube, self.years = Cube.open(cube), years
         pairs = {
             fold: tuple(Samples(cube, tiles, split, years, fold) for split in ("train", "valid"))
             for fold in range(count)
@@ -93,6 +97,7 @@ def learn(
                 "steps": read_steps(live.path),
                 "history": progress.history,
                 "sample": sampled(member, trainer.validation, groups[0], best.choice),
+                "chosen": chosen_experts(member, folds.cube, folds.years),
             }
         )
         results[number] = {
@@ -109,7 +114,10 @@ def learn(
     steps = [{"fold": network["fold"], **line} for network in shown for line in network["steps"]]
     write_lines(steps, out / STEPS, out / STEPS_TABLE)
     facts = _summed_up(list(results.values()))
-    page = render({**facts, "asked": config.method, "describe": method.describe()}, shown, unit)
+    figures = drawn(shown, unit)
+    write_figures(figures, out)
+    told = [plain | {"words": network["words"]} for plain, network in zip(figures, shown, strict=True)]
+    page = render({**facts, "asked": config.method, "describe": method.describe()}, told)
     replace_file(out / PAGE, page.encode())
     return facts, history
 

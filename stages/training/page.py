@@ -5,18 +5,19 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 
-import jinja2
 import numpy as np
 from numpy.typing import NDArray
 
 from model.sample import Tile, merge
-from stages.store.pictures import mass_picture, signed_picture, value_picture
+from stages.store.pictures import class_picture, mass_picture, signed_picture
 from stages.store.style import legend_of, number
+from stages.store.training_figures import environment
 
 PAGE = "training.html"
 COLOURS = ("#390f6e", "#d8456c", "#1d7a4c", "#2166ac", "#b8860b", "#6d6675", "#88277f", "#00808a")
 LEFT, RIGHT, TOP, BOTTOM = 56.0, 410.0, 10.0, 210.0  # of a plot, CSS pixels
 NOT_TERMS = ("fold", "step", "loss", "rate", "best", "skipped")
+PLACES = 250  # of a curve, at most
 
 Line = Mapping[str, Any]
 
@@ -56,55 +57,66 @@ def _inside(values: NDArray[Any], rim: int) -> NDArray[Any]:
     return values[rim : values.shape[0] - rim, rim : values.shape[1] - rim]
 
 
-def render(facts: Mapping[str, Any], networks: Sequence[Mapping[str, Any]], unit: str) -> str:
+def drawn(networks: Sequence[Mapping[str, Any]], unit: str) -> list[dict[str, Any]]:
+    """Curves and pictures of each network, as JSON values without times.
+
+    Args:
+      networks: fold, steps (lines of steps.jsonl), history (lines of history.jsonl), sample, chosen (see
+        stages/training/experts.py, or None).
+      unit: of the masses.
+    """
+    return [
+        {
+            "fold": network["fold"],
+            "plots": _plots(network["steps"], network["history"]),
+            "plates": _plates(network["sample"], network["chosen"], unit),
+        }
+        for network in networks
+    ]
+
+
+def render(facts: Mapping[str, Any], networks: Sequence[Mapping[str, Any]]) -> str:
     """The page as text, in one file that loads nothing; every name is escaped.
 
     Args:
       facts: of the checkpoint.
-      networks: fold, words, steps (lines of steps.jsonl), history (lines of history.jsonl), sample.
-      unit: of the masses.
+      networks: as drawn() gives them, with `words` on how the training went.
     """
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
     source = files("stages.training").joinpath("training.html.j2").read_text("utf-8")
-    shown = [
-        {
-            "fold": network["fold"],
-            "words": network["words"],
-            "plots": _plots(network["steps"], network["history"]),
-            "plates": _plates(network["sample"], unit),
-            "experts": network["sample"].usage,
-        }
-        for network in networks
-    ]
-    return environment.from_string(source).render(facts=facts, networks=shown)
+    return environment().from_string(source).render(facts=facts, networks=networks)
 
 
-def _plates(sample: Sample, unit: str) -> list[dict[str, str]]:
+def _plates(sample: Sample, chosen: NDArray[np.int64] | None, unit: str) -> list[dict[str, Any]]:
     legend = legend_of(sample.truth, unit)
     near = legend_of(sample.fine, unit)
     error = sample.estimate - sample.truth
     worst = float(np.abs(error).max())
-    plates = [
-        {"name": f"truth in coarse cells [{unit}]", "source": mass_picture(sample.truth, legend)},
-        {
-            "name": f"estimate, shown totals of {sample.group} x {sample.group} cells",
-            "source": mass_picture(sample.estimate, legend),
-        },
-        {
-            "name": f"error, from -{number(worst)} (light) to {number(worst)} (dark) {unit}",
-            "source": signed_picture(error, worst),
-        },
-        {"name": "estimate in fine cells", "source": mass_picture(sample.fine, near)},
+    pictures = {
+        f"truth in coarse cells [{unit}]": mass_picture(sample.truth, legend),
+        f"estimate, shown totals of {sample.group} x {sample.group} cells": mass_picture(sample.estimate, legend),
+        f"error, from -{number(worst)} (light) to {number(worst)} (dark) {unit}": signed_picture(error, worst),
+        "estimate in fine cells": mass_picture(sample.fine, near),
+    }  # fmt: skip
+    plates: list[dict[str, Any]] = [{"name": name, "source": source} for name, source in pictures.items()]
+    for name, where in (("window", sample.experts), ("whole map, most cells of each coarse one", chosen)):
+        if where is not None:
+            plates.append(_experts(f"expert chosen first, {name}", where, len(sample.usage)))
+    return [plate | {"key": plate.get("key", [])} for plate in plates]
+
+
+def _experts(name: str, where: NDArray[np.int64], count: int) -> dict[str, Any]:
+    """Who worked where, in as many colours as there are experts; grey where nobody did."""
+    shares = [float((where == expert).sum()) / max(1, int((where >= 0).sum())) for expert in range(count)]
+    colours = [COLOURS[expert % len(COLOURS)] for expert in range(count)]
+    key = [
+        {"name": f"{expert + 1}: {100 * share:.1f} %", "colour": colour}
+        for expert, (share, colour) in enumerate(zip(shares, colours, strict=True))
     ]
-    if sample.experts is not None:
-        where = sample.experts.astype(np.float64)
-        plates.append({"name": "the expert chosen first at each place", "source": value_picture(where)})
-    return plates
+    return {"name": name, "source": class_picture(where, colours), "key": key}
 
 
 def _plots(steps: Sequence[Line], history: Sequence[Line]) -> list[dict[str, Any]]:
+    steps = [*steps[:: max(1, len(steps) // PLACES)], *steps[-1:]]
     names = [name for name in steps[-1] if name not in NOT_TERMS] if steps else []
     weights = [name for name in names if name.startswith("weight ")]
     terms = [name for name in names if name not in weights]

@@ -18,6 +18,7 @@ from stages import mosaic
 from stages.store.figures import heaviest_part
 from stages.store.pictures import NODATA_COLOUR, ZERO_COLOUR, average, mass_picture
 from stages.store.style import RAMP, Legend
+from stages.store.training_figures import FIGURES, write_figures
 from tests.small_world import World, build_world
 
 
@@ -85,6 +86,28 @@ def test_neither_page_nor_facts_know_where_they_were_made(small_world, tmp_path)
     maps = small_world().make_maps()
     for name in ("report.html", "report.json", "certificate.json", "heat_homes_2012.qml"):
         assert str(tmp_path) not in (maps / name).read_text("utf-8")
+
+
+def test_the_page_shows_how_it_was_trained_where_the_field_brings_the_figures(small_world):
+    world = small_world()
+    line = {"name": "<b>loss</b>", "colour": "#390f6e", "places": [[56, 210], [410, 10]]}
+    plots = [{"title": "loss", "ups": [[210, "0"]], "steps": [[56, "0"]], "lines": [line, line]}]
+    plates = [
+        {
+            "name": "truth",
+            "source": "data:image/png;base64,AA",
+            "key": [{"name": "1: 40 %", "colour": "#111111"}],
+        }
+    ]
+    write_figures([{"fold": fold, "plots": plots, "plates": plates} for fold in (0, 3)], world.field)
+    page = (world.make_maps() / "report.html").read_text("utf-8")
+    assert page.count("<polyline") == 4 and page.count("base64,AA") == 2
+    assert "while part 3 is held out" in page and "1: 40 %" in page and "56,210 410,10" in page
+    assert "&lt;b&gt;loss" in page and "<b>loss" not in page
+    assert mosaic.render(world.maps) == page
+    (world.maps / FIGURES).write_text("[", "utf-8")
+    with pytest.raises(ArtifactFault, match=FIGURES):
+        mosaic.render(world.maps)
 
 
 def test_the_page_can_be_rendered_again_from_the_folder_alone(small_world):

@@ -17,11 +17,14 @@ from model.fault import UsageFault
 from model.methods import METHODS
 from model.methods.dst_carbon_former import Options
 from model.methods.dst_carbon_former_published import ADDED, LEFT_OUT
+from model.sample import merge
 from stages import progress, tile, train
 from stages.store import arrays, checkpoint
 from stages.store.cube import STORE, Cube
 from stages.store.samples import Samples
+from stages.store.training_figures import FIGURES
 from stages.training import learn
+from stages.training.experts import chosen_experts
 from stages.training.live import read_steps
 from stages.training.page import PAGE
 from tests.small_world import World, build_world
@@ -68,7 +71,8 @@ def notes():
 def test_training_leaves_a_whole_checkpoint_and_a_history_without_times(world, tmp_path):
     out = trained(world, tmp_path / "out")
     assert set(published(out)) == {
-        checkpoint.WEIGHTS, checkpoint.FACTS, checkpoint.HISTORY, checkpoint.TABLE, learn.STEPS, learn.STEPS_TABLE
+        checkpoint.WEIGHTS, checkpoint.FACTS, checkpoint.HISTORY, checkpoint.TABLE, learn.STEPS, learn.STEPS_TABLE,
+        FIGURES,
     }  # fmt: skip
     lines = [json.loads(line) for line in (out / checkpoint.HISTORY).read_text().splitlines()]
     assert [(line["fold"], line["step"]) for line in lines] == [
@@ -215,13 +219,33 @@ def test_the_page_of_a_training_shows_curves_a_sample_and_who_worked_where(world
     assert page.count("<polyline") == 2 * (
         1 + 1 + 1 + 4 + 3
     )  # score, loss, rate, terms with balance, weights
-    assert page.count("data:image/png") == 2 * 5
-    assert "Share of places each expert works at" in page
+    assert page.count("data:image/png") == 2 * 6
+    assert "expert chosen first, whole map" in page
     assert 'src="http' not in page and "<script" not in page
     assert "% of the time waiting for data" in page
     lines = [json.loads(line) for line in (out / learn.STEPS).read_text().splitlines()]
     assert {"pixel", "ssim", "roughness", "balance", "weight pixel"} <= set(lines[0])
     assert sum(lines[-1][f"weight {name}"] for name in ("pixel", "ssim", "roughness")) == pytest.approx(3.0)
+
+
+def test_the_map_of_experts_tells_who_works_where(world):
+    """A member whose third expert works where the only layer exceeds its median in a cell, the first elsewhere."""
+    cube = Cube.open(world.cube)
+    layer, valid = cube.covariates(0, 0, *cube.fine.shape)[0], cube.valid(0, 0, *cube.fine.shape)
+    middle = float(np.median(layer))
+
+    class Chooser:
+        usage = (0.5, 0.0, 0.5)
+
+        def where(self, scene):
+            return np.where(scene.covariates[0] > middle, 2, 0)
+
+    found = chosen_experts(Chooser(), cube, 3)
+    high = merge((layer[-1] > middle) & valid, cube.factor)
+    low = merge((layer[-1] <= middle) & valid, cube.factor)
+    np.testing.assert_array_equal(found, np.where(high + low == 0, -1, np.where(high > low, 2, 0)))
+    assert {0, 2} <= set(found.flat)
+    assert chosen_experts(object(), cube, 3) is None
 
 
 def test_a_small_map_falls_back_and_says_so(tmp_path, notes):

@@ -1,8 +1,11 @@
 """The frequency constraint: slow waves from the coarse field, fast ones from the estimate."""
 
+from functools import cache
 from math import pi
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
@@ -30,10 +33,19 @@ def constrain_frequencies(
         flat = functional.pad(difference.flatten(0, 1), (across, across, down, down), mode="reflect")
         axes = (-2, -1) if years_cut is None else (-3, -2, -1)
         waves = torch.fft.rfftn(flat, dim=axes)
-        mask = low_pass(flat.shape[-3:], 1 / (2 * side), softness, years_cut).to(flat)
+        shape = tuple(int(size) for size in flat.shape[-3:])
+        mask = torch.from_numpy(_mask(shape, 1 / (2 * side), softness, years_cut)).to(flat)
         slow = torch.fft.irfftn(waves * mask, s=[flat.shape[axis] for axis in axes], dim=axes)
         slow = slow[..., down : down + rows, across : across + cols].reshape(estimate.shape)
     return estimate + slow.to(estimate.dtype)
+
+
+@cache
+def _mask(
+    shape: tuple[int, ...], cut: float, softness: float, years_cut: float | None
+) -> NDArray[np.float64]:
+    """Made once for windows of a size; numbers, not a tensor, which would remember the mode it was made in."""
+    return np.asarray(low_pass(torch.Size(shape), cut, softness, years_cut).double().numpy())
 
 
 def low_pass(shape: torch.Size, cut: float, softness: float, years_cut: float | None = None) -> Tensor:

@@ -66,7 +66,7 @@ class Contiguous(nn.Module):
         return self.convolution(x.contiguous())
 
 
-def plain(network: nn.Module) -> nn.Module:
+def plain(network: nn.Module) -> Uncompiled:
     """The same weights in nn.Conv3d."""
     built = copy.deepcopy(network)
     if isinstance(built, Ours):
@@ -127,19 +127,35 @@ class Estimate(nn.Module):
         return self.network(auxiliary, main, SIDE)[0]
 
 
+def by_doubling(u: Tensor, step: Tensor, decay: Tensor, into: Tensor, out: Tensor, skip: Tensor) -> Tensor:
+    """The scan as exporters take it: no loop, each round reaches twice as far; more arithmetic than one pass."""
+    fade, states = torch.exp(step[..., None] * decay), (step * u)[..., None] * into[:, :, None, :]
+    apart = 1
+    while apart < u.shape[1]:
+        added = states[:, apart:] + fade[:, apart:] * states[:, :-apart]
+        states = torch.cat([states[:, :apart], added], 1)
+        fade = torch.cat([fade[:, :apart], fade[:, apart:] * fade[:, :-apart]], 1)
+        apart *= 2
+    return (states * out[:, :, None, :]).sum(-1) + u * skip
+
+
 def openvino_forward(
     network: nn.Module, streams: tuple[Tensor, Tensor], threads: int
 ) -> Callable[[], Any] | None:
     """None where OpenVINO does not import or cannot take the network, with a line that says so."""
+    scan = selective.fastest
     try:
         import openvino
 
+        selective.fastest = lambda: by_doubling
         found = openvino.convert_model(Estimate(network).eval(), example_input=streams)
         settings = {"INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": "f32"}
         compiled = openvino.Core().compile_model(found, "CPU", settings)
     except Exception as error:
         print(f"no OpenVINO: {type(error).__name__}: {str(error).splitlines()[0][:100]}\n")
         return None
+    finally:
+        selective.fastest = scan
     arrays = [stream.numpy() for stream in streams]
     return lambda: compiled(arrays)
 
@@ -181,7 +197,7 @@ def main() -> None:
             "training, plain": (training(other, streams), 3),
             "matrix product": (lambda: square @ square, 0),
         }
-        if (exported := openvino_forward(network, streams, asked.threads)) is not None:
+        if (exported := openvino_forward(other.network, streams, asked.threads)) is not None:
             steps["forward, OpenVINO"] = (exported, 1)
         peaks = {name: measured(step)[1] / 2**20 for name, (step, _) in steps.items()}
         times: dict[str, list[float]] = {name: [] for name in steps}

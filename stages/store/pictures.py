@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.store.style import RAMP, RESIDUAL, SINK, Colour, Legend, colour_at
+from stages.store.style import RAMP, RESIDUAL, SIGNED, SINK, Colour, Legend, colour_at
 
 _STEPS = 240  # colours of the ramp; the rest of a palette of 256 is for zero, nodata and sinks
 _ZERO, _NODATA, _SINK = 253, 254, 255
@@ -44,11 +44,11 @@ def value_picture(values: NDArray[np.float64]) -> str:
 
 
 def signed_picture(values: NDArray[np.float64], largest: float) -> str:
-    """Values from -largest (first colour) to +largest (last one), as a data address; grey where there is none."""
+    """Values from -largest (blue) over zero (pale) to +largest (red), as a data address; grey where there is none."""
     position = np.clip(0.5 + 0.5 * np.nan_to_num(values) / max(largest, 1e-300), 0.0, 1.0)
     index = np.round(position * (_STEPS - 1)).astype(np.uint8)
     index[np.isnan(values)] = _NODATA
-    return _address(_png(index, RAMP))
+    return _address(_png(index, SIGNED))
 
 
 def class_picture(classes: NDArray[np.int64], colours: Sequence[str]) -> str:

@@ -19,6 +19,14 @@ RAMP: tuple[Colour, ...] = (
     (176, 53, 123), (136, 39, 129), (98, 25, 128), (57, 15, 110), (20, 14, 54),
 )  # fmt: skip
 SINK: Colour = (33, 102, 172)
+# Cynthia Brewer's RdBu (Apache-2.0), turned round: blue below zero, red above.
+SIGNED: tuple[Colour, ...] = (
+    (33, 102, 172),
+    (146, 197, 222),
+    (247, 247, 247),
+    (244, 165, 130),
+    (178, 24, 43),
+)
 RESIDUAL: tuple[Colour, ...] = ((247, 247, 243), (187, 215, 188), (240, 205, 120), (200, 60, 40))
 
 # More classes at the heavy end: few cells hold most of the mass.

@@ -94,7 +94,7 @@ def _plates(sample: Sample, chosen: NDArray[np.int64] | None, unit: str) -> list
     pictures = {
         f"truth in coarse cells [{unit}]": mass_picture(sample.truth, legend),
         f"estimate, shown totals of {sample.group} x {sample.group} cells": mass_picture(sample.estimate, legend),
-        f"error, from -{number(worst)} (light) to {number(worst)} (dark) {unit}": signed_picture(error, worst),
+        f"error, from -{number(worst)} (blue) to {number(worst)} (red) {unit}": signed_picture(error, worst),
         "estimate in fine cells": mass_picture(sample.fine, near),
     }  # fmt: skip
     plates: list[dict[str, Any]] = [{"name": name, "source": source} for name, source in pictures.items()]
@@ -143,7 +143,7 @@ def _plot(
     up = BOTTOM - (BOTTOM - TOP) * (table - low) / (high - low)
     return {
         "title": title,
-        "ups": [(round(BOTTOM - (BOTTOM - TOP) * part, 1), f"{low + part * (high - low):.3g}") for part in (0, 0.5, 1)],
+        "ups": [(round(BOTTOM - (BOTTOM - TOP) * part, 1), f"{low + part * (high - low):.4g}") for part in (0, 0.5, 1)],
         "steps": [(round(LEFT + (RIGHT - LEFT) * part, 1), f"{part * last:.0f}") for part in (0, 0.5, 1)],
         "lines": [
             {

@@ -1,6 +1,6 @@
 """The training loop of methods that learn from pairs: phases, epochs, steps, turns; it knows no method by name."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from math import cos, inf, isfinite, pi, sqrt
 from time import perf_counter
@@ -12,16 +12,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from model.fault import NumberFault
-from model.learner import StepNews
+from model.learner import State, StepNews
 from model.method import Phase
 from model.pairs import Drawn, Pair, squared_errors
 from model.sample import Scene
+from model.training_state import Optimisers, from_arrays, to_arrays
 
 WARM_UP, FIRST, LAST = 0.1, 0.1, 0.02  # share of a phase; shares of the highest learning rate
 WON = 0.02  # mean loss of a judge over an epoch below which it has won: nothing is learned from it any more
 SCORED = 24  # fields scored after each epoch, evenly spaced
 
-State = tuple[dict[str, NDArray], dict[str, Any]]
 Weights = dict[str, Tensor]
 
 
@@ -112,7 +112,7 @@ class PairTrainer:
             network.eval()
         return self.progress
 
-    def _train(self, phase: Phase, optimisers: Mapping[str, torch.optim.Optimizer]) -> None:
+    def _train(self, phase: Phase, optimisers: Optimisers) -> None:
         steps, last = phase.options["steps"], phase.epochs * phase.options["steps"]
         whole = sum(each.epochs * each.options["steps"] for each in self.phases)
         while self.progress.step < last:
@@ -141,7 +141,7 @@ class PairTrainer:
             waiting=self._waited / max(perf_counter() - self._began, 1e-9),
         )
 
-    def _step(self, phase: Phase, optimisers: Mapping[str, torch.optim.Optimizer], last: int) -> None:
+    def _step(self, phase: Phase, optimisers: Optimisers, last: int) -> None:
         progress, options = self.progress, phase.options
         chance = np.random.default_rng([self.seed, progress.total])
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + progress.total)
@@ -226,33 +226,16 @@ class PairTrainer:
             for turn in phase.turns
         }
 
-    def _state(self, optimisers: Mapping[str, torch.optim.Optimizer]) -> State:
-        groups = {"now": self._weights(), "kept": self.kept}
-        for turn, optimiser in optimisers.items():
-            for index, slots in optimiser.state_dict()["state"].items():
-                groups[f"optimiser.{turn}.{index}"] = slots
-        arrays = {
-            f"{group}/{name}": value.detach().cpu().numpy()
-            for group, values in groups.items()
-            for name, value in values.items()
-        }
+    def _state(self, optimisers: Optimisers) -> State:
+        arrays = to_arrays({"now": self._weights(), "kept": self.kept}, optimisers)
         plain = {name: value for name, value in vars(self.progress).items() if name != "best"}
         return arrays, {**plain, "best": self.progress.best if isfinite(self.progress.best) else None}
 
-    def _restore(self, state: State, optimisers: Mapping[str, torch.optim.Optimizer]) -> None:
+    def _restore(self, state: State, optimisers: Optimisers) -> None:
         arrays, plain = state
-        groups: dict[str, Weights] = {}
-        for path, array in arrays.items():
-            group, _, name = path.partition("/")
-            groups.setdefault(group, {})[name] = torch.from_numpy(np.array(array))
+        groups = from_arrays(arrays, optimisers)
         self._put(groups["now"])
         self.kept = groups["kept"]
-        for turn, optimiser in optimisers.items():
-            content, prefix = optimiser.state_dict(), f"optimiser.{turn}."
-            content["state"] = {
-                int(name.removeprefix(prefix)): groups[name] for name in groups if name.startswith(prefix)
-            }
-            optimiser.load_state_dict(content)
         self.progress = Progress(**{**plain, "best": inf if plain["best"] is None else plain["best"]})
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from model.learner import State
@@ -62,33 +63,45 @@ def packed(now: Weights, average: Weights, optimisers: Optimisers, progress: Pro
     """
     groups: dict[str, Mapping[str, Tensor]] = {"now": now, "average": average}
     groups |= {f"kept{index}": kept.weights for index, kept in enumerate(progress.kept)}
-    for turn, optimiser in optimisers.items():
-        for index, slots in optimiser.state_dict()["state"].items():
-            groups[f"optimiser.{turn}.{index}"] = slots
-    arrays = {
-        f"{group}/{name}": value.detach().cpu().numpy()
-        for group, values in groups.items()
-        for name, value in values.items()
-    }
     plain = {item.name: getattr(progress, item.name) for item in fields(Progress) if item.name != "kept"}
     plain["kept"] = [
         {"step": kept.step, "choice": kept.choice, "score": kept.score} for kept in progress.kept
     ]
-    return arrays, plain | {"seed": seed}
+    return to_arrays(groups, optimisers), plain | {"seed": seed}
 
 
 def unpacked(state: State, optimisers: Optimisers) -> tuple[Weights, Weights, Progress]:
     """The inverse: weights now, averages, progress; optimisers are filled in place."""
     arrays, plain = state
+    groups = from_arrays(arrays, optimisers)
+    kept = [Kept(**entry, weights=groups[f"kept{index}"]) for index, entry in enumerate(plain["kept"])]
+    known = {name: value for name, value in plain.items() if name not in ("kept", "seed")}
+    return groups["now"], groups["average"], Progress(**known, kept=kept)
+
+
+def to_arrays(groups: Mapping[str, Weights], optimisers: Optimisers) -> dict[str, NDArray]:
+    """`group/name` -> values, of the groups given and of what each optimiser remembers."""
+    every = dict(groups)
+    for turn, optimiser in optimisers.items():
+        for index, slots in optimiser.state_dict()["state"].items():
+            every[f"optimiser.{turn}.{index}"] = slots
+    return {
+        f"{group}/{name}": value.detach().cpu().numpy()
+        for group, values in every.items()
+        for name, value in values.items()
+    }
+
+
+def from_arrays(arrays: Mapping[str, NDArray], optimisers: Optimisers) -> dict[str, dict[str, Tensor]]:
+    """The inverse; optimisers are filled in place."""
     groups: dict[str, dict[str, Tensor]] = {}
     for path, array in arrays.items():
         group, _, name = path.partition("/")
         groups.setdefault(group, {})[name] = torch.from_numpy(np.array(array))
     for turn, optimiser in optimisers.items():
-        content = optimiser.state_dict()
-        prefix = f"optimiser.{turn}."
-        content["state"] = {int(g.removeprefix(prefix)): groups[g] for g in groups if g.startswith(prefix)}
+        content, prefix = optimiser.state_dict(), f"optimiser.{turn}."
+        content["state"] = {
+            int(name.removeprefix(prefix)): groups[name] for name in groups if name.startswith(prefix)
+        }
         optimiser.load_state_dict(content)
-    kept = [Kept(**entry, weights=groups[f"kept{index}"]) for index, entry in enumerate(plain["kept"])]
-    known = {name: value for name, value in plain.items() if name not in ("kept", "seed")}
-    return groups["now"], groups["average"], Progress(**known, kept=kept)
+    return groups

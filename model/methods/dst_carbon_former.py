@@ -1,4 +1,18 @@
-"""DSTCarbonFormer: networks that learn from totals alone how covariates bend the base that suits the totals."""
+"""DSTCarbonFormer: networks that learn from totals alone how covariates bend the base that suits the totals.
+
+The way through, in the order of reading:
+
+  Member.loss, below                a training step: totals are merged, shown, and asked for again in parts
+  Member.factor, below              covariates and base -> what the base is multiplied by
+  model/layers/plain.py             the network of the default: dilated convolutions over the covariates alone
+  model/layers/dual_stream.py       with `network: dual_stream`: the base modulated by covariates, and a scan
+  model/chosen_base.py              the base, chosen by totals it was not shown
+  model/training.py                 the loop: steps, validation, when to stop, what is kept
+
+The published forms v1.7 and v3.0 are model/methods/dst_carbon_former_published.py (losses and options) and
+published_member.py (a step). Their network is drawn at the head of model/layers/carbon_former.py; each part it names
+is a small file beside it.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

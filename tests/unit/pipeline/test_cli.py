@@ -1,5 +1,6 @@
 """The command answers with the right words and exit code; each test starts it as a user does."""
 
+import io
 import json
 import os
 import re
@@ -14,6 +15,8 @@ import pytest
 from fake_chain import CHUNK, write_config
 
 from model.fault import UsageFault
+from pipeline import cli
+from pipeline import run as loop
 from pipeline.cli import default_config, default_root
 from pipeline.errors import _complete, block
 
@@ -288,6 +291,27 @@ def test_the_default_configuration_is_the_one_of_the_folder_else_the_shipped_one
     (tmp_path / "configs").mkdir()
     (tmp_path / "configs" / "default.yaml").write_text("")
     assert default_config() == Path("configs/default.yaml")
+
+
+def test_the_state_to_go_back_to_is_chosen_on_a_terminal(monkeypatch):
+    """An answer that is no state is asked for again; an empty one takes the last."""
+    monkeypatch.setattr(loop, "states", lambda runner, chain: ["0/step_50", "0/epoch_010", "1/step_20"])
+    for typed, chosen in (("epoch_99\n0/step_50\n", "0/step_50"), ("\n", "1/step_20")):
+        keyboard, end = os.openpty()
+        os.write(keyboard, typed.encode())
+        with os.fdopen(end) as stdin, monkeypatch.context() as patch:
+            patch.setattr(sys, "stdin", stdin)
+            assert cli._chosen_state(cli.ASK, None, []) == chosen
+        os.close(keyboard)
+
+
+def test_off_a_terminal_the_states_are_named_and_a_name_is_taken_as_it_is(monkeypatch):
+    monkeypatch.setattr(loop, "states", lambda runner, chain: ["0/step_50", "0/epoch_010"])
+    monkeypatch.setattr(sys, "stdin", io.StringIO("0/step_50\n"))
+    with pytest.raises(UsageFault, match="--from") as caught:
+        cli._chosen_state(cli.ASK, None, [])
+    assert "0/step_50, 0/epoch_010" in caught.value.wanted
+    assert cli._chosen_state("epoch_010", None, []) == "epoch_010"
 
 
 def test_text_of_a_file_cannot_steer_the_terminal():

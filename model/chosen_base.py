@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from model.exposure import FITS, Evidence, Exposure, smoothly_bent
+from model.exposure import FITS, REACH, Evidence, Exposure, smoothly_bent
 from model.losses import counted_groups
 from model.method import Survey
 from model.methods.single_proxy import SingleProxy
@@ -18,6 +18,7 @@ SMOOTH, MEAN, PROXY = "smooth", "mean", "proxy"
 # Coarse cells merged along each axis, whose members are asked for. Why none wider: of two bases the one that is ahead
 # from 2 cells to 1 need not be so from 4 to 2, and what is wanted lies on the fine side.
 SHOWN = 2
+REACHES = (REACH, 0.5, 0.25)  # of the smooth intensity, in blocks; the first wins a tie
 # Why such margins: the score sees how well a base tells block from block, and what it promises inside blocks
 # comes out smaller. On nine maps with known fine values the smooth density lost by up to a fifth where it was
 # the better start. Chosen with those fine values in sight.
@@ -41,6 +42,7 @@ class ChosenBase:
         intensity: proxy (one layer), poisson or least_squares (all of them).
       exposures: by fit, by coarse cells merged along each axis: fitted to the totals shown, nothing finer.
       scores: by kind, one a sector: what it misses of the totals not shown; empty before the choice.
+      reach: of the smooth intensity, in blocks; the same for every sector.
     """
 
     smooth: Base
@@ -48,6 +50,7 @@ class ChosenBase:
     exposures: Mapping[str, Mapping[int, Exposure]]
     factor: int
     scores: Mapping[str, tuple[float, ...]]
+    reach: float = REACH
 
     @classmethod
     def of(cls, survey: Survey, groups: Sequence[int]) -> "ChosenBase":
@@ -90,7 +93,7 @@ class ChosenBase:
         group = max(1, scene.side // self.factor)
         fitted = self.exposures[fit]
         exposure = fitted[max((known for known in fitted if known <= group), default=min(fitted))]
-        return smoothly_bent(exposure(scene) * self.mask(scene), scene) * self.mask(scene)
+        return smoothly_bent(exposure(scene) * self.mask(scene), scene, self.reach) * self.mask(scene)
 
     def chosen(self, tiles: Sequence[Tile], few: bool = False) -> "ChosenBase":
         """With the kind of each sector chosen by what it misses of totals it was not shown.
@@ -117,7 +120,23 @@ class ChosenBase:
         scores = {kind: tuple(float(value) for value in np.exp(values)) for kind, values in logs.items()}
         needed = {"poisson" if kind == MEAN else kind for kind in picked} - {SMOOTH}
         kept = {fit: self.exposures[fit] for fit in self.exposures if fit in needed}
-        return replace(self, kinds=picked, exposures=kept, scores=scores)
+        chosen = replace(self, kinds=picked, exposures=kept, scores=scores)
+        return chosen._reaching(tiles) if needed else chosen
+
+    def _reaching(self, tiles: Sequence[Tile]) -> "ChosenBase":
+        """With the reach at which the picked kinds miss least of totals not shown."""
+
+        def missed(reach: float) -> float:
+            base = replace(self, reach=reach)
+            made = {kind: base._missed(kind, tiles) for kind in dict.fromkeys(self.kinds) if kind != SMOOTH}
+            logs = [
+                np.log(max(made[kind][sector], NOTHING))
+                for sector, kind in enumerate(self.kinds)
+                if kind in made
+            ]
+            return float(np.mean(logs))
+
+        return replace(self, reach=min(REACHES, key=missed))
 
     def _missed(self, kind: str, tiles: Sequence[Tile]) -> NDArray[np.float64]:
         """(sectors,) misallocated share of totals not shown; NaN where nothing could be judged."""
@@ -143,7 +162,7 @@ class ChosenBase:
         scores = {kind: list(values) for kind, values in self.scores.items()}
         return {
             "smooth": self.smooth.plain(), "kinds": list(self.kinds), "exposures": exposures,
-            "factor": self.factor, "scores": scores,
+            "factor": self.factor, "scores": scores, "reach": self.reach,
         }  # fmt: skip
 
     @classmethod
@@ -155,7 +174,12 @@ class ChosenBase:
         }
         scores = {kind: tuple(values) for kind, values in plain["scores"].items()}
         return cls(
-            Base.from_plain(plain["smooth"]), tuple(plain["kinds"]), exposures, plain["factor"], scores
+            Base.from_plain(plain["smooth"]),
+            tuple(plain["kinds"]),
+            exposures,
+            plain["factor"],
+            scores,
+            plain["reach"],
         )
 
 

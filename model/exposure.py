@@ -12,7 +12,10 @@ from model.nonnegative import least_squares_weights, poisson_weights
 from model.sample import Bools, Masses, Scene, merge, spread
 
 ROUNDS = 8  # of smoothing; the totals are met again after each
-REACH = 4.0  # standard deviations after which the Gaussian is cut
+CUT = 4.0  # standard deviations after which the Gaussian is cut
+# Of the Gaussian, in blocks. Chosen by what is missed of totals that were merged 2 x 2: on five maps of six it is
+# the best of 0.12 to 0.5 or within 0.4 % of it.
+REACH = 0.35
 FITS: dict[str, Callable[[Masses, Masses], NDArray[np.float64]]] = {
     "poisson": poisson_weights,
     "least_squares": least_squares_weights,
@@ -124,22 +127,23 @@ class Exposure:
         return cls(tuple(plain["layers"]), weights, tuple(plain["constant"]))
 
 
-def smoothly_bent(exposure: Masses, scene: Scene, rounds: int = ROUNDS) -> Masses:
+def smoothly_bent(exposure: Masses, scene: Scene, reach: float = REACH, rounds: int = ROUNDS) -> Masses:
     """Exposure x a smooth intensity, so that every total shown is met without steps at the edges of blocks.
 
     The intensity starts as total / exposure of each block. Each round replaces it by its mean over the
-    surroundings, weighted by exposure with a Gaussian of half a block, and rescales it to the totals (a mass-true
+    surroundings, weighted by exposure with a Gaussian, and rescales it to the totals (a mass-true
     smoothing after Tobler 1979, on risk instead of density). Where nothing is known near by it is 1: the exposure
     is in mass already.
 
     Args:
       exposure: (sectors, time, H, W) mass per fine cell, 0 where not valid. A block with mass and no exposure
         is taken to hold its mean on every valid cell.
+      reach: standard deviation of the Gaussian, in blocks.
     Returns: same shape.
     """
     exposure = _never_bare(exposure, scene)
     seen = exposure * spread(scene.known, scene.side)
-    down, across = (gaussian(size, 0.5 * scene.side) for size in scene.valid.shape)
+    down, across = (gaussian(size, reach * scene.side) for size in scene.valid.shape)
     weight = down @ seen @ across.T
     intensity = _meeting(np.ones_like(exposure), exposure, scene)
     for _ in range(rounds):
@@ -172,7 +176,7 @@ def gaussian(size: int, sigma: float) -> NDArray[np.float64]:
 
     Why a matrix: a window is small, and one product is faster than as many passes as the kernel is wide.
     """
-    radius = int(REACH * sigma + 0.5)
+    radius = int(CUT * sigma + 0.5)
     offset = np.arange(-radius, radius + 1)
     kernel = np.exp(-0.5 * (offset / sigma) ** 2)
     place = np.mod(np.arange(size)[:, None] + offset, 2 * size)

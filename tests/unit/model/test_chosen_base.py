@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from model.chosen_base import ChosenBase, _pick, _shifted
+from model.chosen_base import REACHES, ChosenBase, _pick, _shifted
 from model.sample import Layer, Tile, merge
 from model.surface import meet_totals
 
@@ -140,3 +140,15 @@ def test_layers_as_coarse_as_a_block_make_no_exposure(rough, make_survey):
     base = chosen(tile, make_survey)
     assert (base.kinds, base.exposures) == (("smooth",), {})
     assert np.isfinite(base(tile.scene())).all()
+
+
+def test_the_intensity_reaches_as_far_as_totals_not_shown_say(rough, make_survey):
+    """A rough intensity, of which the layer knows nothing, beside a layer that tells most."""
+    intensity = 1.0 + np.kron(np.random.default_rng(3).random((6, 6)), np.ones((8, 8)))
+    tile = ground(rough, rough * intensity)
+    base = chosen(tile, make_survey)
+    judged = [_shifted(tile, down, across) for down in (0, 1) for across in (0, 1)]
+    missed = {reach: replace(base, reach=reach)._missed(base.kinds[0], judged)[0] for reach in REACHES}
+    assert base.kinds[0] != "smooth" and len(set(missed.values())) == len(REACHES)
+    assert missed[base.reach] == min(missed.values())
+    assert ChosenBase.from_plain(base.plain()) == base

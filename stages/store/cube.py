@@ -27,6 +27,7 @@ class Cube:
     def __init__(self, group: zarr.Group) -> None:
         self._group = group
         attributes: dict[str, Any] = dict(group.attrs)
+        self._opened: dict[str, zarr.Array] = {}
         self.name = str(attributes["variable"])
         self.long_name = str(attributes["long_name"])
         self.unit = str(attributes["unit"])
@@ -145,13 +146,19 @@ class Cube:
         window = (slice(row, row + rows), slice(col, col + cols))
         out = np.empty((len(self.layers), len(self.years), rows, cols), np.float32)
         for index, layer in enumerate(self.layers):
-            stored = arrays.array_of(self._group, layer.name)
+            stored = self._array(layer.name)
             region = window if stored.ndim == 2 else (slice(None), *window)
             out[index] = arrays.read_region(stored, region, "ingest")
         return np.nan_to_num(out, copy=False, nan=0.0)
 
     def _read(self, name: str, region: Any) -> NDArray:
-        return arrays.read_region(arrays.array_of(self._group, name), region, "ingest")
+        return arrays.read_region(self._array(name), region, "ingest")
+
+    def _array(self, name: str) -> zarr.Array:
+        """Opened once: its description lies in a file, and windows are many."""
+        if name not in self._opened:
+            self._opened[name] = arrays.array_of(self._group, name)
+        return self._opened[name]
 
 
 def lay_out(

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from model.layers.scan import plain_scan
+from model.layers.scan import fastest, plain_scan
 
 Scan = Callable[..., Tensor]
 
@@ -31,7 +31,9 @@ def mambapy_scan(u: Tensor, step: Tensor, decay: Tensor, into: Tensor, out: Tens
 
 
 def rivals(anchor: Path | None, compiled: bool) -> dict[str, Scan]:
-    found: dict[str, Scan] = {"ours": plain_scan}
+    found: dict[str, Scan] = {"ours": fastest()}
+    if fastest() is not plain_scan:
+        found["ours, without numba"] = plain_scan
     if importlib.util.find_spec("mambapy"):
         found["mambapy"] = mambapy_scan
     if anchor is not None:

@@ -1,8 +1,7 @@
 """Turns a YAML file into frozen sections, one a stage, and reports every mistake at once with its place."""
 
-import difflib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -12,6 +11,7 @@ from pydantic import ValidationError
 
 from model.fault import Fault, UsageFault, raise_all
 from pipeline import schema
+from pipeline.mistakes import hint, mistakes, place_of
 from pipeline.yaml_text import Document, KeyPath, Place, parse, read, spell
 from stages import EVALUATE, STAGES, Stage
 from stages.section import Section, safe_name
@@ -202,10 +202,10 @@ def _refuse_unknown_sections(document: Document, classes: Mapping[str, Any], fau
     for key in [key for key in document.data if key not in classes]:
         faults.append(
             UsageFault(
-                f"{_place(document, (key,))}: {key}",
+                f"{place_of(document, (key,))}: {key}",
                 f"unknown key `{key}`",
                 "one of " + ", ".join(known),
-                _hint(key, known, classes, ()),
+                hint(key, known, classes, ()),
             )
         )
 
@@ -219,7 +219,7 @@ def _section(
         # Why through JSON: in strict mode only a JSON list may become a tuple.
         return cls.model_validate_json(json.dumps(data), context={"folder": folder})
     except ValidationError as error:
-        faults.extend(_faults(stage, cls, document, error))
+        faults.extend(mistakes(stage, cls, document, error))
     except Fault as fault:  # a section may say all four parts itself
         faults.append(fault)
     return None
@@ -235,77 +235,4 @@ def _clashes(sections: Mapping[str, Section], document: Document, table: Sequenc
         if tell is None or factor is None:
             continue
         for clash in tell(sections[stage.name], factor):
-            yield clash.fault(stage.name, str(_place(document, (stage.name, clash.key))))
-
-
-def _faults(stage: str, cls: type[Section], document: Document, error: ValidationError) -> Iterable[Fault]:
-    """One fault a place; what the members of a union want is told together."""
-    gathered: dict[tuple[KeyPath, str], tuple[dict[str, Any], list[str]]] = {}
-    for detail in map(dict, error.errors(include_url=False)):
-        path = (stage, *_written(detail, document.data.get(stage)))
-        own = detail["type"] if detail["type"] in ("missing", "extra_forbidden") else ""
-        wanted = _wanted(detail)
-        _, wants = gathered.setdefault((path, own), (detail, []))
-        if wanted not in wants:
-            wants.append(wanted)
-    for (path, _), (detail, wants) in gathered.items():
-        where = f"{_place(document, path)}: {spell(path)}"
-        if detail["type"] == "extra_forbidden":
-            known = schema.keys_at(cls, path[1:-1])
-            yield UsageFault(
-                where,
-                f"unknown key `{path[-1]}`",
-                "one of " + ", ".join(known) if known else "no such key",
-                _hint(str(path[-1]), known, {}, path[:-1]),
-            )
-        elif detail["type"] == "missing":
-            key = f"`{path[-1]}`"
-            yield UsageFault(where, "nothing", f"a value for {key}", f"add {key} at this place")
-        else:
-            fix = f"change `{spell(path)}`" if path in document.places else f"set `{spell(path)}`"
-            yield UsageFault(where, _shorten(detail["input"]), " or ".join(wants), fix)
-
-
-def _written(detail: Mapping[str, Any], data: Any) -> KeyPath:
-    """The part of pydantic's place that stands in the file: names of union members are left out."""
-    path: list[str | int] = []
-    *inner, last = detail["loc"] or ("",)
-    for part in (*inner, last):
-        if isinstance(data, Mapping) and str(part) in data:
-            path.append(str(part))
-            data = data[str(part)]
-        elif isinstance(data, list) and isinstance(part, int) and part < len(data):
-            path.append(part)
-            data = data[part]
-    if detail["type"] == "missing":
-        path.append(str(last))
-    return tuple(path)
-
-
-def _place(document: Document, path: KeyPath) -> Place:
-    """Where the path, or what holds it, is written."""
-    while path not in document.places:
-        path = path[:-1]
-    return document.places[path]
-
-
-def _wanted(detail: Mapping[str, Any]) -> str:
-    text: str = detail["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
-    text = text.removeprefix("Input should be ")
-    return text.replace("a valid integer", "a whole number").replace("a valid string", "text")
-
-
-def _shorten(value: Any) -> str:
-    if isinstance(value, dict):  # a whole section: what is wrong is how its settings go together
-        return "settings that do not agree: " + ", ".join(map(str, value))
-    text = json.dumps(value, ensure_ascii=False, default=str)
-    return text if len(text) <= 120 else f"{text[:100]}... ({len(text)} characters)"
-
-
-def _hint(key: str, known: Sequence[str], classes: Mapping[str, type[Section]], path: KeyPath) -> str:
-    if close := difflib.get_close_matches(key, known, 1, 0.6):
-        return f"did you mean `{spell((*path, close[0]))}`?"
-    for stage, cls in classes.items():
-        if close := difflib.get_close_matches(key, list(cls.model_fields), 1, 0.75):
-            return f"did you mean `{stage}.{close[0]}`?"
-    return "remove it"
+            yield clash.fault(stage.name, str(place_of(document, (stage.name, clash.key))))

@@ -212,3 +212,17 @@ infer:
     tile = next(fault for where, fault in told.items() if where.endswith("tile.size"))
     assert "line 8" in tile.where and "126" in tile.wanted
     assert any(where.endswith("infer.halo") for where in told)
+
+
+def test_what_several_entries_lack_is_told_once_with_every_line(tmp_path):
+    path = tmp_path / "town.yaml"
+    path.write_text(
+        "ingest:\n  variable: co2\n  totals:\n    - {path: a.tif, unit: t}\n    - {path: b.tif, unit: t}\n"
+        "    - path: c.tif\n      year: null\n"
+    )
+    with pytest.raises(Fault) as caught:
+        load(path)  # by the real chain
+    fault = caught.value
+    assert "line 4: ingest.totals[0].year" in fault.where and "2 more times, lines 5, 7" in fault.where
+    assert fault.found == "nothing" and "a `year`" in fault.wanted
+    assert fault.fix == "set `ingest.totals[0].year`"

@@ -5,18 +5,15 @@ import os
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from model.fault import Fault, InputFault
 from stages.sources.looked import Found, look
+from stages.sources.repeated import MOST_CELLS, follows, told_once
 from stages.store.arrays import same_crs
 from stages.store.maps import ALL
 from stages.store.resample import bring, nesting
 
-Floats = NDArray[np.float64]
 CLASSES = 40  # more distinct integers are rather percents or counts
-TRUTH = 0.9999  # correlation of a layer's sums with the totals; no honest proxy comes near
-MOST_CELLS = 4_000_000  # of totals that are compared with finer layers
 COARSE = 1.5  # a file whose cells are this many times those of the finest may hold totals
 
 
@@ -38,11 +35,11 @@ def draft(folder: Path, beside: Path) -> tuple[str, list[Fault]]:
             "name the folder that holds them",
         )
     every = _totals(found)
-    totals, twice = _told_once(every)
+    totals, twice = told_once(every)
     finer = [item for item in found if item not in every]
     adding_up = {item.path for item in finer if any(_is_truth_of(item, total) for total in every)}
     # Why whole files: a band too small to show the pattern of its totals is no less the answer than those beside it.
-    truth, again = _told_once([item for item in finer if item.path in adding_up])
+    truth, again = told_once([item for item in finer if item.path in adding_up])
     layers = [item for item in finer if item.path not in adding_up]
     lines = [
         f"# Drafted by `pipeline init` from {len(found)} files. A question mark is what the files do not tell:",
@@ -76,45 +73,6 @@ def _totals(found: list[Found]) -> list[Found]:
     coarsest = [item for item in found if item.width >= widest / COARSE]
     chosen = [item for item in coarsest if item.has_known_unit] or coarsest
     return [item for item in chosen if _same_cells(item, max(chosen, key=lambda one: one.width))]
-
-
-def _told_once(items: list[Found]) -> tuple[list[Found], list[tuple[Found, str]]]:
-    """Fields that are not what other files tell already, and those that are, each with what it repeats.
-
-    Why: a sum over sectors beside its sectors, or a sector in two units, would be counted twice.
-    """
-    kept: list[tuple[Found, Floats]] = []
-    twice: list[tuple[Found, str]] = []
-    for item in items:
-        rows, cols = item.raster.shape
-        if item.members or len(item.years) > 1 or rows * cols > MOST_CELLS:
-            kept.append((item, np.empty(0)))
-            continue
-        values = item.raster.read(0, 0, rows, cols)
-        alike = [
-            (one, own)
-            for one, own in kept
-            if one.path != item.path and own.shape == values.shape and one.year == item.year
-        ]
-        sums = {
-            one.path: np.sum([own for other, own in alike if other.path == one.path], axis=0)
-            for one, _ in alike
-        }
-        repeated = [one.name for one, own in alike if _follows(values, own)]
-        repeated += [f"the sum of {path.name}" for path, own in sums.items() if _follows(values, own)]
-        if repeated:
-            twice.append((item, repeated[0]))
-        else:
-            kept.append((item, values))
-    return [item for item, _ in kept], twice
-
-
-def _follows(one: Floats, other: Floats) -> bool:
-    """True when two fields have one pattern, perhaps in other units."""
-    both = np.isfinite(one) & np.isfinite(other)
-    if both.sum() < 4 or np.ptp(one[both]) == 0 or np.ptp(other[both]) == 0:
-        return False
-    return bool(np.corrcoef(one[both], other[both])[0, 1] > TRUTH)
 
 
 def _left_out(twice: list[tuple[Found, str]], beside: Path) -> list[str]:
@@ -154,7 +112,7 @@ def _is_truth_of(item: Found, total: Found) -> bool:
         return False
     sums = bring(item.raster, coarse, (0, 0, *coarse.shape), "total")
     given = total.raster.read(0, 0, *coarse.shape)
-    return _follows(sums, given)
+    return follows(sums, given)
 
 
 def _factor(totals: list[Found], found: list[Found]) -> str:

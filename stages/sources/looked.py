@@ -58,6 +58,21 @@ class Found:
         match = YEAR.search(self.path.stem)
         return self.years[-1] if self.years else int(match[1]) if match else None
 
+    def fields(self) -> list[tuple[str, Band]]:
+        """Its members by name; itself alone where it has none."""
+        from stages.store.netcdf import Variable
+
+        if self.along is None or not self.members:
+            return [(self.name, self.raster)]
+        year = self.year if self.steps == 1 and self.years else None
+        return [
+            (
+                name,
+                Variable(str(self.path), self.variable, {self.along: name}, year, cell_methods="time: mean"),
+            )
+            for name in self.members
+        ]
+
     @property
     def has_known_unit(self) -> bool:
         """True when the file's own tag is the unit of an amount, per cell or per area."""

@@ -177,3 +177,33 @@ def test_what_was_asked_of_one_band_is_not_asked_of_the_next(land):
     kinds = [line for line in text.splitlines() if line.lstrip().startswith("kind:")]
     assert sum("# ?" in line for line in kinds) == 2  # roads.tif and the first band of many.tif
     assert sum("# as above" in line for line in kinds) == 2
+
+
+def test_the_truth_is_asked_for_once_however_often_the_folder_holds_it(land):
+    cells = np.random.default_rng(5).gamma(2.0, 5.0, (2, 30, 40))
+    blocks = cells.reshape(2, 3, 10, 4, 10).sum(axis=(2, 4))
+    land.file("totals.tif", blocks, COARSE)
+    with rasterio.open(land.folder / "totals.tif", "r+") as data:
+        data.descriptions = ("homes", "traffic")
+    axes = {
+        "sector": ("sector", ["homes", "traffic"]),
+        "y": ("y", 2_821_950 - 100.0 * np.arange(30), {"units": "m", "axis": "Y"}),
+        "x": ("x", 4_780_050 + 100.0 * np.arange(40), {"units": "m", "axis": "X"}),
+    }
+    truth = xr.Dataset(
+        {"co2": (("sector", "y", "x"), cells, {"grid_mapping": "crs", "units": "t yr-1"})}, axes
+    )
+    truth.assign(crs=((), 0, CRS.from_epsg(3035).to_cf())).to_netcdf(
+        land.folder / "a_truth.nc", engine="h5netcdf"
+    )
+    land.file("b_truth_kg.tif", cells * 1000.0, FINE)  # both sectors once more
+    padded = np.zeros((32, 43))  # their sum, on a grid that begins a row higher and goes on further
+    padded[1:31, :40] = cells.sum(axis=0)
+    land.file("c_sum.tif", padded, FINE @ Affine.translation(0, -1))
+    _, text, _ = drafted(land)
+    truths = yaml.safe_load(text)["evaluate"]["truth"]
+    assert [(item["path"], item["sector"]) for item in truths] == [
+        ("a_truth.nc", "homes"),
+        ("a_truth.nc", "traffic"),
+    ]
+    assert text.count('left out: "b_truth_kg.tif"') == 2

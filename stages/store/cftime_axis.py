@@ -15,6 +15,7 @@ EPOCH = re.compile(r"(-?\d{1,4})-(\d{1,2})")
 WHOLE_YEARS = ("year", "years", "yr", "yrs", "common_year", "common_years")
 WHOLE_MONTHS = ("month", "months", "mon")
 COVERED = 0.95  # of a year that steps must fill to stand for it; a month short is 0.92
+GAP = 1.5  # a step so many times as far from the next as is usual has others missing behind it
 _MONTH = 1.0 / 12.0
 
 
@@ -161,23 +162,31 @@ def _steps(
     starts: NDArray[np.float64], months: NDArray[np.float64], edges: NDArray[np.float64] | None
 ) -> Steps:
     """Years and lengths of instants, or of the spans around them."""
-    if edges is not None and (np.diff(edges) > 0).all():
-        middles, lengths = edges.mean(axis=1), np.diff(edges)[:, 0]
-    else:
-        middles, lengths = starts, _spacing(starts, months)
+    is_bounded = edges is not None and bool((np.diff(edges) > 0).all())
+    middles = edges.mean(axis=1) if edges is not None and is_bounded else starts
     # Why a tolerance: a whole year may come back as 2012.9999999 from counts in single precision.
     years = np.floor(middles + 1e-7).astype(int)
+    lengths = np.diff(edges)[:, 0] if edges is not None and is_bounded else _spacing(starts, months, years)
     return Steps(tuple(years.tolist()), tuple(lengths.tolist()))
 
 
-def _spacing(starts: NDArray[np.float64], months: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Lengths of monthly steps by the calendar; else from one step to the next, the last like the one before it."""
+def _spacing(
+    starts: NDArray[np.float64], months: NDArray[np.float64], years: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Lengths of monthly steps by the calendar; else from one step to the next, the last like the one before it.
+
+    Why no step is much longer than is usual in its year: what comes after it is missing.
+    """
     if len(starts) == 1:
         return np.ones(1)
     ahead = np.abs(np.diff(starts))
     if np.all(np.abs(ahead - _MONTH) < 0.2 * _MONTH):
         return months
-    return np.append(ahead, ahead[-1])
+    lengths = np.append(ahead, ahead[-1])
+    for year in np.unique(years):
+        own = lengths[years == year]
+        lengths[years == year] = np.where(own > GAP * np.median(own), np.median(own), own)
+    return lengths
 
 
 def _twice(instants: Sequence[float], years: Sequence[float]) -> list[int]:

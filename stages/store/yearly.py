@@ -56,14 +56,18 @@ def yearly(
         year = min(years, key=lambda own: (abs(own - wanted), own))
         notes.append(f"no step of {wanted}; the nearest year, {year}, is used")
         chosen = steps.of_year(year)
-    if len(chosen) > 1 and year is not None and steps.covered(year) < COVERED:
-        raise InputFault(
-            where,
-            f"{len(chosen)} steps that fill {steps.covered(year):.1%} of {year}",
-            "steps that fill the year",
-            "complete the file; for a layer, `year: static` takes all steps together",
-        )
     method = _method(len(chosen), cell_methods, where)
+    if len(chosen) > 1 and year is not None:
+        share = steps.covered(year)
+        if _is_short(share, len(chosen), method):
+            raise InputFault(
+                where,
+                f"{len(chosen)} steps that fill {share:.2%} of {year}",
+                "steps that fill the year",
+                "complete the file; for a layer, `year: static` takes all steps together",
+            )
+        if share < 1.0 - 0.5 / len(chosen):
+            notes.append(f"its steps fill {share:.1%} of {year}; what is missing is taken to be like them")
     if len(chosen) > 1:
         notes.append(f"{method} of {len(chosen)} steps")
     return Yearly(year, tuple((step, steps.lengths[step]) for step in chosen), method, tuple(notes))
@@ -89,16 +93,24 @@ def dated(file: xr.Dataset, time: str, label: int, *, cell_methods: str, name: s
             where, f"dates from {instants.min()} to {instants.max()}", f"one in {when.spelled(label)}",
             "correct `dates:`, or name the date under `without:`",
         )  # fmt: skip
+    how = _method(len(chosen), cell_methods, where)
     if len(chosen) > 1:
-        span = np.diff(instants[chosen]).max() * len(chosen)
-        if span < COVERED * (end - first):
+        share = float(np.median(np.diff(np.sort(instants[chosen]))) * len(chosen) / (end - first))
+        if _is_short(share, len(chosen), how):
             raise InputFault(
-                where, f"{len(chosen)} steps that fill {span / (end - first):.1%} of {when.spelled(label)}",
+                where, f"{len(chosen)} steps that fill {share:.2%} of {when.spelled(label)}",
                 "steps that fill it", "complete the file, or name the date under `without:`",
             )  # fmt: skip
-    how = _method(len(chosen), cell_methods, where)
     notes = (f"{how} of {len(chosen)} steps",) if len(chosen) > 1 else ()
     return Yearly(label, tuple((step, 1.0) for step in chosen), how, notes)
+
+
+def _is_short(share: float, count: int, method: str) -> bool:
+    """True when steps fill too little of a date to stand for it.
+
+    Why a sum is asked for more: a mean of most steps is near that of all; what a sum lacks is mass lost.
+    """
+    return share < (1.0 - 0.5 / count if method == "sum" else COVERED)
 
 
 def _time_axis(file: xr.Dataset, time: str, where: str) -> xr.DataArray:

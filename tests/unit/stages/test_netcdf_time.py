@@ -133,3 +133,40 @@ def test_a_window_of_any_step_is_that_part_of_the_whole(land):
     part = band.read(-1, 2, 3, 4)
     assert np.isnan(part[0]).all() and np.isnan(part[:, 2:]).all()
     assert (part[1:, :2] == band.read(0, 0, 3, 4)[:2, 2:]).all()
+
+
+def test_a_month_that_is_missing_in_the_middle_is_told(land, refusal):
+    data = monthly(land, np.ones((12, 3, 4)), {"cell_methods": "time: sum"})
+    text = refusal(land, data.isel(time=[0, 1, 2, 3, 4, 6, 7, 8, 9, 10, 11]))
+    # The gap of 61 days after May counts as the usual 31, December as long as November: 335 of 366 days.
+    assert "11 steps that fill 91.53%" in text
+
+
+def daily(land, method, days):
+    axis = ("time", np.array(days), {"units": "days since 2019-01-01", "calendar": "standard"})
+    values = np.broadcast_to(land.totals, (len(days), 3, 4))
+    return field(values, dims=("time", "y", "x"), attrs={"cell_methods": f"time: {method}"}, time=axis)
+
+
+def test_days_that_are_missing_are_no_long_days(land, refusal):
+    both_ends = [*range(31), *range(334, 365)]  # January and December: 62 of 365 days
+    assert "62 steps that fill 16.99%" in refusal(land, daily(land, "mean", both_ends), year=2019)
+    assert "62 steps that fill 16.99%" in refusal(land, daily(land, "sum", both_ends), year=2019)
+
+
+def test_a_sum_lacks_no_step_and_a_mean_may_lack_some_which_is_said(land, refusal):
+    but_one = [day for day in range(365) if day != 100]  # 364 of 365 days
+    assert "364 steps that fill 99.73%" in refusal(land, daily(land, "sum", but_one), year=2019)
+    but_ten = [day for day in range(365) if not 100 <= day < 110]  # 355 of 365 days
+    with_gap = Variable(str(land.folder / save(land, daily(land, "mean", but_ten), "ten.nc")), year=2019)
+    assert any("fill 97.3% of 2019" in note for note in with_gap.notes)
+    assert with_gap.read(0, 0, 3, 4) == pytest.approx(land.totals, rel=1e-12)  # every day has the same
+
+
+def test_a_whole_year_of_hours_adds_up(land, cube):
+    hours = np.arange(8784.0)  # of 2020, a leap year
+    axis = ("time", hours, {"units": "hours since 2020-01-01", "calendar": "standard"})
+    values = np.broadcast_to(land.totals.astype(np.float32), (8784, 3, 4))
+    data = field(values, dims=("time", "y", "x"), attrs={"cell_methods": "time: sum"}, time=axis)
+    made = totals_of(land, cube, data, year=2020)
+    assert made[0, 0] == pytest.approx(8784 * land.totals.astype(np.float32).astype(float), rel=1e-12)

@@ -99,6 +99,7 @@ class File(Section):
             cell_methods=self.cell_methods,
             nearest=nearest,
             index_grid=self.index_grid,
+            gaps_are_zero=getattr(self, "missing", None) == "zero",
         )
         if self.values_at == "nodes":
             band.notes = (

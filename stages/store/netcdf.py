@@ -32,6 +32,8 @@ class Variable(Band):
       year: the year wanted, or a shorter step as model.when names it; None takes all steps together.
       cell_methods: how steps become a year, as "time: sum" or "time: mean"; without it the variable's own.
       nearest: True: another year may serve when the file lacks the one wanted.
+      gaps_are_zero: True: where some of several steps have a value, the others count as 0; a cell has none
+        where none of them has. Else it has none where any lacks one.
       index_grid: side of a cell [m] where the file's rows and columns are to be a plane grid of their own.
     Raises: InputFault (exit 3) when the file does not hold that.
     """
@@ -49,10 +51,11 @@ class Variable(Band):
         cell_methods: str | None = None,
         nearest: bool = False,
         index_grid: float | None = None,
+        gaps_are_zero: bool = False,
     ) -> None:
         self.path, self.name = path, Path(path).name
         self._opened: xr.Dataset | None = None
-        self._index_grid = index_grid
+        self._index_grid, self._gaps_are_zero = index_grid, gaps_are_zero
         self._registration, self._given_crs = registration, crs
         self._whole: NDArray[np.float64] | None = None
         try:
@@ -98,6 +101,8 @@ class Variable(Band):
         self._x, self._y, self._bent = place.x, place.y, place.bent
         self.bent = self._bent.reason if self._bent else None
         self.notes = self._yearly.notes + place.notes
+        if self._gaps_are_zero and self.steps > 1:
+            self.notes += (f"of its {self.steps} steps, one without a value counts as 0",)
 
     def _choose(self, year: int | None, cell_methods: str | None, nearest: bool) -> Yearly:
         time = self._dims[2]
@@ -212,17 +217,22 @@ class Variable(Band):
         return gone
 
     def _year_of(self, rows: slice, cols: slice) -> NDArray[np.float64]:
-        """The year's sum or mean; NaN where any of its steps has no value."""
+        """The year's sum or mean; where steps have no value as `gaps_are_zero` tells."""
         steps, method = self._yearly.steps, self._yearly.method
         total: NDArray[np.float64] | None = None
         weight = sum(length for _, length in steps)
+        empty: NDArray[np.bool_] | None = None  # in all steps so far
         for step, length in steps:
             values = self._physical(self._raw(step, rows, cols))
+            if self._gaps_are_zero and len(steps) > 1:
+                gone = np.isnan(values)
+                empty = gone if empty is None else empty & gone
+                values = np.where(gone, 0.0, values)
             if len(steps) > 1 and method == "mean":
                 values = values * (length / weight)
             total = values if total is None else total + values
         assert total is not None
-        return total
+        return total if empty is None else np.where(empty, np.nan, total)
 
     def _raw(self, step: int | None, rows: slice, cols: slice) -> NDArray:
         """Numbers as stored, turned to (y, x) with north up and west left."""

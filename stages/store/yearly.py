@@ -116,6 +116,10 @@ def _is_short(share: float, count: int, method: str) -> bool:
 def _time_axis(file: xr.Dataset, time: str, where: str) -> xr.DataArray:
     if time not in file.variables:
         raise unreadable(f"{where}, axis {time}", "no times")
+    if not file[time].size:
+        raise InputFault(
+            f"{where}, axis {time}", "no steps", "at least one", "fetch or export the file again"
+        )
     return file[time]
 
 

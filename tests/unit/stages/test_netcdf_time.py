@@ -5,6 +5,7 @@ import pytest
 
 from stages.store.netcdf import Variable
 from tests.unit.stages.netcdf_files import (
+    MONTHS,
     Y,
     field,
     monthly,
@@ -170,3 +171,21 @@ def test_a_whole_year_of_hours_adds_up(land, cube):
     data = field(values, dims=("time", "y", "x"), attrs={"cell_methods": "time: sum"}, time=axis)
     made = totals_of(land, cube, data, year=2020)
     assert made[0, 0] == pytest.approx(8784 * land.totals.astype(np.float32).astype(float), rel=1e-12)
+
+
+def test_a_month_without_a_value_takes_no_other_month_away(land, cube, refusal):
+    values = np.repeat(land.totals[None], 12, axis=0)
+    values[3, 1, 1] = np.nan  # one month of one cell
+    values[:, 2, 2] = np.nan  # a cell without any
+    data = monthly(land, values, {"cell_methods": "time: sum"})
+    assert "2 of 12 cells have no value" in refusal(land, data)
+    made = totals_of(land, cube, data, name="zero.nc", missing="zero")
+    expected = 12 * land.totals
+    expected[1, 1] = 11 * land.totals[1, 1]
+    expected[2, 2] = 0.0
+    assert made[0, 0] == pytest.approx(expected, rel=1e-12)
+
+
+def test_a_time_axis_without_steps_is_told(land, refusal):
+    data = field(np.zeros((0, 3, 4)), dims=("time", "y", "x"), time=("time", np.zeros(0), MONTHS))
+    assert "no steps" in refusal(land, data)

@@ -17,7 +17,7 @@ from stages.store.cube import Cube
 from stages.store.maps import read_bands
 from stages.store.pictures import NODATA_COLOUR, signed_picture
 from stages.store.style import (
-    RAMP,
+    SIGNED,
     Legend,
     amount,
     block_style,
@@ -102,10 +102,11 @@ def test_amounts_are_in_full():
     assert amount(313.9101234) == "313.91"
 
 
-def test_signed_values_run_from_the_light_end_of_the_ramp_to_the_dark_one():
-    """-3 and less is the first colour, +3 the last, nothing grey; 0 lies half-way."""
+def test_signed_values_run_from_blue_over_pale_to_red():
+    """-3 and less is the first colour, +3 the last, nothing grey; 0 lies half-way and is the lightest."""
     address = signed_picture(np.array([[-3.0, 0.0, 3.0, np.nan]]), 3.0)
     picture = Image.open(io.BytesIO(base64.b64decode(address.partition(",")[2]))).convert("RGB")
     colours = [picture.getpixel((col, 0)) for col in range(4)]
-    assert (colours[0], colours[2], colours[3]) == (RAMP[0], RAMP[-1], NODATA_COLOUR)
-    assert sum(colours[0]) > sum(colours[1]) > sum(colours[2])
+    assert (colours[0], colours[2], colours[3]) == (SIGNED[0], SIGNED[-1], NODATA_COLOUR)
+    assert colours[0][2] > colours[0][0] and colours[2][0] > colours[2][2]
+    assert sum(colours[1]) > max(sum(colours[0]), sum(colours[2]))

@@ -6,7 +6,6 @@ a fixed order, so the bytes do not depend on the number of threads.
 """
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from model.compiled import part
+from model.layers.in_threads import in_threads
 
 LAST = torch.channels_last_3d
 RUN = 256  # numbers worked on at once, or a little fewer: a whole number of places
@@ -121,14 +121,9 @@ def _weighed(x: Tensor, grad: Tensor, pairs: Pairs, apart: int) -> Tensor:
 
 
 def _shared(work: Callable[[int, int], None], batch: int, rows: int) -> None:
-    """Calls work(sample, first row) for every band of rows, in as many threads as torch may use."""
+    """Calls work(sample, first row) for every band of rows, in threads."""
     pieces = [(sample, first) for sample in range(batch) for first in range(0, rows, BAND)]
-    if (threads := min(torch.get_num_threads(), len(pieces))) == 1:
-        for piece in pieces:
-            work(*piece)
-        return
-    with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(lambda piece: work(*piece), pieces))
+    in_threads(work, pieces)
 
 
 @part

@@ -6,7 +6,6 @@ gradients is summed in a fixed order, so the bytes do not depend on the number o
 """
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from model.compiled import part
+from model.layers.in_threads import in_threads
 
 STEPS = 32  # between two states that are kept
 CHANNELS = 64  # in a block: 4 KB of states
@@ -69,15 +69,10 @@ class _Scan(torch.autograd.Function):
 
 
 def _shared(work: Callable[[int, int, int], None], batch: int, width: int) -> None:
-    """Calls work(sample, block, first channel) for all of them, in as many threads as torch may use."""
+    """Calls work(sample, block, first channel) for all of them, in threads."""
     firsts = range(0, width, CHANNELS)
     pieces = [(sample, block, first) for sample in range(batch) for block, first in enumerate(firsts)]
-    if (threads := min(torch.get_num_threads(), len(pieces))) == 1:
-        for piece in pieces:
-            work(*piece)
-        return
-    with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(lambda piece: work(*piece), pieces))
+    in_threads(work, pieces)
 
 
 @part

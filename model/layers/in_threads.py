@@ -1,0 +1,16 @@
+"""Shares out pieces of work of a compiled loop among as many threads as torch may use."""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import torch
+
+
+def in_threads(work: Callable[..., None], pieces: Sequence[tuple[int, ...]]) -> None:
+    """Calls work(*piece) for every piece; none may write where another does. What one raises is raised."""
+    if (threads := min(torch.get_num_threads(), len(pieces))) == 1:
+        for piece in pieces:
+            work(*piece)
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(lambda piece: work(*piece), pieces))

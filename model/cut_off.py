@@ -1,0 +1,155 @@
+"""The least that an inventory reports in a fine cell, told or read off its totals: a cell holds that or nothing."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.method import Survey
+from model.sample import Masses, Scene, Tile
+
+AUTO, NONE = "auto", "none"
+# The smallest totals tell: where nothing is cut off they thin out towards zero, at a cut-off they crowd.
+CROWD = 6  # smallest totals that are looked at
+CLOSE = 1.2  # the last of them is at most so many times the first. By chance a density that is even down to zero does
+# so on one map of 8,000, one that falls to zero along a line on one of 370: (1 - 1 / CLOSE ** n) ** (CROWD - 1).
+MOST = 0.05  # of the mean total: totals that are all alike crowd too, but not so far below their mean
+SMALL = 8  # times the least: a total below that lies in few cells
+
+
+class Allowing(Protocol):
+    """Whatever estimates masses where they may be, and 0 elsewhere."""
+
+    def __call__(self, scene: Scene) -> Masses:
+        """(sectors, time, H, W)."""
+
+
+@dataclass(frozen=True)
+class CutOff:
+    """Many products set to zero what lies below a threshold, before anybody sums them up.
+
+    The smallest totals are then those of blocks with a single fine cell, and crowd just above that threshold.
+
+    Attributes:
+      least: (sectors,) mass that a fine cell with any mass holds at least; 0 = nothing is known of that.
+      sparse: (sectors,) True = of the cells that may hold mass most are empty.
+    """
+
+    least: tuple[float, ...] = ()
+    sparse: tuple[bool, ...] = ()
+
+    @classmethod
+    def of(cls, survey: Survey, asked: str | float = AUTO) -> "CutOff":
+        """As told, or read off the known totals of all years, each sector alone.
+
+        Args: asked: auto, none, or the least itself in the unit of the totals.
+        """
+        sectors = len(survey.sectors)
+        if asked == AUTO:
+            least = tuple(
+                _read_off(totals[known]) for totals, known in zip(survey.totals, survey.known, strict=True)
+            )
+        else:
+            least = (0.0 if isinstance(asked, str) else float(asked),) * sectors
+        return cls(least, (False,) * sectors)
+
+    def measured(self, tiles: Sequence[Tile], base: Allowing) -> "CutOff":
+        """With `sparse` found where totals are small: they cannot fill the cells that the base allows.
+
+        A total of n times the least lies in n cells at most. If blocks of small totals can fill less than half of
+        their allowed cells, a cell there is more likely empty than not.
+        """
+        if not any(self.least):
+            return self
+        filled, allowed = np.zeros((2, len(self.least)))
+        for tile in tiles:
+            scene = tile.scene()
+            estimate = base(scene)
+            for sector, least in enumerate(self.least):
+                totals, known = scene.totals[sector].ravel(), scene.known[sector].ravel()
+                cells = (_blocks(estimate[sector], scene.side) > 0.0).sum(axis=1)
+                small = known & (totals >= least) & (totals < SMALL * least)
+                most = np.minimum(totals[small] // least, cells[small]) if least > 0.0 else 0.0
+                filled[sector] += np.sum(most)
+                allowed[sector] += cells[small].sum()
+        return replace(self, sparse=tuple(bool(value) for value in filled < 0.5 * allowed))
+
+    def __call__(self, estimate: NDArray, scene: Scene) -> Masses:
+        """The estimate, in which every cell of a known block holds nothing or at least the least.
+
+        In a sparse sector the largest estimates of a block stay: as many as can all reach the least once they share
+        its total. In any other all stay that fit into the total, and those below the least are raised to it at the
+        expense of the others. Equals stay or go together, and where they are too many they stay below the least. A
+        block that holds less than the least is left as it is.
+
+        Returns: (sectors, time, H, W); blocks that were touched meet their totals, the others are as given.
+        """
+        out = np.array(estimate, dtype=np.float64)
+        for sector, least in enumerate(self.least):
+            if least > 0.0:
+                cells = _blocks(out[sector], scene.side)
+                totals = np.where(scene.known[sector], scene.totals[sector], 0.0).ravel()
+                touched = _below(cells, totals, least)
+                kept = _largest(cells[touched], totals[touched], least, self.sparse[sector])
+                cells[touched] = _raised(kept, totals[touched], least)
+                out[sector] = _unblocked(cells, out.shape[1:], scene.side)
+        return out
+
+    def plain(self) -> dict[str, list[float] | list[bool]]:
+        """As JSON values."""
+        return {"least": list(self.least), "sparse": list(self.sparse)}
+
+
+def _read_off(totals: Masses) -> float:
+    held = np.sort(totals[totals > 0.0])
+    crowded = held.size >= CROWD and held[CROWD - 1] <= CLOSE * held[0] <= CLOSE * MOST * held.mean()
+    return float(held[0]) if crowded else 0.0
+
+
+def _below(cells: Masses, totals: Masses, least: float) -> NDArray[np.intp]:
+    """Blocks that can hold the least, with a cell that would hold some mass, but less than that."""
+    smallest = np.min(cells, axis=1, initial=np.inf, where=cells > 0.0)
+    usable = np.isfinite(smallest) & (totals >= least)
+    return np.flatnonzero(usable & (np.where(usable, smallest, 0.0) * totals < least * cells.sum(axis=1)))
+
+
+def _largest(cells: Masses, totals: Masses, least: float, sparse: bool) -> Masses:
+    """(blocks, cells): as many of the largest as share the total and all reach the least, or as fit into it."""
+    ranked = -np.sort(-cells, axis=1)
+    if sparse:
+        stay = ranked * totals[:, None] >= least * np.cumsum(ranked, axis=1)
+    else:
+        stay = np.arange(1, cells.shape[1] + 1) <= totals[:, None] / least
+    last = cells.shape[1] - 1 - np.argmax(stay[:, ::-1], axis=1)
+    return np.where(cells >= np.take_along_axis(ranked, last[:, None], axis=1), cells, 0.0)
+
+
+def _raised(cells: Masses, totals: Masses, least: float) -> Masses:
+    """(blocks, cells) with the totals as sums: max(c x cell, least) where a cell is above 0, one c for each block."""
+    ranked = -np.sort(-cells, axis=1)
+    place, sums = np.arange(1, cells.shape[1] + 1), np.cumsum(ranked, axis=1)
+    count = (cells > 0.0).sum(axis=1, keepdims=True)
+    left = (
+        totals[:, None] - (count - place) * least
+    )  # for the largest `place` of them, the rest holding the least
+    free = (place <= count) & (ranked * left >= least * sums)
+    last = cells.shape[1] - 1 - np.argmax(free[:, ::-1], axis=1)[:, None]
+    scale = np.take_along_axis(left, last, axis=1) / np.take_along_axis(sums, last, axis=1)
+    raised = np.where(cells > 0.0, np.maximum(scale * cells, least), 0.0)
+    fits = free.any(axis=1, keepdims=True)  # not where equals are more than the total can give the least to
+    return np.where(fits, raised, cells * (totals / cells.sum(axis=1))[:, None])
+
+
+def _blocks(values: NDArray, side: int) -> Masses:
+    """(time, H, W) -> (blocks, side * side)."""
+    time, rows, cols = values.shape
+    parts = values.reshape(time, rows // side, side, cols // side, side).swapaxes(2, 3)
+    return parts.reshape(-1, side * side).astype(np.float64)
+
+
+def _unblocked(values: Masses, shape: tuple[int, ...], side: int) -> Masses:
+    time, rows, cols = shape
+    parts = values.reshape(time, rows // side, cols // side, side, side).swapaxes(2, 3)
+    return parts.reshape(shape)

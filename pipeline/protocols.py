@@ -73,7 +73,9 @@ def _kept_apart(runner: Runner, config: RunConfig, name: str, parts: list[dict[s
     EVALUATE.body().check(config["evaluate"])
     settings: Any = config["evaluate"]
     shelf = runner.workspace.shelf
-    config = config.changed("infer.checkpoint=null")
+    config = config.changed(
+        "infer.checkpoint=null", "train.pretrained=null"
+    )  # they may have seen what is hidden
     everything = tasks(config, shelf, STAGES[:1])
     fields: dict[str, Path] = {}
     for number, part in enumerate(parts):
@@ -153,4 +155,5 @@ def _without(config: RunConfig, group: int) -> RunConfig:
         "infer.core=null",
         "infer.halo=null",
         "infer.checkpoint=null",
+        "train.pretrained=null",
     )

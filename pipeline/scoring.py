@@ -115,5 +115,5 @@ def cases(config: RunConfig, shelf: Shelf, last: Stage) -> Iterator[tuple[str, R
         if set(own.leave_out) == set(left):
             yield case, config, shelf
         else:
-            changed = config.changed(f"ingest.leave_out={json.dumps(left)}")
+            changed = config.changed(f"ingest.leave_out={json.dumps(left)}", "train.pretrained=null")
             yield case, changed, Shelf(shelf.folder / "evaluate" / "cases" / case)

@@ -31,12 +31,13 @@ from stages.store.training_figures import carry_figures
 from stages.store.zones import Zones
 from stages.zonal import Raking, Region
 
-VERSION = 4
+VERSION = 5
 NEAR = 120  # fine cells along the core of a window
 HALO = 20  # fine cells around it
 # What the report says of the training.
 TOLD = (
     "transferred",
+    "pretrained",
     "asked",
     "fell_back",
     "reason",

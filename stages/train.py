@@ -21,8 +21,9 @@ from stages.store.cube import Cube
 from stages.store.samples import Samples
 from stages.supervised import learn_pairs
 from stages.training.learn import OWN_BASE, Folds, file_away, go_back, learn, states
+from stages.training.pretrained import FILES, begin_with
 
-VERSION = 3
+VERSION = 4
 # What the pipeline asks of this stage, whatever file it lies in.
 __all__ = ["VERSION", "Config", "check", "expect", "go_back", "run", "sources", "states"]
 READ = 512  # fine cells along a window of the survey: bounds memory, about a chunk of the cube
@@ -79,6 +80,8 @@ class Config(Section):
     blocky_layers: Literal["drop", "average"] = (
         "drop"  # covariates as coarse as a block: leave out, or show averaged
     )
+    # Mass that a fine cell holds at least if any, in the unit of the totals; auto: read off the smallest of them.
+    least: Literal["auto", "none"] | PositiveFloat = "auto"
     # The next five are heard by the published forms alone.
     without: tuple[
         Literal["scan", "experts", "sft", "frequency", "attention", "law"], ...
@@ -110,6 +113,8 @@ class Config(Section):
     vgg19: SourcePath | None = (
         None  # weights as published (features.0.weight ...), .pt or .safetensors; never a pickle
     )
+    # Folder of a checkpoint made on other ground of the same inputs: networks begin with its own, not untrained.
+    pretrained: SourcePath | None = None
     start: SourcePath | None = None  # folder of a finished run's history whose states training begins with
     start_at: SafeName = "best"  # which of them: best, epoch_010, ...
     save_every: PositiveInt = 50  # steps between two saves of the state from which training resumes
@@ -119,6 +124,8 @@ class Config(Section):
     def _agree(self) -> "Config":
         if (self.content == "vgg19") != (self.vgg19 is not None):
             raise ValueError("`content: vgg19` and `vgg19:`, a file of its weights, go together")
+        if self.pretrained is not None and self.start is not None:
+            raise ValueError("`pretrained` and `start` both say what training begins with: keep one")
         return self
 
 
@@ -154,6 +161,8 @@ def run(config: Config, *, cube: Path, tiles: Path, out: Path) -> None:
         from model.training import CALIBRATION_TILES  # torch loads only when something learns
 
         method.calibrate([samples[index] for index in evenly(len(samples), CALIBRATION_TILES)])
+        if config.pretrained is not None and hasattr(method, "begin_with"):
+            facts |= begin_with(Path(config.pretrained), method, data.factor)
         folds = Folds(cube, tiles, years, samples.folds, config.members)
         reason = _why_not(method, survey, folds)
         if reason is None:
@@ -186,8 +195,10 @@ def _why_not(method: Any, survey: Survey, folds: Folds) -> str | None:
 
 
 def sources(config: Config) -> list[str]:
-    """Files whose content enters the fingerprint: weights to compare by, and states that training begins with."""
+    """Files whose content enters the fingerprint: weights to compare by, networks and states to begin with."""
     weights = [config.vgg19] if config.vgg19 else []
+    if config.pretrained is not None:
+        weights += [str(Path(config.pretrained) / name) for name in FILES]
     if config.start is None:
         return weights
     states = Path(config.start).glob(f"train*/{config.start_at}.safetensors")

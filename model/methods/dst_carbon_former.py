@@ -7,6 +7,7 @@ The way through, in the order of reading:
   model/layers/plain.py             the network of the default: dilated convolutions over the covariates alone
   model/layers/dual_stream.py       with `network: dual_stream`: the base modulated by covariates, and a scan
   model/chosen_base.py              the base, chosen by totals it was not shown
+  model/cut_off.py                  what the inventory reports at least in a cell: no estimate lies between 0 and that
   model/training.py                 the loop: steps, validation, when to stop, what is kept
 
 The published forms v1.7 and v3.0 are model/methods/dst_carbon_former_published.py (losses and options) and
@@ -15,7 +16,8 @@ is a small file beside it.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import cycle
 from typing import Any
 
 import numpy as np
@@ -24,6 +26,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from model.chosen_base import ChosenBase
+from model.cut_off import AUTO, CutOff
 from model.layers.dual_stream import DualStream
 from model.layers.plain import Plain
 from model.layers.precision import measuring
@@ -51,11 +54,13 @@ class Options(Learning):
       noise: standard deviation added to standardised inputs in training.
       network: plain (covariates alone) or dual_stream (the base modulated by them, with a scan for context).
       pool: fine cells along a place of the scan.
+      least: mass that a fine cell holds at least if any, in the unit of the totals; auto: read off them; none.
     """
 
     noise: float = 0.1
     network: str = "plain"
     pool: int = 8
+    least: str | float = AUTO
 
 
 class Member:
@@ -140,7 +145,9 @@ class DSTCarbonFormer:
         """Takes the fields of Options from any object that has them."""
         self.options = Options.taken_from(options)
         self.base = ChosenBase(Base((), ()), (), {}, 1, {})
+        self.cut_off = CutOff()
         self._members: tuple[Member, ...] = ()
+        self._donors: tuple[Member, ...] = ()
 
     def refusal(self, survey: Survey) -> str | None:
         """Why it would rather not learn here; None when it may."""
@@ -154,6 +161,7 @@ class DSTCarbonFormer:
         self.layers = tuple(layer.name for layer in survey.layers)
         self.sectors = survey.sectors
         self.cells = coarse_cells_with_mass(survey)
+        self.cut_off = CutOff.of(survey, self.options.least)
         self.base = ChosenBase.of(survey, groups_of(self.options.scales, 12, 12))
         self.inputs = Inputs.of(survey, keep_blocky=self.options.blocky_layers == "average")
         self.members((0,))
@@ -162,11 +170,40 @@ class DSTCarbonFormer:
         """Measures the scale of the inputs, and chooses the base by totals it is not shown."""
         self.inputs = self.inputs.calibrated(tiles, self.base)
         self.base = self.base.chosen(tiles, few=self.cells < LEARNABLE)
+        self.cut_off = self.cut_off.measured(tiles, self.base)
 
     def members(self, folds: Sequence[int]) -> tuple[Member, ...]:
         """One untrained network for each fold; none leaves the base as it is."""
         self._members = tuple(Member(self, number) for number in folds)
+        for member, donor in zip(self._members, cycle(self._donors), strict=False):
+            member.network.load_state_dict(donor.network.state_dict())
         return self._members
+
+    def unlike(self, donor: "DSTCarbonFormer") -> list[str]:
+        """In words, why networks of another training cannot begin here; empty when they can."""
+        there = [donor.layers[index] for index in donor.inputs.layers]
+        here = [self.layers[index] for index in self.inputs.layers]
+        pairs = {"inputs": (there, here), "sectors": (list(donor.sectors), list(self.sectors))}
+        pairs |= {
+            name: ([str(getattr(donor.options, name))], [str(getattr(self.options, name))])
+            for name in ("network", "width", "pool")
+        }
+        told = [
+            f"{name} {', '.join(old)} there, {', '.join(new)} here"
+            for name, (old, new) in pairs.items()
+            if old != new
+        ]
+        return told if donor._members else [*told, "nothing was learned there"]
+
+    @property
+    def begun(self) -> bool:
+        """Networks begin with those of another training."""
+        return bool(self._donors)
+
+    def begin_with(self, donor: "DSTCarbonFormer") -> None:
+        """The networks of the next members() begin with those of another training, and see inputs on its scales."""
+        self.inputs = replace(donor.inputs, layers=self.inputs.layers)
+        self._donors = donor._members
 
     def keep(self, folds: Sequence[int]) -> None:
         """Forgets the networks of other folds."""
@@ -182,12 +219,15 @@ class DSTCarbonFormer:
         return tuple(phase for member in self._members for phase in member.phases())
 
     def estimate(self, scene: Scene) -> NDArray[np.float32]:
-        """The base bent by what was learned, scaled to the totals shown."""
-        base = self.base(scene)
-        if not self._members:
-            return meet_totals(base, scene)
-        factors = [member.strength * member.log_factor(scene, base) for member in self._members]
-        return meet_totals(base * np.exp(np.mean(factors, axis=0)), scene)
+        """The base bent by what was learned, no cell below what is reported at least, scaled to the totals shown."""
+        estimate = base = self.base(scene)
+        if self._members:
+            factors = [member.strength * member.log_factor(scene, base) for member in self._members]
+            estimate = base * np.exp(np.mean(factors, axis=0))
+        # Why not where totals are merged: far more cells share them, and those cut off are the wrong ones more often.
+        if scene.side == self.base.factor:
+            estimate = self.cut_off(estimate, scene)
+        return meet_totals(estimate, scene)
 
     def state(self) -> tuple[dict[str, NDArray], dict[str, Any]]:
         """Weights, and all choices as JSON values."""
@@ -202,6 +242,7 @@ class DSTCarbonFormer:
             "sectors": list(self.sectors),
             "cells": self.cells,
             "base": self.base.plain(),
+            "cut_off": self.cut_off.plain(),
             "inputs": self.inputs.plain(),
             "members": {str(member.number): member.strength for member in self._members},
         }
@@ -213,6 +254,7 @@ class DSTCarbonFormer:
         self.layers, self.sectors = tuple(plain["layers"]), tuple(plain["sectors"])
         self.cells = plain["cells"]
         self.base, self.inputs = ChosenBase.from_plain(plain["base"]), Inputs.from_plain(plain["inputs"])
+        self.cut_off = CutOff(**{name: tuple(values) for name, values in plain["cut_off"].items()})
         self.members(sorted(int(number) for number in plain["members"]))
         for member in self._members:
             own = f"{member.number}."
@@ -238,6 +280,7 @@ class DSTCarbonFormer:
             "base misses": {
                 kind: [round(value, 4) for value in values] for kind, values in self.base.scores.items()
             },
+            "least in a cell": dict(zip(self.sectors, self.cut_off.least, strict=True)),
             "strength": [member.strength for member in self._members],
         }
 

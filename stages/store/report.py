@@ -177,6 +177,8 @@ def _notes(cube: Cube, rungs: NDArray[np.uint8], told: Mapping[str, Any]) -> lis
     if instead := training.get("fell_back"):
         asked = f"Asked for {training.get('asked')}, but {training.get('reason')}"
         notes.append(f"{asked}: {instead}, which learns nothing, was used instead.")
+    if donor := training.get("pretrained"):
+        notes.append(f"Its networks began with those of {donor}, which had learned on other totals.")
     if cube.scarce_blocks:
         notes.append(
             f"{cube.scarce_blocks:,} means of blocks with too few valid cells stand for nothing: left out."

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from model.method import Method, Survey
 from model.methods import method_class
 from model.policy import Policy
 from model.sample import Scene, Tile
+from model.surface import meet_totals
 from model.validation import candidate_scores
 from stages.progress import tell
 from stages.section import Section, dump
@@ -105,7 +106,9 @@ def learn(
             "steps": progress.total,
             "tiles": len(train),
             "score": best.score,
-            "rivals": {OWN_BASE: progress.first_score}
+            "rivals": {
+                OWN_BASE: _base_score(method, progress.first_score, trainer.validation, groups, config)
+            }
             | _free_scores(survey, trainer.validation, groups, config.judge_by),
         }
     if not results:
@@ -232,18 +235,28 @@ def _free_scores(
     out = {}
     for name in RIVALS:
         rival = _prepared(name, survey)
-        out[name] = candidate_scores(_Rival(rival), tiles, groups, by)["as it is"]
+        out[name] = candidate_scores(_Rival(rival.estimate), tiles, groups, by)["as it is"]
     return out
 
 
-class _Rival:
-    """A method that learns nothing, as validation asks for estimates."""
+def _base_score(
+    method: Any, first: float, tiles: Sequence[Tile], groups: tuple[int, ...], config: Any
+) -> float:
+    """What the base alone misses: the first score, but where pretrained networks already bend it there."""
+    if not getattr(method, "begun", False):
+        return first
+    base = _Rival(lambda scene: meet_totals(method.base(scene), scene))
+    return candidate_scores(base, tiles, groups, config.judge_by)["as it is"]
 
-    def __init__(self, method: Method) -> None:
-        self._method = method
+
+class _Rival:
+    """What learns nothing, as validation asks for estimates."""
+
+    def __init__(self, estimate: Callable[[Scene], NDArray[np.float32]]) -> None:
+        self._estimate = estimate
 
     def candidates(self, scene: Scene) -> dict[str, NDArray[np.float32]]:
-        return {"as it is": self._method.estimate(scene)}
+        return {"as it is": self._estimate(scene)}
 
 
 def _prepared(name: str, survey: Survey) -> Method:

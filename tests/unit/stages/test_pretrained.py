@@ -1,0 +1,147 @@
+"""Networks begin with those of a checkpoint made elsewhere, on its scales, and only where the inputs are the same."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from model.fault import InputFault
+from pipeline import protocols
+from pipeline.config import load
+from stages import tile, train
+from stages.progress import Note, listen
+from stages.store import checkpoint
+from stages.store.cube import Cube
+from stages.training.pretrained import begin_with
+from tests.small_world import World, build_world
+
+QUICK = {"epochs": 1, "steps_per_epoch": 2, "batch_tiles": 1, "width": 4, "device": "cpu"}
+
+
+def make_world(folder: Path, seed: int) -> World:
+    folder.mkdir()
+    totals = np.random.default_rng(seed).lognormal(3.0, 1.0, (2, 1, 26, 26))
+    world = build_world(folder, totals=totals)
+    (folder / "tiles").mkdir()
+    tile.run(tile.Config(block=6, size=80, halo=20, folds=2), cube=world.cube, out=folder / "tiles")
+    return world
+
+
+def trained(world: World, out: Path, **settings) -> Path:
+    out.mkdir()
+    train.run(train.Config(**(QUICK | settings)), cube=world.cube, tiles=world.folder / "tiles", out=out)
+    return out
+
+
+@pytest.fixture(scope="module")
+def here(tmp_path_factory) -> World:
+    return make_world(tmp_path_factory.mktemp("here") / "world", 3)
+
+
+@pytest.fixture(scope="module")
+def elsewhere(tmp_path_factory) -> Path:
+    """A checkpoint of other totals."""
+    folder = tmp_path_factory.mktemp("elsewhere")
+    return trained(make_world(folder / "world", 4), folder / "big", learning_rate=0.3)
+
+
+def altered(folder: Path, out: Path, change) -> Path:
+    """The checkpoint with its description changed."""
+    out.mkdir()
+    record = json.loads((folder / checkpoint.FACTS).read_text())
+    change(record)
+    (out / checkpoint.FACTS).write_text(json.dumps(record))
+    (out / checkpoint.WEIGHTS).write_bytes((folder / checkpoint.WEIGHTS).read_bytes())
+    return out
+
+
+def test_training_begins_with_its_networks_on_its_scales(here, elsewhere, tmp_path):
+    donor, donor_facts = checkpoint.load(elsewhere)
+    # With a rate of nearly nothing what was handed on is what comes out.
+    out = trained(here, tmp_path / "out", pretrained=str(elsewhere), learning_rate=1e-30, weight_decay=0.0)
+    method, facts = checkpoint.load(out, Cube.open(here.cube))
+    assert facts["pretrained"] == "big"
+    assert method.inputs.mean == donor.inputs.mean
+    assert method.base.smooth.floor != donor.base.smooth.floor  # the base is its own
+    for own, theirs in zip(method._members, donor._members, strict=True):
+        for name, value in own.network.state_dict().items():
+            assert torch.equal(value, theirs.network.state_dict()[name])
+    untrained = checkpoint.load(trained(here, tmp_path / "none"))[1]
+    assert (
+        facts["rivals"] == untrained["rivals"]
+    )  # "its base" is the base, not what the networks made of it at first
+    assert donor_facts["score"] != facts["score"]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda record: record["state"].update(sectors=["north", "south"]), "sectors north, south there"),
+        (lambda record: record["facts"].update(factor=7), "factor 7 there, 10 here"),
+        (lambda record: record["state"].update(layers=["forest"] * 9), "inputs forest"),
+        (lambda record: record["state"]["options"].update(pool=4), "pool 4 there, 8 here"),
+    ],
+)
+def test_other_inputs_are_refused_with_what_differs(change, said, here, elsewhere, tmp_path):
+    other = altered(elsewhere, tmp_path / "other", change)
+    with pytest.raises(InputFault, match=r"train\.pretrained") as caught:
+        trained(here, tmp_path / "out", pretrained=str(other))
+    assert said in caught.value.found
+
+
+def test_a_folder_without_a_checkpoint_is_refused(here, tmp_path):
+    with pytest.raises(InputFault, match=r"train\.pretrained"):
+        trained(here, tmp_path / "out", pretrained=str(tmp_path))
+
+
+def test_a_baseline_is_no_donor(here, tmp_path):
+    flat = trained(here, tmp_path / "flat", method="uniform")
+    with pytest.raises(InputFault, match="a checkpoint of uniform"):
+        trained(here, tmp_path / "out", pretrained=str(flat))
+
+
+def test_networks_that_bend_another_base_are_left_and_it_is_said(here, elsewhere, tmp_path):
+    method, _ = checkpoint.load(elsewhere)
+    kinds = ["mean", *method.base.kinds[1:]]
+    other = altered(elsewhere, tmp_path / "other", lambda record: record["state"]["base"].update(kinds=kinds))
+    heard: list[str] = []
+    listen(lambda news: heard.append(news.text) if isinstance(news, Note) else None)
+    try:
+        assert begin_with(other, method, 10) == {}
+    finally:
+        listen(None)
+    assert not method.begun
+    assert "bend another base" in heard[0]
+
+
+def test_pretrained_and_start_exclude_one_another():
+    with pytest.raises(ValueError, match="keep one"):
+        train.Config(pretrained="a", start="b")
+
+
+def test_protocols_that_hide_ground_leave_it_out(monkeypatch):
+    """What was shipped may have seen the ground that is hidden."""
+    root = Path(__file__).parents[3]
+    config = load(root / "configs" / "default.yaml")
+    assert config["train"].pretrained is not None
+    seen: list = []
+    monkeypatch.setattr(protocols, "carry_out", lambda runner, everything: seen.extend(everything))
+    shelf = protocols.Shelf(Path("unused"))
+    runner = type("R", (), {"workspace": type("W", (), {"shelf": shelf})})()
+    for protocol in (protocols.scale_shift, protocols.folds):
+        protocol(runner, config)
+    training = [task.config for task in seen if task.stage.name == "train"]
+    assert len(training) > 4
+    assert all(section.pretrained is None for section in training)
+
+
+def test_the_shipped_networks_are_whole_and_fit_the_city():
+    root = Path(__file__).parents[3]
+    config = load(root / "configs" / "default.yaml")
+    method, facts = checkpoint.load(Path(config["train"].pretrained))
+    assert facts["sectors"] == ["homes", "other_buildings"]
+    assert {layer["name"] for layer in facts["layers"]} == set(config["ingest"].layer_names)
+    assert facts["factor"] == config["ingest"].factor
+    assert len(method.describe()["strength"]) == 2

@@ -103,9 +103,12 @@ class CutOff:
 
 
 def _read_off(totals: Masses) -> float:
+    """The smallest total, where others crowd about it; 0 where they do not, or all are multiples of it: rounded."""
     held = np.sort(totals[totals > 0.0])
-    crowded = held.size >= CROWD and held[CROWD - 1] <= CLOSE * held[0] <= CLOSE * MOST * held.mean()
-    return float(held[0]) if crowded else 0.0
+    if held.size < CROWD or not held[CROWD - 1] <= CLOSE * held[0] <= CLOSE * MOST * held.mean():
+        return 0.0
+    times = held / held[0]
+    return 0.0 if np.allclose(times, np.round(times), rtol=1e-6, atol=0.0) else float(held[0])
 
 
 def _below(cells: Masses, totals: Masses, least: float) -> NDArray[np.intp]:

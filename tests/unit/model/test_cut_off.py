@@ -54,6 +54,12 @@ def test_totals_that_are_alike_are_no_cut_off(survey_with):
     assert CutOff.of(survey_with(rng.uniform(0.9, 1.1, (20, 20)))).least == (0.0,)
 
 
+def test_totals_that_were_rounded_are_no_cut_off(survey_with):
+    rounded = np.round(merge(fine_field(0), FACTOR) / 5.0) * 5.0  # 5, 5, 5, ... 10, 15
+    assert np.sum(rounded == 5.0) > 6
+    assert CutOff.of(survey_with(rounded)).least == (0.0,)
+
+
 @pytest.mark.parametrize("totals", [np.zeros((3, 3)), np.eye(5)])
 def test_few_totals_tell_nothing(totals, survey_with):
     assert CutOff.of(survey_with(totals)).least == (0.0,)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from model.fault import UsageFault
+from model.methods import installed
 from pipeline.config import RunConfig
 from pipeline.freshness import Task, staleness
 from pipeline.run import Runner, advance, tasks
@@ -76,7 +77,8 @@ def others(
     """Every method beside the run's own: its name, its configuration, and its shelf, which shares cube and tiles."""
     settings: Any = config[last.name]
     shared = [stage.gives for stage in table if stage.name in SHARED]
-    for method in dict.fromkeys(settings.methods):
+    optional = getattr(settings, "methods_if_installed", ())
+    for method in dict.fromkeys([*settings.methods, *filter(installed, optional)]):
         if method != judged(config):
             overrides = [f"train.method={method}"]
             overrides += ["infer.checkpoint=null"] if judged(config) == TRANSFERRED else []

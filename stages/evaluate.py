@@ -33,6 +33,7 @@ class Config(Section):
     """What is compared, how, and with which truth."""
 
     methods: Names = ("uniform", "single_proxy", "smooth_mask")
+    methods_if_installed: Names = ()  # as well, where the extra they take is installed; else the table says so
     cases: dict[SafeName, Names] = Field(default_factory=dict)  # name -> the layers used; none: the run's own
     truth: Annotated[tuple[Truth, ...], Field(strict=False)] = ()
     block: PositiveInt = 10  # coarse cells along the spatial blocks of the bootstrap
@@ -104,7 +105,7 @@ def run(config: Config, *, cube: Path, maps: Mapping[str, Path], out: Path) -> N
     entries = [_padded(entry, len(keys)) for entry in entries]
     judged = next(iter(maps)).rpartition("/")[2]
     table = build(entries, keys, judged, config.draws, config.seed)
-    table.words.extend(words + _asides(entries, maps))
+    table.words.extend(words + _asides(entries, maps) + left_out(config, maps))
     facts = {
         "unit": opened.unit,
         "protocol": "truth: methods learn from all totals and are scored on all cells of the map that the truth covers",
@@ -175,6 +176,13 @@ def _answers(
 def _padded(entry: Entry, length: int) -> Entry:
     place = (*entry.place, *["as given"] * (length - len(entry.place)))
     return Entry(entry.method, place, entry.scores, entry.facts)
+
+
+def left_out(config: Config, maps: Mapping[str, Path]) -> list[str]:
+    """Methods asked for where installed, and not made, in sentences."""
+    made = {key.rpartition("/")[2] for key in maps}
+    missing = [name for name in config.methods_if_installed if name not in made]
+    return [f"{name} was left out: the extra it takes is not installed." for name in missing]
 
 
 def _asides(entries: list[Entry], maps: Mapping[str, Path]) -> list[str]:

@@ -1,6 +1,7 @@
 """The table of methods: a short name and where the method lives."""
 
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 # Why written by hand: a checkpoint or a config names a method by its short name,
@@ -23,6 +24,14 @@ METHODS: dict[str, str] = {
     "srgan": "model.methods.srgan:SRGAN",
     "gradient_boosting": "model.methods.gradient_boosting:GradientBoosting",
 }
+
+# Of methods that take more than the core, the package their extra brings.
+NEEDS = {"random_forest": "sklearn", "gradient_boosting": "lightgbm"}
+
+
+def installed(name: str) -> bool:
+    """Whether what the method takes is there; nothing is imported."""
+    return name not in NEEDS or find_spec(NEEDS[name]) is not None
 
 
 def method_class(name: str) -> Any:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from model import methods
 from model.fault import UsageFault
 from pipeline.config import load
 from pipeline.run import tasks
@@ -13,6 +14,7 @@ from stages import EVALUATE, STAGES
 
 ROOT = Path(__file__).resolve().parents[3]
 REGION = ROOT / "configs" / "vienna_region.yaml"
+BESIDE = ["evaluate.methods=[uniform, smooth_mask]", "evaluate.methods_if_installed=[]"]
 FAIR = ["built", "census_population"]
 
 
@@ -25,10 +27,21 @@ def test_a_checkpoint_from_elsewhere_makes_tiles_and_training_needless(tmp_path)
 
 
 def test_methods_beside_a_transferred_one_are_made_here(tmp_path):
-    config = load(REGION, ["infer.checkpoint=../somewhere", "evaluate.methods=[uniform, smooth_mask]"])
+    config = load(REGION, ["infer.checkpoint=../somewhere", *BESIDE])
     made = {name: other for name, other, _ in others(config, Shelf(tmp_path), STAGES, EVALUATE)}
     assert judged(config) == "transferred" and list(made) == ["uniform", "smooth_mask"]
     assert all(other["infer"].checkpoint is None for other in made.values())
+
+
+def test_methods_of_extras_are_compared_where_they_are_installed(tmp_path, monkeypatch):
+    config = load(REGION, ["evaluate.methods=[uniform]"])
+
+    def asked():
+        return [name for name, *_ in others(config, Shelf(tmp_path), STAGES, EVALUATE)]
+
+    assert asked() == ["uniform", "random_forest", "gradient_boosting"]
+    monkeypatch.setitem(methods.NEEDS, "random_forest", "no_such_package")
+    assert asked() == ["uniform", "gradient_boosting"]
 
 
 def test_the_case_of_the_runs_own_layers_shares_its_artifacts(tmp_path):

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ import rasterio
 from affine import Affine
 
 from model.fault import Fault, Faults
-from stages.evaluate import Config, run
+from stages.evaluate import Config, left_out, run
 from tests.small_world import build_world
 
 FINE = Affine(100, 0, 4_780_000, 0, -100, 2_822_000)
@@ -119,6 +120,12 @@ def test_without_any_truth_it_says_what_to_set(compared, tmp_path):
     with pytest.raises(Fault) as caught:
         run(Config(), cube=tmp_path / "cube", maps={}, out=tmp_path)
     assert caught.value.code == 2 and "evaluate.truth" in caught.value.fix
+
+
+def test_methods_whose_extra_is_missing_are_named():
+    config = Config(methods_if_installed=("random_forest", "gradient_boosting"))
+    made = dict.fromkeys(("fair/uniform", "fair/gradient_boosting"), Path())
+    assert left_out(config, made) == ["random_forest was left out: the extra it takes is not installed."]
 
 
 def test_the_page_stands_alone_and_shows_the_truth_beside_the_maps(compared):

@@ -16,6 +16,7 @@ CROWD = 6  # smallest totals that are looked at
 CLOSE = 1.2  # the last of them is at most so many times the first. By chance a density that is even down to zero does
 # so on one map of 8,000, one that falls to zero along a line on one of 370: (1 - 1 / CLOSE ** n) ** (CROWD - 1).
 MOST = 0.05  # of the mean total: totals that are all alike crowd too, but not so far below their mean
+SHARP = 1.02  # as CLOSE, where the threshold itself is known and not merely that it lies below the first
 SMALL = 8  # times the least: a total below that lies in few cells
 
 
@@ -35,10 +36,12 @@ class CutOff:
     Attributes:
       least: (sectors,) mass that a fine cell with any mass holds at least; 0 = nothing is known of that.
       sparse: (sectors,) True = of the cells that may hold mass most are empty.
+      sharp: (sectors,) True = the least is known, not merely the smallest total, which may lie well above it.
     """
 
     least: tuple[float, ...] = ()
     sparse: tuple[bool, ...] = ()
+    sharp: tuple[bool, ...] = ()
 
     @classmethod
     def of(cls, survey: Survey, asked: str | float = AUTO) -> "CutOff":
@@ -46,20 +49,20 @@ class CutOff:
 
         Args: asked: auto, none, or the least itself in the unit of the totals.
         """
-        sectors = len(survey.sectors)
         if asked == AUTO:
-            least = tuple(
-                _read_off(totals[known]) for totals, known in zip(survey.totals, survey.known, strict=True)
-            )
+            each = zip(survey.totals, survey.known, strict=True)
+            found = [_read_off(totals[known]) for totals, known in each]
         else:
-            least = (0.0 if isinstance(asked, str) else float(asked),) * sectors
-        return cls(least, (False,) * sectors)
+            found = [(0.0 if isinstance(asked, str) else float(asked), True)] * len(survey.sectors)
+        least, sharp = zip(*found, strict=True)
+        return cls(least, (False,) * len(found), sharp)
 
     def measured(self, tiles: Sequence[Tile], base: Allowing) -> "CutOff":
         """With `sparse` found where totals are small: they cannot fill the cells that the base allows.
 
         A total of n times the least lies in n cells at most. If blocks of small totals can fill less than half of
-        their allowed cells, a cell there is more likely empty than not.
+        their allowed cells, a cell there is more likely empty than not. Where they can fill more, cells are raised to
+        the least, so it must be sharp; else it is forgotten.
         """
         if not any(self.least):
             return self
@@ -74,7 +77,10 @@ class CutOff:
                 most = np.minimum(totals[small] // least, cells[small]) if least > 0.0 else 0.0
                 filled[sector] += np.sum(most)
                 allowed[sector] += cells[small].sum()
-        return replace(self, sparse=tuple(bool(value) for value in filled < 0.5 * allowed))
+        sparse = tuple(bool(value) for value in filled < 0.5 * allowed)
+        used = [empty or sharp for empty, sharp in zip(sparse, self.sharp, strict=True)]
+        usable = tuple(value if use else 0.0 for value, use in zip(self.least, used, strict=True))
+        return replace(self, least=usable, sparse=sparse)
 
     def __call__(self, estimate: NDArray, scene: Scene) -> Masses:
         """The estimate, in which every cell of a known block holds nothing or at least the least.
@@ -99,16 +105,18 @@ class CutOff:
 
     def plain(self) -> dict[str, list[float] | list[bool]]:
         """As JSON values."""
-        return {"least": list(self.least), "sparse": list(self.sparse)}
+        return {"least": list(self.least), "sparse": list(self.sparse), "sharp": list(self.sharp)}
 
 
-def _read_off(totals: Masses) -> float:
-    """The smallest total, where others crowd about it; 0 where they do not, or all are multiples of it: rounded."""
+def _read_off(totals: Masses) -> tuple[float, bool]:
+    """The smallest total where others crowd about it, and whether closely; 0 where they do not, or all were rounded."""
     held = np.sort(totals[totals > 0.0])
     if held.size < CROWD or not held[CROWD - 1] <= CLOSE * held[0] <= CLOSE * MOST * held.mean():
-        return 0.0
+        return 0.0, False
     times = held / held[0]
-    return 0.0 if np.allclose(times, np.round(times), rtol=1e-6, atol=0.0) else float(held[0])
+    if np.allclose(times, np.round(times), rtol=1e-6, atol=0.0):
+        return 0.0, False
+    return float(held[0]), bool(times[CROWD - 1] <= SHARP)
 
 
 def _below(cells: Masses, totals: Masses, least: float) -> NDArray[np.intp]:

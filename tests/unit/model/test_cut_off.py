@@ -98,7 +98,7 @@ def drawn_case(seed, zeros, make_scene):
 @given(**drawn)
 def test_a_cell_holds_nothing_or_at_least_that_much(seed, least, zeros, sparse, make_scene):
     estimate, scene = drawn_case(seed, zeros, make_scene)
-    out = CutOff((least,), (sparse,))(estimate, scene)
+    out = CutOff((least,), (sparse,), (True,))(estimate, scene)
     for (row, col, made), (*_, given_) in zip(blocks_of(out), blocks_of(estimate), strict=True):
         total = scene.totals[0, 0, row, col]
         untouched = (
@@ -117,7 +117,7 @@ def test_a_cell_holds_nothing_or_at_least_that_much(seed, least, zeros, sparse, 
 @given(**drawn)
 def test_in_a_sparse_sector_as_many_stay_as_reach_it_unraised(seed, least, zeros, make_scene):
     estimate, scene = drawn_case(seed, zeros, make_scene)
-    out = CutOff((least,), (True,))(estimate, scene)
+    out = CutOff((least,), (True,), (True,))(estimate, scene)
     for (row, col, made), (*_, given_) in zip(blocks_of(out), blocks_of(estimate), strict=True):
         gone, stays = given_[(made == 0) & (given_ > 0)], given_[made > 0]
         if gone.size:
@@ -132,19 +132,19 @@ def test_elsewhere_cells_are_raised_and_the_others_pay(make_scene):
     scene = make_scene(np.array([[[[10.0]]]]))
     # 2 each for the first two leave 6 for 3.0 : 5.5, so 3 x 6 / 8.5 = 2.118 stays above 2.
     wanted = [2.0, 2.0, 3.0 * 6.0 / 8.5, 5.5 * 6.0 / 8.5]
-    assert CutOff((2.0,), (False,))(estimate, scene)[0, 0, 0] == pytest.approx(wanted)
+    assert CutOff((2.0,), (False,), (True,))(estimate, scene)[0, 0, 0] == pytest.approx(wanted)
     # In a sparse sector 3.0 and 5.5 share all, since 1.0 x 10 / 9.5 is below 2.
-    assert CutOff((2.0,), (True,))(estimate, scene)[0, 0, 0] == pytest.approx(
+    assert CutOff((2.0,), (True,), (True,))(estimate, scene)[0, 0, 0] == pytest.approx(
         [0.0, 0.0, 3.0 * 10.0 / 8.5, 5.5 * 10.0 / 8.5]
     )
     # Of a total of 5, two cells of 2 at most; the smaller one is raised.
     scene = make_scene(np.array([[[[5.0]]]]))
-    assert CutOff((2.0,), (False,))(estimate, scene)[0, 0, 0] == pytest.approx([0.0, 0.0, 2.0, 3.0])
+    assert CutOff((2.0,), (False,), (True,))(estimate, scene)[0, 0, 0] == pytest.approx([0.0, 0.0, 2.0, 3.0])
 
 
 @pytest.mark.parametrize("sparse", [True, False])
 def test_equals_stay_together(sparse, make_scene):
-    out = CutOff((2.0,), (sparse,))(np.ones((1, 1, 4, 4)), make_scene(np.array([[[[8.0]]]])))
+    out = CutOff((2.0,), (sparse,), (True,))(np.ones((1, 1, 4, 4)), make_scene(np.array([[[[8.0]]]])))
     assert out == pytest.approx(np.full((1, 1, 4, 4), 0.5))
 
 
@@ -170,7 +170,7 @@ def test_a_block_whose_total_is_not_known_is_left_as_it_is(make_scene):
     scene = make_scene(np.full((1, 1, 1, 2), 2.0))
     scene = replace(scene, known=np.array([[[[True, False]]]]))
     estimate = np.arange(32.0).reshape(1, 1, 4, 8)
-    out = CutOff((1.0,), (True,))(estimate, scene)
+    out = CutOff((1.0,), (True,), (True,))(estimate, scene)
     assert np.array_equal(out[..., 4:], estimate[..., 4:])
     assert np.count_nonzero(out[..., :4]) == 1  # of 27 and 26 the second would get 2 x 26 / 53 < 1
 
@@ -183,7 +183,14 @@ def test_small_totals_tell_how_many_of_the_allowed_cells_are_empty(share, sparse
     mass = np.where(inside & (rng.random(inside.shape) < share), 1.0 + rng.random(inside.shape), 0.0)[None]
     tile = replace(tile, totals=merge(mass, tile.factor))
     cut_off = CutOff.of(replace(make_survey(tile), sectors=("all",)), 1.0)
-    assert cut_off.measured([tile], lambda scene: inside[None].astype(float)).sparse == (sparse,)
+
+    def measured(cut_off):
+        return cut_off.measured([tile], lambda scene: inside[None].astype(float))
+
+    assert measured(cut_off).sparse == (sparse,)
+    assert measured(cut_off).least == (1.0,)
+    blunt = replace(cut_off, sharp=(False,))  # nothing is raised to a least that may lie far too high
+    assert measured(blunt).least == ((1.0,) if sparse else (0.0,))
 
 
 def test_the_method_heeds_it_at_the_totals_own_scale_alone(make_tile, make_survey):

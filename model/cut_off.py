@@ -1,22 +1,23 @@
 """The least that an inventory reports in a fine cell, told or read off its totals: a cell holds that or nothing."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from model.method import Survey
-from model.sample import Masses, Scene, Tile
+from model.sample import Bools, Masses, Scene, Tile
 
 AUTO, NONE = "auto", "none"
 # The smallest totals tell: where nothing is cut off they thin out towards zero, at a cut-off they crowd.
-CROWD = 6  # smallest totals that are looked at
-CLOSE = 1.2  # the last of them is at most so many times the first. By chance a density that is even down to zero does
-# so on one map of 8,000, one that falls to zero along a line on one of 370: (1 - 1 / CLOSE ** n) ** (CROWD - 1).
+CROWD = 20  # smallest totals that are looked at; a block counts once, however many years there are
+CLOSE = 1.05  # the last of them is at most so many times the first
 MOST = 0.05  # of the mean total: totals that are all alike crowd too, but not so far below their mean
-SHARP = 1.02  # as CLOSE, where the threshold itself is known and not merely that it lies below the first
+ALIKE = 2.0  # a total has company where its neighbours' median is within so many times; so it is on the rim of a smooth
+# field, whose smallest totals crowd too, while a block with a single cell above a threshold stands alone
+LOOKED = 500  # of the crowd, at the most
 SMALL = 8  # times the least: a total below that lies in few cells
 
 
@@ -36,33 +37,29 @@ class CutOff:
     Attributes:
       least: (sectors,) mass that a fine cell with any mass holds at least; 0 = nothing is known of that.
       sparse: (sectors,) True = of the cells that may hold mass most are empty.
-      sharp: (sectors,) True = the least is known, not merely the smallest total, which may lie well above it.
     """
 
     least: tuple[float, ...] = ()
     sparse: tuple[bool, ...] = ()
-    sharp: tuple[bool, ...] = ()
 
     @classmethod
     def of(cls, survey: Survey, asked: str | float = AUTO) -> "CutOff":
-        """As told, or read off the known totals of all years, each sector alone.
+        """As told, or read off the known totals, each sector alone.
 
-        Args: asked: auto, none, or the least itself in the unit of the totals.
+        Args: asked: auto, none, or the least itself in the unit of the survey.
         """
         if asked == AUTO:
             each = zip(survey.totals, survey.known, strict=True)
-            found = [_read_off(totals[known]) for totals, known in each]
+            least = tuple(_read_off(totals, known) for totals, known in each)
         else:
-            found = [(0.0 if isinstance(asked, str) else float(asked), True)] * len(survey.sectors)
-        least, sharp = zip(*found, strict=True)
-        return cls(least, (False,) * len(found), sharp)
+            least = (0.0 if isinstance(asked, str) else float(asked),) * len(survey.sectors)
+        return cls(least, (False,) * len(least))
 
     def measured(self, tiles: Sequence[Tile], base: Allowing) -> "CutOff":
         """With `sparse` found where totals are small: they cannot fill the cells that the base allows.
 
         A total of n times the least lies in n cells at most. If blocks of small totals can fill less than half of
-        their allowed cells, a cell there is more likely empty than not. Where they can fill more, cells are raised to
-        the least, so it must be sharp; else it is forgotten.
+        their allowed cells, a cell there is more likely empty than not.
         """
         if not any(self.least):
             return self
@@ -77,46 +74,72 @@ class CutOff:
                 most = np.minimum(totals[small] // least, cells[small]) if least > 0.0 else 0.0
                 filled[sector] += np.sum(most)
                 allowed[sector] += cells[small].sum()
-        sparse = tuple(bool(value) for value in filled < 0.5 * allowed)
-        used = [empty or sharp for empty, sharp in zip(sparse, self.sharp, strict=True)]
-        usable = tuple(value if use else 0.0 for value, use in zip(self.least, used, strict=True))
-        return replace(self, least=usable, sparse=sparse)
+        return replace(self, sparse=tuple(bool(value) for value in filled < 0.5 * allowed))
 
-    def __call__(self, estimate: NDArray, scene: Scene) -> Masses:
+    def __call__(self, estimate: NDArray, totals: Masses, known: Bools) -> Masses:
         """The estimate, in which every cell of a known block holds nothing or at least the least.
 
         In a sparse sector the largest estimates of a block stay: as many as can all reach the least once they share
         its total. In any other all stay that fit into the total, and those below the least are raised to it at the
         expense of the others. Equals stay or go together, and where they are too many they stay below the least. A
-        block that holds less than the least is left as it is.
+        block is left as it is that holds less than the least, or has a cell without a finite estimate.
 
+        Args:
+          estimate: (sectors, time, H, W) mass per fine cell, not negative.
+          totals, known: (sectors, time, h, w) of whole blocks.
         Returns: (sectors, time, H, W); blocks that were touched meet their totals, the others are as given.
         """
         out = np.array(estimate, dtype=np.float64)
+        side = out.shape[-1] // totals.shape[-1]
         for sector, least in enumerate(self.least):
             if least > 0.0:
-                cells = _blocks(out[sector], scene.side)
-                totals = np.where(scene.known[sector], scene.totals[sector], 0.0).ravel()
-                touched = _below(cells, totals, least)
-                kept = _largest(cells[touched], totals[touched], least, self.sparse[sector])
-                cells[touched] = _raised(kept, totals[touched], least)
-                out[sector] = _unblocked(cells, out.shape[1:], scene.side)
+                cells, shown = (
+                    _blocks(out[sector], side),
+                    np.where(known[sector], totals[sector], 0.0).ravel(),
+                )
+                touched = _below(cells, shown, least)
+                kept = _largest(cells[touched], shown[touched], least, self.sparse[sector])
+                cells[touched] = _raised(kept, shown[touched], least)
+                out[sector] = _unblocked(cells, out.shape[1:], side)
         return out
 
     def plain(self) -> dict[str, list[float] | list[bool]]:
         """As JSON values."""
-        return {"least": list(self.least), "sparse": list(self.sparse), "sharp": list(self.sharp)}
+        return {"least": list(self.least), "sparse": list(self.sparse)}
+
+    @classmethod
+    def from_plain(cls, plain: Mapping[str, Any]) -> "CutOff":
+        """The inverse of plain()."""
+        return cls(tuple(plain["least"]), tuple(plain["sparse"]))
 
 
-def _read_off(totals: Masses) -> tuple[float, bool]:
-    """The smallest total where others crowd about it, and whether closely; 0 where they do not, or all were rounded."""
-    held = np.sort(totals[totals > 0.0])
-    if held.size < CROWD or not held[CROWD - 1] <= CLOSE * held[0] <= CLOSE * MOST * held.mean():
-        return 0.0, False
+def _read_off(totals: Masses, known: Bools) -> float:
+    """The smallest total, where others crowd about it that stand alone; 0 where they do not, or all were rounded.
+
+    Args: totals, known: (time, h, w).
+    """
+    holds = known & (totals > 0.0)
+    smallest = np.min(totals, axis=0, initial=np.inf, where=holds)
+    held = np.sort(smallest[np.isfinite(smallest)])
+    if held.size < CROWD or not held[CROWD - 1] <= CLOSE * held[0] <= CLOSE * MOST * totals[holds].mean():
+        return 0.0
     times = held / held[0]
     if np.allclose(times, np.round(times), rtol=1e-6, atol=0.0):
-        return 0.0, False
-    return float(held[0]), bool(times[CROWD - 1] <= SHARP)
+        return 0.0
+    values = np.where(known.any(axis=0), np.where(np.isfinite(smallest), smallest, 0.0), np.nan)
+    crowd = np.argwhere(smallest <= held[CROWD - 1])
+    looked = crowd[:: 1 + len(crowd) // LOOKED]
+    company = sum(_has_company(values, row, col) for row, col in looked)
+    return float(held[0]) if company <= 0.5 * len(looked) else 0.0
+
+
+def _has_company(values: NDArray, row: int, col: int) -> bool:
+    """Whether the known totals around one are about as large."""
+    around = values[max(0, row - 1) : row + 2, max(0, col - 1) : col + 2].ravel()
+    others = np.sort(around[np.isfinite(around)])
+    own = values[row, col]
+    others = np.delete(others, np.searchsorted(others, own))
+    return bool(others.size and own / ALIKE <= np.median(others) <= own * ALIKE)
 
 
 def _below(cells: Masses, totals: Masses, least: float) -> NDArray[np.intp]:

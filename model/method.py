@@ -71,7 +71,8 @@ class Method(Protocol):
     """Turns a scene into a raw estimate; learns in phases, or not at all.
 
     A method is made by `Class(options)` (options: a frozen pydantic Section or None), then either
-    `prepare(survey)` and training, or `load_state(...)`.
+    `prepare(survey)` and training, or `load_state(...)`. One that has a word on whole blocks, once the seams of windows
+    are blended, offers `finish(estimate, totals, known)`.
     """
 
     def prepare(self, survey: Survey) -> None:

@@ -85,6 +85,11 @@ def others(
             yield method, config.changed(*overrides), home.beside(method, shared)
 
 
+def left_out(config: RunConfig, last: Stage = EVALUATE) -> list[str]:
+    """Methods that are compared where their extra is installed, and it is not."""
+    return [name for name in getattr(config[last.name], "methods_if_installed", ()) if not installed(name)]
+
+
 def judged(config: RunConfig) -> str:
     """The run's own method, which the others are compared with."""
     training: Any = config["train"]
@@ -117,5 +122,5 @@ def cases(config: RunConfig, shelf: Shelf, last: Stage) -> Iterator[tuple[str, R
         if set(own.leave_out) == set(left):
             yield case, config, shelf
         else:
-            changed = config.changed(f"ingest.leave_out={json.dumps(left)}", "train.pretrained=null")
+            changed = config.changed(f"ingest.leave_out={json.dumps(left)}")
             yield case, changed, Shelf(shelf.folder / "evaluate" / "cases" / case)

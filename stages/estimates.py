@@ -38,7 +38,8 @@ class Estimates:
     def region(self, row: int, col: int, rows: int, cols: int) -> NDArray[np.float64]:
         """(sectors, years, fine rows, fine cols) blended raw estimate of a region given in coarse cells.
 
-        NaN where no window gave a finite estimate. Regions are asked for row by row: windows that lie
+        NaN where no window gave a finite estimate; what the method has to say of whole blocks is said once their
+        seams are blended. Regions are asked for row by row: windows that lie
         wholly above are forgotten.
         """
         factor = self._cube.factor
@@ -57,7 +58,12 @@ class Estimates:
                 summed[..., here, across] += np.where(finite, values, 0.0) * part
                 weight[..., here, across] += finite * part
         with np.errstate(invalid="ignore", divide="ignore"):
-            return np.where(weight > 0, summed / weight, np.nan)
+            blended = np.where(weight > 0, summed / weight, np.nan)
+        if (finish := getattr(self._method, "finish", None)) is None:
+            return blended
+        blocks = (..., slice(row, row + rows), slice(col, col + cols))
+        finished: NDArray[np.float64] = finish(blended, self._totals[blocks], self._known[blocks])
+        return finished
 
     def _meeting(self, start: int, length: int, size: int) -> Iterable[int]:
         """First core cells of the windows along an axis whose halo reaches into [start, start + length)."""

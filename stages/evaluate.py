@@ -7,8 +7,9 @@ from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
+from model.methods import METHODS
 from stages.judging import means
 from stages.judging import truth as truths
 from stages.judging.fields import ground_of
@@ -56,6 +57,12 @@ class Config(Section):
     blurs: Annotated[tuple[Annotated[int, Field(ge=1, le=50)], ...], Field(strict=False)] = (
         1,
     )  # fine cells it is blurred over, on each side
+
+    @model_validator(mode="after")
+    def _known(self) -> "Config":
+        if unknown := sorted({*self.methods, *self.methods_if_installed} - METHODS.keys()):
+            raise ValueError(f"no method {', '.join(unknown)}; there are {', '.join(METHODS)}")
+        return self
 
 
 def sources(config: Config) -> list[str]:

@@ -38,6 +38,7 @@ HALO = 20  # fine cells around it
 TOLD = (
     "transferred",
     "pretrained",
+    "pretrained_left",
     "asked",
     "fell_back",
     "reason",
@@ -213,8 +214,10 @@ def _load(config: Config, folder: Path | None, cube: Cube) -> tuple[Method, dict
     try:
         method, facts = checkpoint.load(Path(config.checkpoint), cube)
     except ArtifactFault as fault:
-        fix = "name the checkpoint folder of a run with the same layers, sectors and factor, or train here"
+        fix = "name the checkpoint folder of a run with the same layers, sectors, factor and unit, or train here"
         raise InputFault(f"infer.checkpoint, {fault.where}", fault.found, fault.wanted, fix) from fault
+    if (away := getattr(method, "away", None)) is not None:
+        away()
     return method, {**facts, "transferred": Path(config.checkpoint).absolute().parent.name}
 
 

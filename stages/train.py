@@ -21,7 +21,7 @@ from stages.store.cube import Cube
 from stages.store.samples import Samples
 from stages.supervised import learn_pairs
 from stages.training.learn import OWN_BASE, Folds, file_away, go_back, learn, states
-from stages.training.pretrained import FILES, begin_with
+from stages.training.pretrained import FILES, asked, begin_with, open_donor
 
 VERSION = 4
 # What the pipeline asks of this stage, whatever file it lies in.
@@ -80,8 +80,11 @@ class Config(Section):
     blocky_layers: Literal["drop", "average"] = (
         "drop"  # covariates as coarse as a block: leave out, or show averaged
     )
-    # Mass that a fine cell holds at least if any, in the unit of the totals; auto: read off the smallest of them.
+    # Mass that a fine cell holds at least if any, in the unit of the maps; auto: read off the smallest totals. The
+    # default method alone hears this and the next.
     least: Literal["auto", "none"] | PositiveFloat = "auto"
+    # Folder of a checkpoint made on other ground of the same inputs: networks begin with its own; `start` goes first.
+    pretrained: SourcePath | None = None
     # The next five are heard by the published forms alone.
     without: tuple[
         Literal["scan", "experts", "sft", "frequency", "attention", "law"], ...
@@ -113,8 +116,6 @@ class Config(Section):
     vgg19: SourcePath | None = (
         None  # weights as published (features.0.weight ...), .pt or .safetensors; never a pickle
     )
-    # Folder of a checkpoint made on other ground of the same inputs: networks begin with its own, not untrained.
-    pretrained: SourcePath | None = None
     start: SourcePath | None = None  # folder of a finished run's history whose states training begins with
     start_at: SafeName = "best"  # which of them: best, epoch_010, ...
     save_every: PositiveInt = 50  # steps between two saves of the state from which training resumes
@@ -124,8 +125,6 @@ class Config(Section):
     def _agree(self) -> "Config":
         if (self.content == "vgg19") != (self.vgg19 is not None):
             raise ValueError("`content: vgg19` and `vgg19:`, a file of its weights, go together")
-        if self.pretrained is not None and self.start is not None:
-            raise ValueError("`pretrained` and `start` both say what training begins with: keep one")
         return self
 
 
@@ -149,7 +148,9 @@ def run(config: Config, *, cube: Path, tiles: Path, out: Path) -> None:
             "layers with values under the totals",
             "see the gaps in ingest.json",
         )
-    method: Any = method_class(config.method)(config)
+    # Why: a block's mean times its room is no sum of what cells report.
+    heard = config.model_copy(update={"least": "none"}) if data.is_intensive else config
+    method: Any = method_class(config.method)(heard)
     method.prepare(survey)
     facts = {**checkpoint.cube_facts(data), "asked": config.method, "years": years, "seed": config.seed}
     history: list[dict[str, Any]] = []
@@ -161,11 +162,11 @@ def run(config: Config, *, cube: Path, tiles: Path, out: Path) -> None:
         from model.training import CALIBRATION_TILES  # torch loads only when something learns
 
         method.calibrate([samples[index] for index in evenly(len(samples), CALIBRATION_TILES)])
-        if config.pretrained is not None and hasattr(method, "begin_with"):
-            facts |= begin_with(Path(config.pretrained), method, data.factor)
         folds = Folds(cube, tiles, years, samples.folds, config.members)
         reason = _why_not(method, survey, folds)
         if reason is None:
+            if (donor := asked(config)) is not None:
+                facts |= begin_with(donor, method, facts)
             device = device_of(config.device)
             learned, history = learn(config, method, survey, folds, device, data.unit, out)
             reason = learned.pop("reason", None)
@@ -197,8 +198,8 @@ def _why_not(method: Any, survey: Survey, folds: Folds) -> str | None:
 def sources(config: Config) -> list[str]:
     """Files whose content enters the fingerprint: weights to compare by, networks and states to begin with."""
     weights = [config.vgg19] if config.vgg19 else []
-    if config.pretrained is not None:
-        weights += [str(Path(config.pretrained) / name) for name in FILES]
+    if (donor := asked(config)) is not None:
+        weights += [str(donor / name) for name in FILES]
     if config.start is None:
         return weights
     states = Path(config.start).glob(f"train*/{config.start_at}.safetensors")
@@ -206,12 +207,14 @@ def sources(config: Config) -> list[str]:
 
 
 def check(config: Config, layers: Sequence[str] | None) -> None:
-    """Refuses a device that is not there, before anything is made.
+    """Refuses a device or pretrained networks that are not there, before anything is made.
 
-    Raises: UsageFault (exit 2).
+    Raises: UsageFault (exit 2), InputFault (exit 3).
     """
     if config.device == "cuda":
         device_of(config.device)
+    if (donor := asked(config)) is not None:
+        open_donor(donor)
 
 
 def expect(config: Config, facts: Mapping[str, Any], free: int) -> dict[str, Any]:

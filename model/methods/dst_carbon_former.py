@@ -33,7 +33,7 @@ from model.layers.precision import measuring
 from model.learning_options import Learning
 from model.losses import Groups, groups_of, share_loss
 from model.method import Phase, Survey, Turn
-from model.sample import Scene, Tile
+from model.sample import Bools, Masses, Scene, Tile
 from model.surface import Base, meet_totals
 from model.transforms import Inputs
 
@@ -184,9 +184,11 @@ class DSTCarbonFormer:
         there = [donor.layers[index] for index in donor.inputs.layers]
         here = [self.layers[index] for index in self.inputs.layers]
         pairs = {"inputs": (there, here), "sectors": (list(donor.sectors), list(self.sectors))}
+        shape = (
+            ("network", "width", "pool") if self.options.network == "dual_stream" else ("network", "width")
+        )
         pairs |= {
-            name: ([str(getattr(donor.options, name))], [str(getattr(self.options, name))])
-            for name in ("network", "width", "pool")
+            name: ([str(getattr(donor.options, name))], [str(getattr(self.options, name))]) for name in shape
         }
         told = [
             f"{name} {', '.join(old)} there, {', '.join(new)} here"
@@ -202,7 +204,7 @@ class DSTCarbonFormer:
 
     def begin_with(self, donor: "DSTCarbonFormer") -> None:
         """The networks of the next members() begin with those of another training, and see inputs on its scales."""
-        self.inputs = replace(donor.inputs, layers=self.inputs.layers)
+        self.inputs = replace(donor.inputs, layers=self.inputs.layers, density=self.inputs.density)
         self._donors = donor._members
 
     def keep(self, folds: Sequence[int]) -> None:
@@ -219,15 +221,25 @@ class DSTCarbonFormer:
         return tuple(phase for member in self._members for phase in member.phases())
 
     def estimate(self, scene: Scene) -> NDArray[np.float32]:
-        """The base bent by what was learned, no cell below what is reported at least, scaled to the totals shown."""
-        estimate = base = self.base(scene)
-        if self._members:
-            factors = [member.strength * member.log_factor(scene, base) for member in self._members]
-            estimate = base * np.exp(np.mean(factors, axis=0))
-        # Why not where totals are merged: far more cells share them, and those cut off are the wrong ones more often.
-        if scene.side == self.base.factor:
-            estimate = self.cut_off(estimate, scene)
+        """The base bent by what was learned, scaled to the totals shown."""
+        base = self.base(scene)
+        if not self._members:
+            return meet_totals(base, scene)
+        factors = [member.strength * member.log_factor(scene, base) for member in self._members]
+        estimate = base * np.exp(np.mean(factors, axis=0))
         return meet_totals(estimate, scene)
+
+    def finish(self, estimate: NDArray, totals: Masses, known: Bools) -> Masses:
+        """Of a region whose seams are blended: no cell holds less than what the inventory reports at least.
+
+        Why not where totals are merged: far more cells share them, and those cut off are the wrong ones more often.
+        Args: estimate: (sectors, time, H, W); totals, known: (sectors, time, h, w), the inventory's own.
+        """
+        return self.cut_off(estimate, totals, known)
+
+    def away(self) -> None:
+        """Told when it is applied to other totals than those it learned from: what was read off them is forgotten."""
+        self.cut_off = CutOff()
 
     def state(self) -> tuple[dict[str, NDArray], dict[str, Any]]:
         """Weights, and all choices as JSON values."""
@@ -254,7 +266,7 @@ class DSTCarbonFormer:
         self.layers, self.sectors = tuple(plain["layers"]), tuple(plain["sectors"])
         self.cells = plain["cells"]
         self.base, self.inputs = ChosenBase.from_plain(plain["base"]), Inputs.from_plain(plain["inputs"])
-        self.cut_off = CutOff(**{name: tuple(values) for name, values in plain["cut_off"].items()})
+        self.cut_off = CutOff.from_plain(plain["cut_off"])
         self.members(sorted(int(number) for number in plain["members"]))
         for member in self._members:
             own = f"{member.number}."
@@ -270,6 +282,7 @@ class DSTCarbonFormer:
         """Size, inputs, base and strengths."""
         mask = [self.layers[index] for index in self.base.smooth.mask_layers]
         networks = [member.network for member in self._members]
+        found = {name: least for name, least in zip(self.sectors, self.cut_off.least, strict=False) if least}
         return {
             "summary": "a base that suits the totals, bent by networks that learned from the totals alone",
             "learns": bool(networks),
@@ -280,9 +293,8 @@ class DSTCarbonFormer:
             "base misses": {
                 kind: [round(value, 4) for value in values] for kind, values in self.base.scores.items()
             },
-            "least in a cell": dict(zip(self.sectors, self.cut_off.least, strict=True)),
             "strength": [member.strength for member in self._members],
-        }
+        } | ({"least in a cell": found} if found else {})
 
 
 def coarse_cells_with_mass(survey: Survey) -> int:

@@ -45,16 +45,15 @@ def load(folder: Path, cube: Cube | None = None) -> tuple[Method, dict[str, Any]
     """The method as it was saved, and the facts beside it.
 
     Args:
-      cube: when given, the checkpoint must have been trained on the same layers, sectors and factor.
+      cube: when given, the checkpoint must have been trained on the same layers, sectors, factor and unit.
     Raises: ArtifactFault when a file is missing, cut or changed, or does not fit the cube.
     """
     record = _read_record(folder / FACTS)
     arrays = _read_weights(folder / WEIGHTS, record["weights"])
     if cube is not None:
         free = getattr(method_class(record["method"]), "serves_any_factor", False)
-        _check_fit(
-            folder / FACTS, record["facts"], cube_facts(cube), ("sectors",) if free else ("factor", "sectors")
-        )
+        same = ("sectors", "unit") if free else ("factor", "sectors", "unit")
+        _check_fit(folder / FACTS, record["facts"], cube_facts(cube), same)
     method = method_class(record["method"])(None)
     try:
         method.load_state(arrays, record["state"])
@@ -71,7 +70,7 @@ def load(folder: Path, cube: Cube | None = None) -> tuple[Method, dict[str, Any]
 def cube_facts(cube: Cube) -> dict[str, Any]:
     """What a checkpoint depends on, as JSON values."""
     layers = [{"name": layer.name, "kind": layer.kind, "blocky": layer.blocky} for layer in cube.layers]
-    return {"layers": layers, "sectors": list(cube.sectors), "factor": cube.factor}
+    return {"layers": layers, "sectors": list(cube.sectors), "factor": cube.factor, "unit": cube.unit}
 
 
 def write_history(lines: list[dict[str, Any]], out: Path) -> None:
@@ -169,9 +168,9 @@ def _check_fit(
     """Lists every difference between the cube of training and the one at hand."""
     differences = []
     for key in keys:
-        if trained[key] != given[key]:
-            differences.append(f"{key} {trained[key]} in training, {given[key]} in the cube")
-    old, new = ([_title(layer) for layer in side["layers"]] for side in (trained, given))
+        if trained.get(key) != given[key]:
+            differences.append(f"{key} {trained.get(key)} in training, {given[key]} in the cube")
+    old, new = ([title(layer) for layer in side["layers"]] for side in (trained, given))
     differences += [f"layer {name} only in training" for name in old if name not in new]
     differences += [f"layer {name} only in the cube" for name in new if name not in old]
     if not differences and old != new:
@@ -185,6 +184,6 @@ def _check_fit(
         )
 
 
-def _title(layer: Mapping[str, Any]) -> str:
+def title(layer: Mapping[str, Any]) -> str:
     """A layer in words; JSON does not keep the order of keys."""
     return f"{layer['name']} ({layer['kind']}{', as coarse as a block' if layer['blocky'] else ''})"

@@ -178,7 +178,10 @@ def _notes(cube: Cube, rungs: NDArray[np.uint8], told: Mapping[str, Any]) -> lis
         asked = f"Asked for {training.get('asked')}, but {training.get('reason')}"
         notes.append(f"{asked}: {instead}, which learns nothing, was used instead.")
     if donor := training.get("pretrained"):
-        notes.append(f"Its networks began with those of {donor}, which had learned on other totals.")
+        flatters = "ground held out here may be ground they had seen, so the validation score flatters"
+        notes.append(f"Its networks began with those of {donor}: {flatters}.")
+    if left := training.get("pretrained_left"):
+        notes.append(f"Training began with nothing learned before: {left}.")
     if cube.scarce_blocks:
         notes.append(
             f"{cube.scarce_blocks:,} means of blocks with too few valid cells stand for nothing: left out."

@@ -14,7 +14,6 @@ from stages import tile, train
 from stages.progress import Note, listen
 from stages.store import checkpoint
 from stages.store.cube import Cube
-from stages.training.pretrained import begin_with
 from tests.small_world import World, build_world
 
 QUICK = {"epochs": 1, "steps_per_epoch": 2, "batch_tiles": 1, "width": 4, "device": "cpu"}
@@ -81,44 +80,59 @@ def test_training_begins_with_its_networks_on_its_scales(here, elsewhere, tmp_pa
         (lambda record: record["state"].update(sectors=["north", "south"]), "sectors north, south there"),
         (lambda record: record["facts"].update(factor=7), "factor 7 there, 10 here"),
         (lambda record: record["state"].update(layers=["forest"] * 9), "inputs forest"),
-        (lambda record: record["state"]["options"].update(pool=4), "pool 4 there, 8 here"),
+        (lambda record: [layer.update(kind="class") for layer in record["facts"]["layers"]], "(class) there"),
+        (
+            lambda record: record["state"]["base"].update(kinds=["mean", "mean"]),
+            "they bend another base (mean, mean",
+        ),
     ],
 )
-def test_other_inputs_are_refused_with_what_differs(change, said, here, elsewhere, tmp_path):
+def test_networks_that_do_not_fit_are_left_and_it_is_said(change, said, here, elsewhere, tmp_path):
     other = altered(elsewhere, tmp_path / "other", change)
-    with pytest.raises(InputFault, match=r"train\.pretrained") as caught:
-        trained(here, tmp_path / "out", pretrained=str(other))
-    assert said in caught.value.found
-
-
-def test_a_folder_without_a_checkpoint_is_refused(here, tmp_path):
-    with pytest.raises(InputFault, match=r"train\.pretrained"):
-        trained(here, tmp_path / "out", pretrained=str(tmp_path))
-
-
-def test_a_baseline_is_no_donor(here, tmp_path):
-    flat = trained(here, tmp_path / "flat", method="uniform")
-    with pytest.raises(InputFault, match="a checkpoint of uniform"):
-        trained(here, tmp_path / "out", pretrained=str(flat))
-
-
-def test_networks_that_bend_another_base_are_left_and_it_is_said(here, elsewhere, tmp_path):
-    method, _ = checkpoint.load(elsewhere)
-    kinds = ["mean", *method.base.kinds[1:]]
-    other = altered(elsewhere, tmp_path / "other", lambda record: record["state"]["base"].update(kinds=kinds))
-    heard: list[str] = []
-    listen(lambda news: heard.append(news.text) if isinstance(news, Note) else None)
+    heard: list[Note] = []
+    listen(lambda news: heard.append(news) if isinstance(news, Note) else None)
     try:
-        assert begin_with(other, method, 10) == {}
+        out = trained(here, tmp_path / "out", pretrained=str(other))
     finally:
         listen(None)
-    assert not method.begun
-    assert "bend another base" in heard[0]
+    assert any(said in note.text and note.warning for note in heard)
+    facts = json.loads((out / checkpoint.FACTS).read_text())["facts"]
+    assert said in facts["pretrained_left"] and "pretrained" not in facts
+    plain = trained(here, tmp_path / "plain")
+    assert (out / checkpoint.WEIGHTS).read_bytes() == (plain / checkpoint.WEIGHTS).read_bytes()
 
 
-def test_pretrained_and_start_exclude_one_another():
-    with pytest.raises(ValueError, match="keep one"):
-        train.Config(pretrained="a", start="b")
+def test_networks_of_another_size_are_left(here, elsewhere, tmp_path):
+    out = trained(here, tmp_path / "out", pretrained=str(elsewhere), width=8, pool=4)
+    told = json.loads((out / checkpoint.FACTS).read_text())["facts"]["pretrained_left"]
+    assert "width 4 there, 8 here" in told and "pool" not in told  # which the plain network does not have
+
+
+def test_networks_of_another_method_are_left(here, tmp_path):
+    flat = trained(here, tmp_path / "flat", method="uniform")
+    out = trained(here, tmp_path / "out", pretrained=str(flat))
+    told = json.loads((out / checkpoint.FACTS).read_text())["facts"]["pretrained_left"]
+    assert "of uniform" in told
+
+
+@pytest.mark.parametrize("place", ["absent", "file", "damaged"])
+def test_a_folder_without_a_whole_checkpoint_is_refused_before_anything_is_made(place, elsewhere, tmp_path):
+    folder = altered(elsewhere, tmp_path / "damaged", lambda record: record.pop("weights"))
+    (tmp_path / "file").write_text("no folder")
+    config = train.Config(pretrained=str(tmp_path / place))
+    with pytest.raises(InputFault, match=r"train\.pretrained") as caught:
+        train.check(config, None)
+    assert "train.pretrained: null" in caught.value.fix
+    assert folder.is_dir()
+
+
+def test_what_does_not_hear_it_does_not_depend_on_it(tmp_path):
+    named = {"pretrained": str(tmp_path / "absent")}
+    assert len(train.sources(train.Config(**named))) == 2
+    assert train.sources(train.Config(**named, method="uniform")) == []
+    assert train.sources(train.Config(**named, method="dst_carbon_former_v1_7")) == []
+    assert train.sources(train.Config(**named, start=str(tmp_path))) == []  # states go first
+    train.check(train.Config(**named, method="uniform"), None)
 
 
 def test_protocols_that_hide_ground_leave_it_out(monkeypatch):
@@ -130,6 +144,7 @@ def test_protocols_that_hide_ground_leave_it_out(monkeypatch):
     monkeypatch.setattr(protocols, "carry_out", lambda runner, everything: seen.extend(everything))
     shelf = protocols.Shelf(Path("unused"))
     runner = type("R", (), {"workspace": type("W", (), {"shelf": shelf})})()
+    config = config.changed("evaluate.methods=[uniform]")
     for protocol in (protocols.scale_shift, protocols.folds):
         protocol(runner, config)
     training = [task.config for task in seen if task.stage.name == "train"]

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_validator
 
 from model.methods import METHODS
 from stages.judging import means
@@ -58,11 +58,12 @@ class Config(Section):
         1,
     )  # fine cells it is blurred over, on each side
 
-    @model_validator(mode="after")
-    def _known(self) -> "Config":
-        if unknown := sorted({*self.methods, *self.methods_if_installed} - METHODS.keys()):
-            raise ValueError(f"no method {', '.join(unknown)}; there are {', '.join(METHODS)}")
-        return self
+    @field_validator("methods", "methods_if_installed")
+    @classmethod
+    def _known(cls, names: Names) -> Names:
+        if unknown := sorted(set(names) - METHODS.keys()):
+            raise ValueError(f"methods that there are, of {', '.join(METHODS)}; not {', '.join(unknown)}")
+        return names
 
 
 def sources(config: Config) -> list[str]:

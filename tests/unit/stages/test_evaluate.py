@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import rasterio
 from affine import Affine
+from pydantic import ValidationError
 
 from model.fault import Fault, Faults
 from stages.evaluate import Config, left_out, run
@@ -126,6 +127,12 @@ def test_methods_whose_extra_is_missing_are_named():
     config = Config(methods_if_installed=("random_forest", "gradient_boosting"))
     made = dict.fromkeys(("fair/uniform", "fair/gradient_boosting"), Path())
     assert left_out(config, made) == ["random_forest was left out: the extra it takes is not installed."]
+
+
+@pytest.mark.parametrize("key", ["methods", "methods_if_installed"])
+def test_a_method_that_there_is_not_is_refused_before_anything_is_made(key):
+    with pytest.raises(ValidationError, match=rf"{key}\n.*not rndom_forest"):
+        Config(**{key: ("uniform", "rndom_forest")})
 
 
 def test_the_page_stands_alone_and_shows_the_truth_beside_the_maps(compared):

@@ -173,7 +173,7 @@ class DSTCarbonFormer:
         self.cut_off = self.cut_off.measured(tiles, self.base)
 
     def members(self, folds: Sequence[int]) -> tuple[Member, ...]:
-        """One untrained network for each fold; none leaves the base as it is."""
+        """One network for each fold, untrained or as another training left it; none leaves the base as it is."""
         self._members = tuple(Member(self, number) for number in folds)
         for member, donor in zip(self._members, cycle(self._donors), strict=False):
             member.network.load_state_dict(donor.network.state_dict())
@@ -183,18 +183,11 @@ class DSTCarbonFormer:
         """In words, why networks of another training cannot begin here; empty when they can."""
         there = [donor.layers[index] for index in donor.inputs.layers]
         here = [self.layers[index] for index in self.inputs.layers]
-        pairs = {"inputs": (there, here), "sectors": (list(donor.sectors), list(self.sectors))}
-        shape = (
-            ("network", "width", "pool") if self.options.network == "dual_stream" else ("network", "width")
-        )
-        pairs |= {
-            name: ([str(getattr(donor.options, name))], [str(getattr(self.options, name))]) for name in shape
-        }
-        told = [
-            f"{name} {', '.join(old)} there, {', '.join(new)} here"
-            for name, (old, new) in pairs.items()
-            if old != new
-        ]
+        pairs = {"inputs": (", ".join(there), ", ".join(here))}
+        pairs["sectors"] = ", ".join(donor.sectors), ", ".join(self.sectors)
+        for name in ("network", "width", "pool")[: 3 if self.options.network == "dual_stream" else 2]:
+            pairs[name] = getattr(donor.options, name), getattr(self.options, name)
+        told = [f"{name} {old} there, {new} here" for name, (old, new) in pairs.items() if old != new]
         return told if donor._members else [*told, "nothing was learned there"]
 
     @property
@@ -226,8 +219,7 @@ class DSTCarbonFormer:
         if not self._members:
             return meet_totals(base, scene)
         factors = [member.strength * member.log_factor(scene, base) for member in self._members]
-        estimate = base * np.exp(np.mean(factors, axis=0))
-        return meet_totals(estimate, scene)
+        return meet_totals(base * np.exp(np.mean(factors, axis=0)), scene)
 
     def finish(self, estimate: NDArray, totals: Masses, known: Bools) -> Masses:
         """Of a region whose seams are blended: no cell holds less than what the inventory reports at least.

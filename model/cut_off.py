@@ -19,6 +19,7 @@ ALIKE = 2.0  # a total has company where its neighbours' median is within so man
 # field, whose smallest totals crowd too, while a block with a single cell above a threshold stands alone
 LOOKED = 500  # of the crowd, at the most
 SMALL = 8  # times the least: a total below that lies in few cells
+NEAR = 0.7  # of the least: what would hold less is rather empty where most cells are (chosen with fine values in sight)
 
 
 class Allowing(Protocol):
@@ -79,8 +80,8 @@ class CutOff:
     def __call__(self, estimate: NDArray, totals: Masses, known: Bools) -> Masses:
         """The estimate, in which every cell of a known block holds nothing or at least the least.
 
-        In a sparse sector the largest estimates of a block stay: as many as can all reach the least once they share
-        its total. In any other all stay that fit into the total, and those below the least are raised to it at the
+        Of a block the largest estimates stay, as many as its total can give the least to; in a sparse sector only as
+        many as all come near the least once they share the total. Those below the least are raised to it at the
         expense of the others. Equals stay or go together, and where they are too many they stay below the least. A
         block is left as it is that holds less than the least, or has a cell without a finite estimate.
 
@@ -150,12 +151,11 @@ def _below(cells: Masses, totals: Masses, least: float) -> NDArray[np.intp]:
 
 
 def _largest(cells: Masses, totals: Masses, least: float, sparse: bool) -> Masses:
-    """(blocks, cells): as many of the largest as share the total and all reach the least, or as fit into it."""
+    """(blocks, cells): as many of the largest as fit into the total; if sparse, as all come near the least as well."""
     ranked = -np.sort(-cells, axis=1)
+    stay = np.arange(1, cells.shape[1] + 1) <= totals[:, None] / least
     if sparse:
-        stay = ranked * totals[:, None] >= least * np.cumsum(ranked, axis=1)
-    else:
-        stay = np.arange(1, cells.shape[1] + 1) <= totals[:, None] / least
+        stay &= ranked * totals[:, None] >= NEAR * least * np.cumsum(ranked, axis=1)
     last = cells.shape[1] - 1 - np.argmax(stay[:, ::-1], axis=1)
     return np.where(cells >= np.take_along_axis(ranked, last[:, None], axis=1), cells, 0.0)
 

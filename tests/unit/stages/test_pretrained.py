@@ -8,12 +8,14 @@ import pytest
 import torch
 
 from model.fault import InputFault
+from model.methods import METHODS, method_class
 from pipeline import protocols
 from pipeline.config import load
 from stages import tile, train
 from stages.progress import Note, listen
 from stages.store import checkpoint
 from stages.store.cube import Cube
+from stages.training.pretrained import HEARS
 from tests.small_world import World, build_world
 
 QUICK = {"epochs": 1, "steps_per_epoch": 2, "batch_tiles": 1, "width": 4, "device": "cpu"}
@@ -124,6 +126,10 @@ def test_a_folder_without_a_whole_checkpoint_is_refused_before_anything_is_made(
         train.check(config, None)
     assert "train.pretrained: null" in caught.value.fix
     assert folder.is_dir()
+
+
+def test_those_that_hear_it_are_those_that_can():
+    assert {name for name in METHODS if hasattr(method_class(name), "begin_with")} == set(HEARS)
 
 
 def test_what_does_not_hear_it_does_not_depend_on_it(tmp_path):

@@ -94,10 +94,8 @@ class CutOff:
         side = out.shape[-1] // totals.shape[-1]
         for sector, least in enumerate(self.least):
             if least > 0.0:
-                cells, shown = (
-                    _blocks(out[sector], side),
-                    np.where(known[sector], totals[sector], 0.0).ravel(),
-                )
+                cells = _blocks(out[sector], side)
+                shown = np.where(known[sector], totals[sector], 0.0).ravel()
                 touched = _below(cells, shown, least)
                 kept = _largest(cells[touched], shown[touched], least, self.sparse[sector])
                 cells[touched] = _raised(kept, shown[touched], least)
@@ -122,9 +120,9 @@ def _read_off(totals: Masses, known: Bools) -> float:
     holds = known & (totals > 0.0)
     smallest = np.min(totals, axis=0, initial=np.inf, where=holds)
     held = np.sort(smallest[np.isfinite(smallest)])
-    if held.size < CROWD or not held[CROWD - 1] <= CLOSE * held[0] <= CLOSE * MOST * totals[holds].mean():
+    if held.size < CROWD or held[CROWD - 1] > CLOSE * held[0] or held[0] > MOST * totals[holds].mean():
         return 0.0
-    times = held / held[0]
+    times = held / held[0]  # whole numbers all: that is a step of rounding, no threshold
     if np.allclose(times, np.round(times), rtol=1e-6, atol=0.0):
         return 0.0
     values = np.where(known.any(axis=0), np.where(np.isfinite(smallest), smallest, 0.0), np.nan)
@@ -146,7 +144,7 @@ def _has_company(values: NDArray, row: int, col: int) -> bool:
 def _below(cells: Masses, totals: Masses, least: float) -> NDArray[np.intp]:
     """Blocks that can hold the least, with a cell that would hold some mass, but less than that."""
     smallest = np.min(cells, axis=1, initial=np.inf, where=cells > 0.0)
-    usable = np.isfinite(smallest) & (totals >= least)
+    usable = np.isfinite(cells).all(axis=1) & np.isfinite(smallest) & (totals >= least)
     return np.flatnonzero(usable & (np.where(usable, smallest, 0.0) * totals < least * cells.sum(axis=1)))
 
 
@@ -165,9 +163,8 @@ def _raised(cells: Masses, totals: Masses, least: float) -> Masses:
     ranked = -np.sort(-cells, axis=1)
     place, sums = np.arange(1, cells.shape[1] + 1), np.cumsum(ranked, axis=1)
     count = (cells > 0.0).sum(axis=1, keepdims=True)
-    left = (
-        totals[:, None] - (count - place) * least
-    )  # for the largest `place` of them, the rest holding the least
+    # For the largest `place` of them, while the rest hold the least.
+    left = totals[:, None] - (count - place) * least
     free = (place <= count) & (ranked * left >= least * sums)
     last = cells.shape[1] - 1 - np.argmax(free[:, ::-1], axis=1)[:, None]
     scale = np.take_along_axis(left, last, axis=1) / np.take_along_axis(sums, last, axis=1)

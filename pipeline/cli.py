@@ -325,7 +325,7 @@ def evaluate(request: Request, protocol: str) -> None:
         "proxies": protocols.proxies,
     }
     for name in scoring.left_out(config):
-        runner.screen.say(f"{name} is left out: the extra it takes is not installed")
+        runner.screen.say(f"{name} is left out: the extra `trees` is not installed")
     with runner.stopper.armed():
         scores = ways[protocol](runner, config)
     table = scores.link / "scores.md"

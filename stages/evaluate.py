@@ -190,7 +190,7 @@ def left_out(config: Config, maps: Mapping[str, Path]) -> list[str]:
     """Methods asked for where installed, and not made, in sentences."""
     made = {key.rpartition("/")[2] for key in maps}
     missing = [name for name in config.methods_if_installed if name not in made]
-    return [f"{name} was left out: the extra it takes is not installed." for name in missing]
+    return [f"{name} was left out: the extra `trees` is not installed." for name in missing]
 
 
 def _asides(entries: list[Entry], maps: Mapping[str, Path]) -> list[str]:

@@ -162,6 +162,7 @@ def run(config: Config, *, cube: Path, tiles: Path, out: Path) -> None:
         from model.training import CALIBRATION_TILES  # torch loads only when something learns
 
         method.calibrate([samples[index] for index in evenly(len(samples), CALIBRATION_TILES)])
+        _tell_least(method, survey, data.unit)
         folds = Folds(cube, tiles, years, samples.folds, config.members)
         reason = _why_not(method, survey, folds)
         if reason is None:
@@ -181,6 +182,21 @@ def run(config: Config, *, cube: Path, tiles: Path, out: Path) -> None:
     facts["reference"] = draw_reference(data, samples.target_map, config.seed)
     checkpoint.write_history(history, out)
     checkpoint.save(config.method, method, facts, out)
+
+
+def _tell_least(method: Any, survey: Survey, unit: str) -> None:
+    """Says what a cell is taken to hold at least.
+
+    Raises: InputFault when no total holds as much.
+    """
+    least = getattr(method, "least", {})
+    for sector, totals in zip(survey.sectors, survey.totals, strict=True):
+        if amount := least.get(sector):
+            if amount > totals.max():
+                wanted = f"at most the largest total, {totals.max():g} {unit}"
+                found = f"{amount:g} {unit} for {sector}"
+                raise InputFault("train.least", found, wanted, "correct it, or set `train.least: auto`")
+            tell(f"train: {sector}: a cell is taken to hold nothing or at least {amount:.4g} {unit}")
 
 
 def _why_not(method: Any, survey: Survey, folds: Folds) -> str | None:

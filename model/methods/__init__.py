@@ -25,7 +25,7 @@ METHODS: dict[str, str] = {
     "gradient_boosting": "model.methods.gradient_boosting:GradientBoosting",
 }
 
-# Of methods that take more than the core, the package their extra brings.
+# Of methods that take more than the core, the package that the extra `trees` brings.
 NEEDS = {"random_forest": "sklearn", "gradient_boosting": "lightgbm"}
 
 

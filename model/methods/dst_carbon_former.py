@@ -7,7 +7,7 @@ The way through, in the order of reading:
   model/layers/plain.py             the network of the default: dilated convolutions over the covariates alone
   model/layers/dual_stream.py       with `network: dual_stream`: the base modulated by covariates, and a scan
   model/chosen_base.py              the base, chosen by totals it was not shown
-  model/cut_off.py                  what the inventory reports at least in a cell: no estimate lies between 0 and that
+  model/cut_off.py                  what the inventory reports at least in a cell: less is emptied or raised
   model/training.py                 the loop: steps, validation, when to stop, what is kept
 
 The published forms v1.7 and v3.0 are model/methods/dst_carbon_former_published.py (losses and options) and
@@ -179,6 +179,12 @@ class DSTCarbonFormer:
             member.network.load_state_dict(donor.network.state_dict())
         return self._members
 
+    @property
+    def least(self) -> dict[str, float]:
+        """By sector, the mass a cell holds at least; sectors of which nothing is known are left out."""
+        each = zip(self.sectors, self.cut_off.least, strict=False)
+        return {sector: least for sector, least in each if least > 0.0}
+
     def unlike(self, donor: "DSTCarbonFormer") -> list[str]:
         """In words, why networks of another training cannot begin here; empty when they can."""
         there = [donor.layers[index] for index in donor.inputs.layers]
@@ -230,7 +236,7 @@ class DSTCarbonFormer:
         return self.cut_off(estimate, totals, known)
 
     def away(self) -> None:
-        """Told when it is applied to other totals than those it learned from: what was read off them is forgotten."""
+        """Told that it is applied to other totals than those it learned from, so their least is forgotten."""
         self.cut_off = CutOff()
 
     def state(self) -> tuple[dict[str, NDArray], dict[str, Any]]:
@@ -274,7 +280,6 @@ class DSTCarbonFormer:
         """Size, inputs, base and strengths."""
         mask = [self.layers[index] for index in self.base.smooth.mask_layers]
         networks = [member.network for member in self._members]
-        found = {name: least for name, least in zip(self.sectors, self.cut_off.least, strict=False) if least}
         return {
             "summary": "a base that suits the totals, bent by networks that learned from the totals alone",
             "learns": bool(networks),
@@ -286,7 +291,7 @@ class DSTCarbonFormer:
                 kind: [round(value, 4) for value in values] for kind, values in self.base.scores.items()
             },
             "strength": [member.strength for member in self._members],
-        } | ({"least in a cell": found} if found else {})
+        } | ({"least in a cell": self.least} if self.least else {})
 
 
 def coarse_cells_with_mass(survey: Survey) -> int:

@@ -8,11 +8,10 @@ from model.fault import ArtifactFault, InputFault
 from stages.progress import tell
 from stages.store import checkpoint
 
-HEARS = (
-    "dst_carbon_former",
-)  # methods with begin_with(); by name, since to ask them would load torch for every run
+# Methods with begin_with(); by name, since to ask them would load torch in every run.
+HEARS = ("dst_carbon_former",)
 FILES = (checkpoint.FACTS, checkpoint.WEIGHTS)
-FIX = "name the checkpoint folder of a finished run, or set `train.pretrained: null`"
+FIX = "name a run's checkpoint folder (from the configuration's own folder), or set `train.pretrained: null`"
 
 
 def asked(config: Any) -> Path | None:
@@ -30,9 +29,10 @@ def open_donor(folder: Path) -> tuple[Any, dict[str, Any]]:
     try:
         return checkpoint.load(folder)
     except ArtifactFault as fault:
-        raise InputFault(f"train.pretrained, {fault.where}", fault.found, fault.wanted, FIX) from fault
+        found = f"{folder}: {fault.where} {fault.found}"
+        raise InputFault("train.pretrained", found, fault.wanted, FIX) from fault
     except NotADirectoryError as error:
-        raise InputFault("train.pretrained", f"{folder.name} is a file", "a folder", FIX) from error
+        raise InputFault("train.pretrained", f"{folder} is a file", "a folder", FIX) from error
 
 
 def begin_with(folder: Path, method: Any, here: Mapping[str, Any]) -> dict[str, Any]:

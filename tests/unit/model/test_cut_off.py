@@ -173,9 +173,10 @@ def test_equals_stay_together(sparse):
     assert one_block(2.0, sparse, [1.0] * 4, 6.0) == pytest.approx([1.5] * 4)
 
 
-def test_a_block_without_a_total_or_with_a_cell_unknown_is_left_as_it_is():
+@pytest.mark.parametrize("odd", [np.nan, np.inf])
+def test_a_block_without_a_total_or_with_a_cell_not_finite_is_left_as_it_is(odd):
     estimate = np.arange(48.0).reshape(1, 1, 4, 12)
-    estimate[0, 0, 0, 11] = np.nan
+    estimate[0, 0, 0, 11] = odd
     totals, known = np.full((1, 1, 1, 3), 2.0), np.array([[[[True, False, True]]]])
     out = CutOff((1.0,), (True,))(estimate, totals, known)
     assert np.array_equal(out[..., 4:], estimate[..., 4:], equal_nan=True)

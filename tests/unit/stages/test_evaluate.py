@@ -126,7 +126,7 @@ def test_without_any_truth_it_says_what_to_set(compared, tmp_path):
 def test_methods_whose_extra_is_missing_are_named():
     config = Config(methods_if_installed=("random_forest", "gradient_boosting"))
     made = dict.fromkeys(("fair/uniform", "fair/gradient_boosting"), Path())
-    assert left_out(config, made) == ["random_forest was left out: the extra it takes is not installed."]
+    assert left_out(config, made) == ["random_forest was left out: the extra `trees` is not installed."]
 
 
 @pytest.mark.parametrize("key", ["methods", "methods_if_installed"])

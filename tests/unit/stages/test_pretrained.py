@@ -124,8 +124,15 @@ def test_a_folder_without_a_whole_checkpoint_is_refused_before_anything_is_made(
     config = train.Config(pretrained=str(tmp_path / place))
     with pytest.raises(InputFault, match=r"train\.pretrained") as caught:
         train.check(config, None)
-    assert "train.pretrained: null" in caught.value.fix
+    assert "train.pretrained: null" in caught.value.fix and str(tmp_path / place) in caught.value.found
     assert folder.is_dir()
+
+
+def test_a_least_that_no_total_reaches_is_refused(here, tmp_path):
+    with pytest.raises(InputFault, match=r"train\.least"):
+        trained(here, tmp_path / "out", least=1e9)
+    method, _ = checkpoint.load(trained(here, tmp_path / "told", least=0.5))
+    assert set(method.least.values()) == {0.5}
 
 
 def test_those_that_hear_it_are_those_that_can():

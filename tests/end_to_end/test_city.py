@@ -103,6 +103,7 @@ def test_the_truth_is_named_by_evaluate_alone(undisturbed):
         sources = json.loads((undisturbed / artifact / "manifest.json").read_text())["sources"]
         truth = {Raster(str(path), nodata="none").name for path in SOURCES.glob("truth/city/*.tif")}
         inputs = {path.name for path in SOURCES.glob("city/*/*.tif")}
+        inputs |= {path.name for path in SOURCES.parent.glob("pretrained/*/*")}
         assert {name for name, _ in sources} <= inputs
         hashes = {digest for _, digest in sources}
         assert not hashes & {_sha256(path) for path in SOURCES.glob("truth/city/*.tif")} and truth

@@ -122,7 +122,8 @@ def run(config: Config, *, cube: Path, maps: Mapping[str, Path], out: Path) -> N
         "reliability": reliable,
     }
     write(table, facts, out)
-    title = f"{opened.long_name}: {judged} against {len(maps) - 1} others"
+    rivals = {key.rpartition("/")[2] for key in maps} - {judged}
+    title = f"{opened.long_name}: {judged} against {len(rivals)} others"
     shown = [_plates(item, opened, ground, maps, table) for item in found[:SHOWN]]
     (out / PAGE).write_text(render(title, table, facts, shown), "utf-8")
 

@@ -1,16 +1,17 @@
 """The least that an inventory reports in a fine cell, told or read off its totals: a cell holds that or nothing."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from model.blocks import from_blocks, to_blocks
 from model.method import Survey
 from model.sample import Bools, Masses, Scene, Tile
 
-AUTO, NONE = "auto", "none"
+AUTO = "auto"
 # The smallest totals tell: where nothing is cut off they thin out towards zero, at a cut-off they crowd.
 CROWD = 20  # smallest totals that are looked at; a block counts once, however many years there are
 CLOSE = 1.05  # the last of them is at most so many times the first
@@ -20,13 +21,6 @@ ALIKE = 2.0  # a total has company where its neighbours' median is within so man
 LOOKED = 500  # of the crowd, at the most
 SMALL = 8  # times the least: a total below that lies in few cells
 NEAR = 0.7  # of the least: what would hold less is rather empty where most cells are (chosen with fine values in sight)
-
-
-class Allowing(Protocol):
-    """Whatever estimates masses where they may be, and 0 elsewhere."""
-
-    def __call__(self, scene: Scene) -> Masses:
-        """(sectors, time, H, W)."""
 
 
 @dataclass(frozen=True)
@@ -56,11 +50,13 @@ class CutOff:
             least = (0.0 if isinstance(asked, str) else float(asked),) * len(survey.sectors)
         return cls(least, (False,) * len(least))
 
-    def measured(self, tiles: Sequence[Tile], base: Allowing) -> "CutOff":
+    def measured(self, tiles: Sequence[Tile], base: Callable[[Scene], Masses]) -> "CutOff":
         """With `sparse` found where totals are small: they cannot fill the cells that the base allows.
 
         A total of n times the least lies in n cells at most. If blocks of small totals can fill less than half of
         their allowed cells, a cell there is more likely empty than not.
+
+        Args: base: (sectors, time, H, W) masses of a scene, above 0 where a cell may hold some.
         """
         if not any(self.least):
             return self
@@ -70,7 +66,7 @@ class CutOff:
             estimate = base(scene)
             for sector, least in enumerate(self.least):
                 totals, known = scene.totals[sector].ravel(), scene.known[sector].ravel()
-                cells = (_blocks(estimate[sector], scene.side) > 0.0).sum(axis=1)
+                cells = (to_blocks(estimate[sector], scene.side) > 0.0).sum(axis=-1).ravel()
                 small = known & (totals >= least) & (totals < SMALL * least)
                 most = np.minimum(totals[small] // least, cells[small]) if least > 0.0 else 0.0
                 filled[sector] += np.sum(most)
@@ -91,15 +87,17 @@ class CutOff:
         Returns: (sectors, time, H, W); blocks that were touched meet their totals, the others are as given.
         """
         out = np.array(estimate, dtype=np.float64)
-        side = out.shape[-1] // totals.shape[-1]
+        rows, cols = totals.shape[-2:]
+        side = out.shape[-1] // cols
         for sector, least in enumerate(self.least):
             if least > 0.0:
-                cells = _blocks(out[sector], side)
+                blocks = to_blocks(out[sector], side)
+                cells = blocks.reshape(-1, side * side)
                 shown = np.where(known[sector], totals[sector], 0.0).ravel()
                 touched = _below(cells, shown, least)
                 kept = _largest(cells[touched], shown[touched], least, self.sparse[sector])
                 cells[touched] = _raised(kept, shown[touched], least)
-                out[sector] = _unblocked(cells, out.shape[1:], side)
+                out[sector] = from_blocks(cells.reshape(blocks.shape), rows, cols, side)
         return out
 
     def plain(self) -> dict[str, list[float] | list[bool]]:
@@ -171,16 +169,3 @@ def _raised(cells: Masses, totals: Masses, least: float) -> Masses:
     raised = np.where(cells > 0.0, np.maximum(scale * cells, least), 0.0)
     fits = free.any(axis=1, keepdims=True)  # not where equals are more than the total can give the least to
     return np.where(fits, raised, cells * (totals / cells.sum(axis=1))[:, None])
-
-
-def _blocks(values: NDArray, side: int) -> Masses:
-    """(time, H, W) -> (blocks, side * side)."""
-    time, rows, cols = values.shape
-    parts = values.reshape(time, rows // side, side, cols // side, side).swapaxes(2, 3)
-    return parts.reshape(-1, side * side).astype(np.float64)
-
-
-def _unblocked(values: Masses, shape: tuple[int, ...], side: int) -> Masses:
-    time, rows, cols = shape
-    parts = values.reshape(time, rows // side, cols // side, side, side).swapaxes(2, 3)
-    return parts.reshape(shape)

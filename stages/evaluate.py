@@ -24,7 +24,7 @@ from stages.store.cube import Cube
 from stages.store.digest import files_of
 from stages.store.maps import Sheet, read_part
 
-VERSION = 3
+VERSION = 4
 Names = Annotated[tuple[SafeName, ...], Field(strict=False)]
 JUDGES = {"intensive": means.judge}  # quantities that are no amounts have scores of their own
 MISMATCH = 1e-3  # share of the mass by which a truth may miss the totals without a word

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from model.sample import Layer, Masses, Scene
+from model.ground.scene import Layer, Masses, Scene
 
 
 @dataclass(frozen=True)

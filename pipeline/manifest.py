@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from model.fault import ArtifactFault, Fault
+from model.ground.errors import ArtifactFault, Fault
 
 NAME = "manifest.json"
 SYNCED_AT_ONCE = (

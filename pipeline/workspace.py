@@ -13,11 +13,11 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from model.fault import ArtifactFault, BusyFault, ResourceFault
+from model.ground.errors import ArtifactFault, BusyFault, ResourceFault
 from pipeline import manifest as manifests
 from pipeline.manifest import Manifest
 from stages import Stage
-from stages.section import safe_name
+from stages.contract.section import safe_name
 
 DOOMED = ".doomed"
 HISTORY = ".history"  # in a partial folder: files that outlive the artifact, for people

@@ -8,7 +8,11 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from stages import infer, ingest, mosaic, tile, train
+from stages.infer import stage as infer
+from stages.ingest import stage as ingest
+from stages.mosaic import stage as mosaic
+from stages.tile import stage as tile
+from stages.train import stage as train
 
 FACTOR = 3
 ROWS, COLS = 6, 8  # coarse cells

@@ -10,13 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 from pyproj import CRS
 
-from model.blocks import from_blocks, to_blocks
-from model.ladder import place
-from model.projection import proportional
-from stages import mosaic
-from stages.store import arrays, field
-from stages.store import cube as cube_store
-from stages.store.cube import Cube
+from model.conservation.fallback import place
+from model.conservation.laws import proportional
+from model.ground.blocks import from_blocks, to_blocks
+from stages.artifacts import cube as cube_store
+from stages.artifacts import field
+from stages.artifacts.cube import Cube
+from stages.formats import zarr_groups as arrays
+from stages.mosaic import stage as mosaic
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from model.layers.scan import selective_scan
+from model.layers.kernels.scan import selective_scan
 
 STATE = 16
 KERNEL = 4  # reach of the causal convolution, in places along the sequence

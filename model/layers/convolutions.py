@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from model.layers.depthwise import Depthwise
+from model.layers.kernels.depthwise import Depthwise
 
 
 class Pointwise(nn.Module):

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from model.layers.convolutions import Pointwise
-from model.layers.depthwise import Depthwise
+from model.layers.kernels.depthwise import Depthwise
 
 
 class Sft(nn.Module):

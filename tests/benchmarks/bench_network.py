@@ -17,12 +17,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from model.layers import scan as selective
-from model.layers.carbon_former import V1_7, V3_0, CarbonFormer
 from model.layers.convolutions import Pointwise
-from model.layers.depthwise import Depthwise
-from model.layers.plain import Plain
-from stages.training.rehearsal import measured
+from model.layers.kernels import scan as selective
+from model.layers.kernels.depthwise import Depthwise
+from model.layers.networks.carbon_former import V1_7, V3_0, CarbonFormer
+from model.layers.networks.plain import Plain
+from stages.train.cost import measured
 
 FORMS = {"v1.7": V1_7, "v3.0": V3_0}
 OURS = "ours"  # the shipped default

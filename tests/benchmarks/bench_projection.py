@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from model import threshold
-from model.layers import law
-from model.projection import fastest, project
+from model.conservation import solver as threshold
+from model.conservation import torch_layer as law
+from model.conservation.laws import fastest, project
 
 CELLS = 100
 SEARCHES = {"plain": threshold.Search} | ({} if fastest() is threshold.Search else {"compiled": fastest()})

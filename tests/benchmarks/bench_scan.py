@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from model.layers.scan import fastest, plain_scan
+from model.layers.kernels.scan import fastest, plain_scan
 
 Scan = Callable[..., Tensor]
 

@@ -28,7 +28,7 @@ from rasterio.warp import reproject, transform_bounds
 ROOT = Path(__file__).resolve().parents[2]
 CRS, FINE, BLOCK = "EPSG:32633", 100, 1000
 STEP = 0.001  # degrees
-EXACT = 0.005  # source cells, as in stages/store/mesh.py
+EXACT = 0.005  # source cells, as in stages/regrid/transform_mesh.py
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ def compare(folder: Path, size: int, rounds: int, threads: int) -> None:
         str(source), str(folder / "warped.tif"),
     ]  # fmt: skip
     ingest = [
-        sys.executable, "-c", "from pipeline.cli import main; main()", "run", "ingest",
+        sys.executable, "-c", "from pipeline.cli.commands import main; main()", "run", "ingest",
         "-c", str(folder / "bench.yaml"), "--workspace", str(folder / "workspace"), "--force", "ingest",
     ]  # fmt: skip
     places = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": ""}
@@ -164,9 +164,9 @@ def compare(folder: Path, size: int, rounds: int, threads: int) -> None:
 
 def conserve(size: int, rounds: int) -> None:
     """A layer of counts, by ingest's way and by GDAL's sum in chunks: seconds and what is lost."""
-    from stages.store.arrays import make_grid
-    from stages.store.rasters import Raster
-    from stages.store.resample import bring
+    from stages.formats.raster.geotiff import Raster
+    from stages.formats.zarr_groups import make_grid
+    from stages.regrid.dispatch import bring
 
     with tempfile.TemporaryDirectory() as name:
         source = Path(name) / "counts.tif"

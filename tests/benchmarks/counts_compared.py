@@ -21,9 +21,9 @@ from rasterio.warp import transform_bounds
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from stages.store.arrays import make_grid
-from stages.store.rasters import Raster
-from stages.store.resample import bring
+from stages.formats.raster.geotiff import Raster
+from stages.formats.zarr_groups import make_grid
+from stages.regrid.dispatch import bring
 
 PLACE = Affine(0.001, 0, 10.0, 0, -0.001, 50.0)
 CHUNK = 240

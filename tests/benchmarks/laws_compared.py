@@ -7,7 +7,7 @@ a leak of up to 0.1 of the median source; "plants" gives 2 % of the blocks one s
 
 import numpy as np
 
-from model.projection import Doubles, Law, power, proportional, softmax, water_fill
+from model.conservation.laws import Doubles, Law, power, proportional, softmax, water_fill
 
 BLOCKS, CELLS = 20_000, 100
 CASES = {

@@ -16,15 +16,15 @@ import rasterio
 from numpy.typing import NDArray
 
 import model.methods
-from model.blocks import from_blocks, to_blocks
-from model.ladder import place
+from model.conservation.fallback import place
+from model.conservation.laws import Law
+from model.ground.blocks import from_blocks, to_blocks
+from model.ground.scene import Scene
 from model.method import Method
-from model.projection import Law
-from model.sample import Scene
-from stages.estimates import Estimates
-from stages.law_choice import CANDIDATES, choose
-from stages.store import checkpoint
-from stages.store.cube import Cube
+from stages.artifacts import checkpoint
+from stages.artifacts.cube import Cube
+from stages.infer.select_law import CANDIDATES, choose
+from stages.predict.windowed import Estimates
 
 CORE, HALO = 12, 2  # coarse cells
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipeline.config import TABLE, load
-from stages.section import Section
+from pipeline.config.load import TABLE, load
+from stages.contract.section import Section
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = sorted((ROOT / "configs").glob("*.y*ml"))

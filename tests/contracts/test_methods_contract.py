@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from model.ground.scene import Layer, Tile, merge
 from model.method import Survey
 from model.methods import METHODS, method_class
-from model.sample import Layer, Tile, merge
 
 FACTOR = 5
 LAYERS = (Layer("built", "share"), Layer("lights", "continuous"), Layer("census", "total", blocky=True))

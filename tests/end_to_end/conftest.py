@@ -17,7 +17,7 @@ VOLATILE = ("report.html", "training.html", "manifest.json")  # pages carry the 
 SUICIDE = """
 import os, signal, sys
 stage, steps = sys.argv.pop(1), int(sys.argv.pop(1))
-from stages import progress
+from stages.contract import progress
 real, seen = progress.listen, {"stage": None, "steps": 0}
 def listen(listener):
     def hear(news):
@@ -34,7 +34,7 @@ def watched(row):
     seen["stage"] = row.name
     return body(row)
 Stage.body = watched
-from pipeline.cli import main
+from pipeline.cli.commands import main
 main()
 """
 
@@ -49,7 +49,7 @@ def pipeline() -> Callable[..., subprocess.CompletedProcess[str]]:
         start = (
             ["-c", SUICIDE, kill[0], str(kill[1])]
             if kill
-            else ["-c", "from pipeline.cli import main; main()"]
+            else ["-c", "from pipeline.cli.commands import main; main()"]
         )
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
         done = subprocess.run(

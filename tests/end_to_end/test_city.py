@@ -12,7 +12,7 @@ import xarray as xr
 from exactextract import exact_extract
 from safetensors.numpy import load_file
 
-from stages.store.rasters import Raster
+from stages.formats.raster.geotiff import Raster
 
 SOURCES = Path(__file__).resolve().parents[2] / "workspace" / "sources" / "vienna"
 TOTALS = {"homes": "heat_residential_mwh.tif", "other_buildings": "heat_nonresidential_mwh.tif"}

@@ -56,7 +56,7 @@ def test_crs_01_to_05_killed_at_random_moments_ends_with_the_same_bytes(
     words = [
         sys.executable,
         "-c",
-        "from pipeline.cli import main; main()",
+        "from pipeline.cli.commands import main; main()",
         "run",
         *CHAIN,
         "--workspace",

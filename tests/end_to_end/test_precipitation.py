@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from pipeline.cli import main
+from pipeline.cli.commands import main
 
 ROOT = Path(__file__).resolve().parents[2]
 SHORT = ("train.epochs=1", "train.steps_per_epoch=1", "train.width=4", "train.blocks=1")

@@ -3,10 +3,14 @@
 import numpy as np
 import pytest
 
-from pipeline.config import load
-from stages import alter, infer, ingest, tile, train
-from stages.store.cube import Cube
-from stages.store.field import Field
+from pipeline.config.load import load
+from stages.artifacts.cube import Cube
+from stages.artifacts.field import Field
+from stages.evaluate.experiments import perturb as alter
+from stages.infer import stage as infer
+from stages.ingest import stage as ingest
+from stages.tile import stage as tile
+from stages.train import stage as train
 from tests.synthetic_city import build_city
 
 MARGIN = 0.9  # of what a smooth surface misplaces: covariates must be worth at least a tenth

@@ -9,9 +9,9 @@ import rasterio
 from exactextract import exact_extract
 from exactextract.raster import NumPyRasterSource
 
-from pipeline.config import load
-from stages import ingest
-from stages.store.cube import Cube
+from pipeline.config.load import load
+from stages.artifacts.cube import Cube
+from stages.ingest import stage as ingest
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = ROOT / "workspace" / "sources"

@@ -10,10 +10,10 @@ import torch
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from model import threshold
-from model.layers import device_law
-from model.layers import law as layer
-from model.projection import project
+from model.conservation import solver as threshold
+from model.conservation import solver_torch as device_law
+from model.conservation import torch_layer as layer
+from model.conservation.laws import project
 
 CELLS = 12
 estimates = arrays(np.float64, (3, CELLS), elements=st.floats(0, 1e10))
@@ -40,7 +40,7 @@ def as_on_a_device(raw, total, support=None, *, weights=None, upper=None):
 
 def compiled(*args, **others):
     """The compiled loops; they need the extra `fast`, which the tests install."""
-    from model.compiled import Search
+    from model.conservation.solver_numba import Search
 
     return project(*args, search=Search, **others)
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from model.layers.law import power, project, proportional
+from model.conservation.torch_layer import power, project, proportional
 
 torch.manual_seed(3)
 RAW = torch.rand(20, 7, dtype=torch.float64) * 10

@@ -7,9 +7,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from model import projection, threshold
-from model.layers import law as layer
-from model.projection import LAWS, additive, density, project, proportional, softmax, water_fill, weighted
+from model.conservation import laws as projection
+from model.conservation import solver as threshold
+from model.conservation import torch_layer as layer
+from model.conservation.laws import (
+    LAWS,
+    additive,
+    density,
+    project,
+    proportional,
+    softmax,
+    water_fill,
+    weighted,
+)
 from tests.laws.blocks import CELLS, NUMBA, estimates, masks, misses, signed, totals
 
 

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model import projection, threshold
-from model.projection import project as law
+from model.conservation import laws as projection
+from model.conservation import solver as threshold
+from model.conservation.laws import project as law
 from tests.laws.blocks import EVERY_WAY, NUMBA, compiled, in_torch, masks, misses, scales, signed, totals
 
 
@@ -122,7 +123,7 @@ def test_the_compiled_loops_give_what_the_plain_search_gives(raw, total, support
 
 
 def test_a_broken_numba_leaves_the_plain_path(monkeypatch):
-    monkeypatch.setitem(sys.modules, "model.compiled", None)  # importing it now fails
+    monkeypatch.setitem(sys.modules, "model.conservation.solver_numba", None)  # importing it now fails
     projection.fastest.cache_clear()
     try:
         assert projection.fastest() is threshold.Search

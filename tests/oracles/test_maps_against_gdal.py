@@ -14,7 +14,7 @@ import pytest
 import rasterio
 from rasterio.features import shapes
 
-from stages.store.cube import Cube
+from stages.artifacts.cube import Cube
 from tests.small_world import World, build_world
 
 needs_gdal = pytest.mark.skipif(

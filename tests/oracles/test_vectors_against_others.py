@@ -8,8 +8,8 @@ from exactextract.feature import JSONFeatureSource
 from exactextract.raster import NumPyRasterSource
 from pyproj import CRS, Geod, Transformer
 
-from stages.store.arrays import make_grid
-from stages.store.shapes import Shapes
+from stages.formats.zarr_groups import make_grid
+from stages.regrid.polygons import Shapes
 
 EPSG = CRS.from_user_input("EPSG:3035")
 DEGREES = CRS.from_user_input("EPSG:4326")

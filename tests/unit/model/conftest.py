@@ -6,8 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from model.ground.scene import Layer, Tile, merge
 from model.method import Survey
-from model.sample import Layer, Tile, merge
 
 LAYERS = (Layer("built", "share"), Layer("age", "share"), Layer("census", "total", blocky=True))
 

@@ -15,10 +15,10 @@ from typing import Any
 from pydantic import PositiveInt, model_validator
 
 import stages
-from model.fault import NumberFault
+from model.ground.errors import NumberFault
 from stages import Stage
-from stages.progress import step, tell
-from stages.section import SafeName, Section, SourcePath
+from stages.contract.progress import step, tell
+from stages.contract.section import SafeName, Section, SourcePath
 
 CHUNK = "cube.zarr/heat/c/0/1/2"
 
@@ -165,6 +165,6 @@ def write_config(folder: Path, text: str = "", name: str = "town") -> Path:
 
 if __name__ == "__main__":
     stages.STAGES, stages.EVALUATE = FAKES, FAKE_EVALUATE  # before the pipeline binds its defaults
-    from pipeline.cli import main
+    from pipeline.cli.commands import main
 
     main(sys.argv[1:])

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from fake_chain import CHUNK, FAKES
 
-from model.fault import ArtifactFault, BusyFault, ResourceFault
+from model.ground.errors import ArtifactFault, BusyFault, ResourceFault
 from pipeline import manifest as manifests
 from pipeline.workspace import Shelf, Workspace
 

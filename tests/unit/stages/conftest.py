@@ -9,7 +9,7 @@ import pytest
 import rasterio
 from affine import Affine
 
-from stages.ingest import Config
+from stages.ingest.stage import Config
 from tests.rain_world import build_rain
 
 COARSE = Affine(1000, 0, 4_780_000, 0, -1000, 2_822_000)
@@ -103,8 +103,8 @@ def land(tmp_path: Path) -> Land:
 @pytest.fixture
 def cube(tmp_path: Path):
     """Runs ingest into a fresh folder and opens what it made."""
-    from stages.ingest import run
-    from stages.store.cube import Cube
+    from stages.artifacts.cube import Cube
+    from stages.ingest.stage import run
 
     count = iter(range(100))
 
@@ -120,8 +120,8 @@ def cube(tmp_path: Path):
 @pytest.fixture
 def told():
     """All faults of a check, or of a run into a folder, as one text; each carries four parts and exit code 3."""
-    from model.fault import Fault, Faults
-    from stages.ingest import check, run
+    from model.ground.errors import Fault, Faults
+    from stages.ingest.stage import check, run
 
     def ask(config: Config, out: Path | None = None) -> str:
         with pytest.raises((Fault, Faults)) as caught:
@@ -138,7 +138,7 @@ def told():
 def refusal(told):
     """What is said of a NetCDF file of totals that cannot be used."""
 
-    from tests.unit.stages.netcdf_files import save
+    from tests.unit.stages.formats.netcdf_files import save
 
     def ask(land, data, **changes):
         total = land.total(path=save(land, data), **{"unit": None, **changes})
@@ -151,7 +151,7 @@ def refusal(told):
 def layer_refusal(told):
     """What is said of a NetCDF layer that cannot be used."""
 
-    from tests.unit.stages.netcdf_files import save
+    from tests.unit.stages.formats.netcdf_files import save
 
     def ask(land, data, **changes):
         return told(land.config(covariates=[land.covariate(path=save(land, data, "layer.nc"), **changes)]))

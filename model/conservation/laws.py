@@ -1,0 +1,205 @@
+"""What must stay true: raw estimates become fields whose blocks meet their totals, by a law.
+
+Every law is one problem: minimise sum (q - p)^2 / (2 w) subject to sum q = S and 0 <= q <= u. Its answer is
+q = clip(p - theta w, 0, u) with one number theta for each block, the one at which the sum is S (weighted
+projection on the scaled simplex: Held, Wolfe, Crowder 1974; Duchi et al. 2008). w = 1 fills like water, w = p
+scales in proportion, w = p^gamma lies between.
+
+Why it is exact: the sum falls steadily as theta rises, so theta is found to the last digits of float64
+(model/conservation/solver.py) wherever the total lies between 0 and the sum of the bounds; anything else is refused
+(model/conservation/problem.py). A float32 estimate is searched in float32, but theta and p - theta w are float64
+and rounded once: as no cell is negative, what is stored sums to the total within 2^-24 = 6e-8 of it.
+"""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import cache
+
+import numpy as np
+
+from model.conservation.problem import Bools, Chunk, Doubles, Floats, check, clean, refuse
+from model.conservation.refine import careful, mend
+from model.conservation.solver import Search
+
+Masses = Doubles
+Law = Callable[[Masses, Masses, Bools], Masses]
+
+PIXELS = 250_000  # worked on at once: they stay in the cache, and are worth the calls
+LEAST_WEIGHT = 1e-6  # of the block's largest, under `power`: an estimate near 0 may regain mass
+# Powers of 2: the grain of the smallest numbers, and the total below which it would show.
+GRAIN = {np.dtype(np.float32): -149, np.dtype(np.float64): -1074}
+FINE = {np.dtype(np.float32): -102, np.dtype(np.float64): -1021}
+
+
+def project(
+    raw: Floats,
+    totals: Floats,
+    support: Bools | None = None,
+    *,
+    weights: Floats | None = None,
+    upper: Floats | None = None,
+    threads: int = 1,
+    search: type[Search] | None = None,
+    out: Floats | None = None,
+) -> Floats:
+    """q = clip(p - theta w, 0, u) on the support, 0 elsewhere.
+
+    Args:
+      raw: (blocks, cells) estimate p, float32 or float64; may be negative.
+      totals: (blocks,) S >= 0.
+      support: (blocks, cells) True = may receive mass; everywhere by default. What the other arrays hold
+        outside of it, NaN too, is not looked at.
+      weights: (blocks, cells) w > 0, or 0 where p is 0: such a cell stays 0. 1 by default.
+      upper: (blocks, cells) u >= 0, may be infinite. No bound by default.
+      threads: to share the work between.
+      search: how theta is sought; by default the fastest way installed.
+      out: where the answer goes, shape and precision of raw; fresh memory costs more than the law itself.
+    Returns: (blocks, cells) in the precision of raw.
+    Raises: ValueError naming the blocks: a total that is negative, not finite, without support, or above what
+      the bounds hold; estimates that are not finite; negative weights or bounds. Shapes that differ.
+    """
+    raw, totals = np.asarray(raw), np.asarray(totals, np.float64)
+    raw = raw if raw.dtype in GRAIN else raw.astype(np.float64)
+    check(raw, totals, support=support, weights=weights, upper=upper)
+    placed = np.empty_like(raw) if out is None else out
+    if placed.shape != raw.shape or placed.dtype != raw.dtype:
+        raise ValueError(f"out is {placed.shape} {placed.dtype}, the estimate {raw.shape} {raw.dtype}")
+    turns = threads * max(1, -(-raw.size // (PIXELS * threads)))  # every thread has as many
+    step = max(1, -(-len(raw) // turns))
+
+    def work(worker: int) -> None:
+        desk = (search or fastest())(step, raw.shape[1], raw.dtype)
+        for first in range(worker * step, len(raw), threads * step):
+            rows = slice(first, first + step)
+            masks, scales, bounds = (
+                None if part is None else part[rows] for part in (support, weights, upper)
+            )
+            _solve(clean(raw[rows], totals[rows, None], masks, scales, bounds, first), desk, placed[rows])
+
+    with ThreadPoolExecutor(threads) as pool:
+        others = pool.map(work, range(1, threads))
+        work(0)  # a thread less to start
+        list(others)
+    return placed
+
+
+@cache
+def fastest() -> type:
+    """The compiled search where its extra is installed, else the plain one; both give the same numbers."""
+    try:
+        from model.conservation.solver_numba import Search as Compiled
+    except Exception:  # numba missing, or broken in any way: the plain path is always there
+        return Search
+    return Compiled
+
+
+def _solve(chunk: Chunk, desk: Search, out: Floats) -> None:
+    missed = desk.fill(chunk, out)
+    grainy = np.flatnonzero((chunk.totals[:, 0] > 0) & (chunk.totals[:, 0] < 2.0 ** FINE[chunk.raw.dtype]))
+    missed[grainy] = 0.0  # they have their own way
+    mend(chunk, out, missed)
+    if grainy.size:
+        out[grainy] = _in_grains(chunk.take(grainy), GRAIN[chunk.raw.dtype])
+
+
+def _in_grains(chunk: Chunk, grain: int) -> Doubles:
+    """Totals so small that numbers have a grain there: solved larger, then their running sum is rounded.
+
+    Why the running sum: each cell is off by a grain at most, and all of them together by none.
+    """
+    _, power = np.frexp(chunk.totals)
+    weights = np.ones_like(chunk.raw) if chunk.weights is None else chunk.weights
+    inside = np.ones_like(chunk.raw, bool) if chunk.support is None else chunk.support
+    top = np.where(inside, chunk.raw / weights, -np.inf).max(axis=1, keepdims=True)
+    with np.errstate(over="ignore"):
+        # Far below the highest cell nothing arrives, however far it is.
+        depth = np.clip(np.ldexp(chunk.raw - top * weights, -power), -1e200, 1e200)
+    upper = None if chunk.upper is None else np.ldexp(chunk.upper, -power)
+    larger = careful(replace(chunk, raw=depth, totals=np.ldexp(chunk.totals, -power), upper=upper))
+    sums = np.rint(np.ldexp(np.cumsum(larger, axis=1), power - grain))
+    sums[:, -1] = np.ldexp(chunk.totals[:, 0], -grain)
+    return np.ldexp(np.diff(np.minimum(sums, sums[:, -1:]), axis=1, prepend=0.0), grain)
+
+
+def weighted(raw: Masses, totals: Masses, support: Bools, weights: Masses) -> Masses:
+    """Any weights w, no bounds."""
+    return project(raw, totals, support, weights=weights)
+
+
+def water_fill(raw: Masses, totals: Masses, support: Bools) -> Masses:
+    """w = 1: the same depth is taken from, or added to, every cell that stays above 0."""
+    return project(raw, totals, support)
+
+
+def proportional(raw: Masses, totals: Masses, support: Bools) -> Masses:
+    """w = p: every cell keeps its share; the KL and the Pearson projection. All-zero blocks are split evenly."""
+    inside = np.where(support, raw, 0.0)
+    refuse(~((inside >= 0) & (inside < np.inf)), 0, "estimates are negative or not finite")
+    top = inside.max(axis=1, keepdims=True, initial=0.0)
+    shares = np.where(top > 0, inside / np.where(top > 0, top, 1.0), support.astype(np.float64))
+    sums = shares.sum(axis=1, keepdims=True)
+    # Why the law again: p already meets the total but for rounding, which even the smallest total gets back.
+    start = shares / np.where(sums > 0, sums, 1.0) * totals[:, None]
+    return project(start, totals, support & (shares > 0), weights=shares)
+
+
+def power(gamma: float) -> Law:
+    """w = p^gamma, between water_fill (0) and proportional (1)."""
+
+    def law(raw: Masses, totals: Masses, support: Bools) -> Masses:
+        inside = np.where(support, raw, 0.0)
+        top = inside.max(axis=1, keepdims=True, initial=0.0)
+        weights = np.where(top > 0, inside / np.where(top > 0, top, 1.0), 1.0) ** gamma
+        return weighted(raw, totals, support, np.maximum(weights, LEAST_WEIGHT))
+
+    return law
+
+
+LAWS: dict[str, Callable[[float], Law]] = {
+    "water_fill": lambda _gamma: water_fill,
+    "proportional": lambda _gamma: proportional,
+    "power": power,
+}
+
+
+def density(
+    raw: Masses, totals: Masses, areas: Masses, support: Bools | None = None, upper: Masses | None = None
+) -> Masses:
+    """Water-filling of a density: minimise sum (q - p)^2 subject to sum a q = S, so q = clip(p - theta a, 0, u).
+
+    With m = a q this is the law on mass with weights a^2.
+
+    Args:
+      raw, upper: (blocks, cells) mass per area.
+      areas: (blocks, cells) a > 0 on the support.
+    """
+    raw, areas = np.asarray(raw), np.asarray(areas, np.float64)
+    check(raw, np.asarray(totals, np.float64), areas=areas)
+    inside = np.ones(raw.shape, bool) if support is None else support
+    refuse(inside & ~(areas > 0), 0, "areas are not above 0")
+    areas = np.where(inside, areas, 1.0)
+    bounds = None if upper is None else areas * upper
+    return (project(areas * raw, totals, inside, weights=areas**2, upper=bounds) / areas).astype(raw.dtype)
+
+
+def additive(raw: Masses, totals: Masses, support: Bools) -> Masses:
+    """For signed fields: the same amount to every cell, q = p + (S - sum p) / n; nothing is kept from below 0."""
+    inside = np.where(support, raw, 0.0)
+    count = support.sum(axis=1)
+    refuse((count == 0) & (totals != 0), 0, "no cell may receive the total")
+    for _ in range(2):  # the second time for what rounding left
+        lacking = (totals - inside.sum(axis=1)) / np.maximum(count, 1)
+        inside = inside + np.where(support, lacking[:, None], 0.0)
+    return inside
+
+
+def softmax(raw: Masses, totals: Masses, support: Bools) -> Masses:
+    """For comparison only: q = S exp(p) / sum exp(p), never 0 in exact numbers and no projection."""
+    check(raw, totals, support=support)
+    refuse(~support.any(axis=1) & (totals > 0), 0, "no cell may receive the total")
+    inside = np.where(support, raw, -np.inf)
+    top = inside.max(axis=1, keepdims=True, initial=-np.inf)
+    grown = np.exp(inside - np.where(np.isfinite(top), top, 0.0))
+    sums = grown.sum(axis=1, keepdims=True)
+    return grown / np.where(sums > 0, sums, 1.0) * totals[:, None]

@@ -1,0 +1,166 @@
+"""The search of model/conservation/solver.py as compiled loops over blocks, for where numba is (extra `fast`).
+
+The plain path is always there and gives the same numbers to the last digits of float64. Here the row of a block
+stays in the innermost cache while theta is sought, so what is left is little more than reading and writing.
+"""
+
+from typing import Any
+
+import numba
+import numpy as np
+
+from model.conservation.problem import Chunk, Doubles, Floats
+
+STEPS = 24  # Newton steps; few blocks need more than 6
+# Sums may run in vector registers; infinities and NaN keep their meaning. Division by 0 is as in numpy.
+# Kept beside this file once compiled: a short run should not wait for it again.
+part: Any = numba.njit(
+    cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz", "arcp"}
+)
+
+
+class Search:
+    """As model.conservation.solver.Search; it needs no desk."""
+
+    def __init__(self, rows: int, cells: int, kind: np.dtype) -> None:
+        """Sizes do not matter here."""
+
+    def fill(self, chunk: Chunk, out: Floats) -> Doubles:
+        """Writes q, rounded once to the precision of out; returns (blocks,) how far its float64 sums are off."""
+        missed = np.empty(len(chunk.raw))
+        _fill(chunk.raw, chunk.totals[:, 0], chunk.support, chunk.weights, chunk.upper, out, missed)
+        return missed
+
+
+@part
+def _fill(raw, totals, support, weights, upper, out, missed):  # type: ignore[no-untyped-def]
+    kind = raw.dtype.type
+    cells = raw.shape[1]
+    key, depth, brim = np.empty(cells, raw.dtype), np.empty(cells, raw.dtype), np.empty(cells, raw.dtype)
+    weight = np.ones(cells, raw.dtype)
+    for block in range(raw.shape[0]):
+        if not totals[block] > 0:
+            for cell in range(cells):
+                out[block, cell] = 0
+            missed[block] = 0.0
+            continue
+        inside = None if support is None else support[block]
+        scale = None if weights is None else weights[block]
+        bound = None if upper is None else upper[block]
+        total = kind(totals[block])
+        top = _keys(raw[block], inside, scale, key, depth, weight)
+        if bound is None:
+            theta = _rising(key, depth, weight, scale, total)
+        else:
+            theta = _between(key, depth, weight, bound, brim, total)
+        row = out[block]
+        missed[block] = _cells(raw[block], totals[block], inside, scale, bound, top, theta, key, brim, row)
+
+
+@part
+def _keys(row, inside, scale, key, depth, weight):  # type: ignore[no-untyped-def]
+    """Fills where each cell runs dry, below the highest, and w, 0 outside the support; returns the highest."""
+    zero, one, low = key.dtype.type(0), key.dtype.type(1), key.dtype.type(-np.inf)
+    top = low
+    for cell in range(row.size):
+        value = row[cell]
+        if scale is not None:
+            value = value / scale[cell]
+            weight[cell] = scale[cell]
+        if inside is not None:
+            value = value if inside[cell] else low
+        key[cell] = value
+        top = max(top, value)
+    for cell in range(row.size):
+        key[cell] -= top
+        below = key[cell]
+        if scale is not None:
+            below = row[cell] - top * scale[cell]
+        if inside is not None:
+            below = below if inside[cell] else zero
+            here = one if scale is None else scale[cell]
+            weight[cell] = here if inside[cell] else zero
+        depth[cell] = below
+    return top
+
+
+@part
+def _rising(key, depth, weight, scale, total):  # type: ignore[no-untyped-def]
+    """No bounds: Newton from the left, as the sum falls and flattens."""
+    zero = key.dtype.type(0)
+    held, slope = zero, zero
+    for cell in range(key.size):
+        held += depth[cell]
+        slope += weight[cell]
+    theta, before = (held - total) / slope, -slope
+    if scale is None:
+        theta = max(theta, -total)  # the level of the highest cell alone
+    for _ in range(STEPS):
+        held, slope = zero, zero
+        for cell in range(key.size):
+            free = key[cell] > theta
+            held += depth[cell] if free else zero
+            slope += weight[cell] if free else zero
+        if slope == before:
+            break
+        before, theta = slope, max((held - total) / slope, theta)
+    return theta
+
+
+@part
+def _between(key, depth, weight, bound, brim, total):  # type: ignore[no-untyped-def]
+    """With bounds: Newton held to a bracket that only shrinks."""
+    zero, half, low = key.dtype.type(0), key.dtype.type(0.5), key.dtype.type(-np.inf)
+    held, slope = zero, zero
+    for cell in range(key.size):
+        held += depth[cell]
+        slope += weight[cell]
+        brim[cell] = key[cell] - bound[cell] / weight[cell] if weight[cell] > zero else low
+    theta, least, most = (held - total) / slope, low, zero
+    before, filled = -slope, -slope
+    for _ in range(STEPS):
+        held, slope, full = zero, zero, zero
+        for cell in range(key.size):
+            over = brim[cell] > theta
+            free = key[cell] > theta and not over
+            slope += weight[cell] if free else zero
+            held += depth[cell] if free else zero
+            full += bound[cell] if over else zero
+        if slope == before and full == filled:
+            break
+        before, filled, excess = slope, full, held + full - total
+        if excess > theta * slope:
+            least = theta
+        else:
+            most = theta
+        if slope > zero:
+            theta = min(max(excess / slope, least), most)
+        else:
+            theta = half * (least + most) if least > low else most + most - key.dtype.type(1)
+    return theta
+
+
+@part
+def _cells(row, total, inside, scale, bound, top, theta, key, brim, out):  # type: ignore[no-untyped-def]
+    """The answer for the set of free cells at theta, in float64; returns how far its sum is off."""
+    high, held, slope = np.float64(top), -total, 0.0
+    for cell in range(row.size):
+        free = key[cell] > theta
+        if bound is not None:
+            over = brim[cell] > theta
+            held += np.float64(bound[cell]) if over else 0.0
+            free = free and not over
+        wide = 1.0 if scale is None else np.float64(scale[cell])
+        held += np.float64(row[cell]) - high * wide if free else 0.0
+        slope += wide if free else 0.0
+    level, placed = held / slope, 0.0
+    for cell in range(row.size):
+        wide = 1.0 if scale is None else np.float64(scale[cell])
+        mass = max(np.float64(row[cell]) - high * wide - level * wide, 0.0)
+        if bound is not None:
+            mass = min(mass, np.float64(bound[cell]))
+        if inside is not None:
+            mass = mass if inside[cell] else 0.0
+        placed += mass
+        out[cell] = mass
+    return abs(placed - total)

@@ -1,0 +1,1 @@
+"""Where numbers are and what they mean: grids, blocks, windows, units, and errors told in four parts."""

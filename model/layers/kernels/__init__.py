@@ -1,0 +1,1 @@
+"""Loops that networks spend their time in, plain, compiled and fused."""

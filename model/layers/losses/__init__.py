@@ -1,0 +1,1 @@
+"""Losses that networks lower: on sums over blocks, on images, on contents."""

@@ -1,0 +1,117 @@
+"""What the published networks see of scenes: covariates, and totals on a logarithmic scale from 0 to 1."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from model.ground.scene import Bools, Scene
+from model.layers.losses.aggregate import ZeroStatistics
+from model.training.network_inputs import Inputs
+
+BOUND = 3.0  # of the estimate on its own scale, on which the largest known total is 1: it stays finite
+Turning = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Scale:
+    """The logarithmic scale of main stream and estimate: 0 without mass, 1 at the densest total known.
+
+    Attributes:
+      unit: (sectors,) mean mass per fine cell where there is any.
+      top: (sectors,) log1p of the densest total, in units.
+    """
+
+    unit: tuple[float, ...]
+    top: tuple[float, ...]
+
+    @classmethod
+    def of(cls, totals: NDArray[np.float64], statistics: ZeroStatistics, cells: int) -> "Scale":
+        """totals: (sectors, ...) mass per coarse cell; cells: fine ones along it, squared."""
+        densest = totals.reshape(len(totals), -1).max(1) / statistics.unit
+        top = np.log1p(np.maximum(densest, 1.0))
+        return cls(tuple(statistics.unit / cells), tuple(top))
+
+    def units(self, mass: Tensor) -> Tensor:
+        """(..., sectors, time, H, W) mass per cell in units."""
+        return mass / mass.new_tensor(self.unit)[:, None, None, None]
+
+    def shown(self, units: Tensor) -> Tensor:
+        """Units per cell -> scale."""
+        return torch.log1p(units) / units.new_tensor(self.top)[:, None, None, None]
+
+    def read(self, scaled: Tensor) -> Tensor:
+        """Scale -> units per cell."""
+        return torch.expm1(scaled.clamp_max(BOUND) * scaled.new_tensor(self.top)[:, None, None, None])
+
+
+class Everywhere:
+    """The mask of a method without one: every valid cell may receive mass."""
+
+    def mask(self, scene: Scene) -> Bools:
+        """(time, H, W)."""
+        return np.broadcast_to(scene.valid, scene.covariates.shape[1:]).copy()
+
+
+@dataclass(frozen=True)
+class Shown:
+    """Scenes as a network sees them.
+
+    Attributes:
+      auxiliary, main: (B, channels, time, H, W).
+      totals, known: (B, sectors, time, H/side, W/side), units per block.
+      valid: (B, 1, 1, H, W).
+      side: fine cells along a block.
+    """
+
+    auxiliary: Tensor
+    main: Tensor
+    totals: Tensor
+    known: Tensor
+    valid: Tensor
+    side: int
+
+    @classmethod
+    def of(cls, scenes: Sequence[Scene], inputs: Inputs, scale: Scale, device: torch.device) -> "Shown":
+        """All scenes are shown totals of the same size."""
+        side = scenes[0].side
+        auxiliary = np.stack([inputs.auxiliary(scene, Everywhere().mask(scene)) for scene in scenes])
+        totals = scale.units(torch.from_numpy(np.stack([scene.totals for scene in scenes])))
+        known = torch.from_numpy(np.stack([scene.known for scene in scenes]))
+        valid = torch.from_numpy(np.stack([scene.valid for scene in scenes]))[:, None, None]
+        cells = scale.shown(torch.where(known, totals, 0.0) / side**2)
+        main = cells.repeat_interleave(side, -2).repeat_interleave(side, -1).float()
+        parts = [torch.from_numpy(auxiliary), main, totals.float(), known, valid]
+        streams = [part.to(device) for part in parts]
+        return cls(streams[0], streams[1], streams[2], streams[3], streams[4], side)
+
+    def turned(self, turn: Turning) -> "Shown":
+        """All in the same new orientation."""
+        return Shown(
+            turn(self.auxiliary),
+            turn(self.main),
+            turn(self.totals),
+            turn(self.known),
+            turn(self.valid),
+            self.side,
+        )
+
+
+def as_it_is(values: Tensor) -> Tensor:
+    """No turn."""
+    return values
+
+
+def random_turn(generator: torch.Generator) -> Turning:
+    """One of the eight ways to lay a square window down."""
+    quarters, flip = (int(torch.randint(count, (), generator=generator)) for count in (4, 2))
+
+    def turn(values: Tensor) -> Tensor:
+        square = values.shape[-1] == values.shape[-2]
+        turned = torch.rot90(values, quarters if square else 2 * (quarters % 2), (-2, -1))
+        return turned.flip(-1) if flip else turned
+
+    return turn

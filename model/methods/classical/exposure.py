@@ -1,0 +1,17 @@
+"""The sum of covariates that explains the totals, bent by a smooth intensity that keeps every total."""
+
+from typing import ClassVar
+
+from model.ground.scene import Masses, Scene
+from model.methods.classical.additive import AdditivePoisson
+from model.priors.dasymetric import smoothly_bent
+
+
+class ExposureIntensity(AdditivePoisson):
+    """Exposure x intensity: what covariates miss varies smoothly in space, without steps at the edges of blocks."""
+
+    summary: ClassVar[str] = "sum of covariates (Poisson) x a smooth intensity that keeps every total"
+
+    def raw(self, scene: Scene) -> Masses:
+        """(sectors, time, H, W); known totals are met already."""
+        return smoothly_bent(self.exposure(scene), scene)

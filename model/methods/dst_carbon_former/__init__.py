@@ -1,0 +1,1 @@
+"""DSTCarbonFormer: ours, and both published forms."""

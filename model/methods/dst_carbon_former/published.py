@@ -1,0 +1,269 @@
+"""DSTCarbonFormer in its two published forms, one method with two presets: v1.7 and v3.0."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from model.ground.scene import Scene, Tile, spread
+from model.layers.losses.aggregate import ZeroStatistics, log_sum_loss, macro_micro_loss, tweedie_loss
+from model.layers.losses.image import balanced_charbonnier, roughness, ssim_loss
+from model.layers.network_batch import Everywhere, Scale, Shown
+from model.layers.networks.carbon_former import V1_7, V3_0, Form
+from model.layers.water_filling import block_sums
+from model.method import Phase, Survey
+from model.methods.dst_carbon_former.published_network import Member
+from model.training.network_inputs import Inputs
+from model.training.options import Learning
+
+LEARNABLE = 100  # fewer coarse cells with mass than this: the score that stops training is noise
+ON_SUMS = {"published": macro_micro_loss, "log_sum": log_sum_loss, "tweedie": tweedie_loss}
+LEFT_OUT: dict[str, dict[str, Any]] = {
+    "scan": {"levels": 0},
+    "experts": {"experts": 0},
+    "sft": {"sft": False},
+    "frequency": {"frequency": False},
+    "attention": {"attention": "none"},
+    "law": {},  # of the loss, not of the network
+}
+ADDED: dict[str, dict[str, Any]] = {
+    "fusion": {"fusion": True},  # the auxiliary stream is also let in through a gate
+    "valley": {"levels": 3},  # the scan reads three sizes, each half of the one before
+    "context": {"attention": "context"},  # one vector for all places, instead of a factor for each channel
+    "exact_zero": {"exact_zero": True},  # a gate that may shut, so that a place gets nothing
+    "years_wave": {
+        "years_cut": 0.25
+    },  # waves in time longer than four years are slow too: the constraint in 3D
+    "coordinates": {"coordinates": True},  # row and column in the window; a network may learn places by heart
+}
+
+
+@dataclass(frozen=True)
+class Options(Learning):
+    """What may be chosen beside.
+
+    Attributes:
+      scales: the published forms show 1.
+      pool: fine cells along a place of the scan; None: as published.
+      without: parts left out: scan, experts, sft, frequency, attention, or the law inside training.
+      added: parts neither form has; see ADDED.
+      turns: flips and quarter turns of each batch; drop_layers: chance that a covariate is hidden.
+      sum_loss: what v3.0 minimises; published, or one of ours.
+    """
+
+    scales: tuple[int, ...] = (1,)
+    epochs: int = 10
+    steps_per_epoch: int = 30
+    learning_rate: float = 1e-3
+    width: int = 64
+    pool: int | None = None
+    without: tuple[str, ...] = ()
+    added: tuple[str, ...] = ()
+    turns: bool = True
+    drop_layers: float = 0.0
+    sum_loss: str = "published"
+
+
+class Published:
+    """What both forms share: scales, members, state."""
+
+    NAME = ""
+    FORM = Form()
+    FACTOR = 1.0  # by which the loss is multiplied
+
+    def __init__(self, options: Any = None) -> None:
+        """Takes the fields of Options from any object that has them."""
+        self.options = Options.taken_from(options)
+        self.networks: list[Member] = []
+
+    @property
+    def form(self) -> Form:
+        """The published form, with and without what was chosen."""
+        changes: dict[str, Any] = {} if self.options.pool is None else {"pool": self.options.pool}
+        for part in self.options.without:
+            changes |= LEFT_OUT[part]
+        for part in self.options.added:
+            changes |= ADDED[part]
+        return replace(self.FORM, **changes)
+
+    def refusal(self, survey: Survey) -> str | None:
+        """Why it would rather not learn here; None when it may."""
+        cells = int(((survey.totals > 0.0) & survey.known).any(axis=(0, 1)).sum())
+        if cells < LEARNABLE:
+            return f"only {cells} coarse cells hold mass; below {LEARNABLE} nothing can be learned from them"
+        return None
+
+    def prepare(self, survey: Survey) -> None:
+        """Measures the statistics of the training split and draws the first weights of one network."""
+        self.layers, self.sectors = tuple(layer.name for layer in survey.layers), survey.sectors
+        counted = survey.known & survey.target
+        self.statistics = ZeroStatistics.of(survey.totals, counted)
+        known = np.where(survey.known, survey.totals, 0.0)
+        self.scale = Scale.of(known, self.statistics, survey.factor**2)
+        self.inputs = Inputs.of(survey, keep_blocky=self.options.blocky_layers == "average")
+        self.members((0,))
+
+    def members(self, folds: Sequence[int]) -> tuple[Member, ...]:
+        """A network for each fold, untrained."""
+        self.networks = [Member(self) for _ in folds]
+        for fold, member in zip(folds, self.networks, strict=True):
+            generator = torch.Generator().manual_seed(self.options.seed + 1000 * fold)
+            body: Any = member.network["body"]
+            body.start(generator)
+        self.folds = tuple(folds)
+        return tuple(self.networks)
+
+    def keep(self, folds: Sequence[int]) -> None:
+        """Forgets what could not be trained."""
+        pairs = [
+            (fold, member) for fold, member in zip(self.folds, self.networks, strict=True) if fold in folds
+        ]
+        self.folds, self.networks = tuple(fold for fold, _ in pairs), [member for _, member in pairs]
+
+    def calibrate(self, tiles: Sequence[Tile]) -> None:
+        """Measures the scale of the inputs on some training tiles."""
+        everywhere: Any = Everywhere()
+        self.inputs = self.inputs.calibrated(tiles, everywhere)
+
+    def place(self, device: str) -> None:
+        """Moves the networks to cpu or cuda."""
+        for member in self.networks:
+            member.network.to(device)
+
+    def phases(self) -> tuple[Phase, ...]:
+        """Of the first network."""
+        return self.networks[0].phases()
+
+    def candidates(self, scene: Scene) -> dict[str, NDArray[np.float32]]:
+        """Of the first network."""
+        return self.networks[0].candidates(scene)
+
+    def choose(self, name: str) -> None:
+        """There is one candidate."""
+
+    def estimate(self, scene: Scene) -> NDArray[np.float32]:
+        """The mean of the networks, each of which meets the totals shown; without any, the totals spread evenly."""
+        if not self.networks:
+            even = np.where(scene.known, scene.totals, 0.0) / scene.side**2
+            return (spread(even, scene.side) * scene.valid).astype(np.float32)
+        usage = [list(member.usage) for member in self.networks]
+        found = [member.candidates(scene)["as trained"] for member in self.networks]
+        for member, before in zip(self.networks, usage, strict=True):
+            member.usage = before  # what is reported stays that of the training
+        return np.asarray(np.mean(found, axis=0, dtype=np.float64), dtype=np.float32)
+
+    def compare(
+        self, network: Any, estimate: Tensor, totals: Tensor, counted: Tensor, shown: Shown, factor: int
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss of a batch, and what it is made of.
+
+        Args:
+          network: with the learned weights.
+          estimate: (B, sectors, time, H, W) units per fine cell.
+          totals: (B, sectors, time, h, w) mass per coarse cell; counted: same shape, True = it may be asked.
+          factor: fine cells along a coarse cell.
+        """
+        raise NotImplementedError
+
+    def state(self) -> tuple[dict[str, NDArray], dict[str, Any]]:
+        """Weights of all networks, and all choices as JSON values."""
+        weights = {
+            f"{fold}/{name}": value.detach().cpu().numpy()
+            for fold, member in zip(self.folds, self.networks, strict=True)
+            for name, value in member.network.state_dict().items()
+        }
+        plain = {
+            "options": self.options.plain(),
+            "layers": list(self.layers),
+            "sectors": list(self.sectors),
+            "inputs": self.inputs.plain(),
+            "scale": {"unit": list(self.scale.unit), "top": list(self.scale.top)},
+            "statistics": {name: value.tolist() for name, value in vars(self.statistics).items()},
+            "folds": list(self.folds),
+            "usage": [list(member.usage) for member in self.networks],
+        }
+        return weights, plain
+
+    def load_state(self, arrays: Mapping[str, NDArray], plain: Mapping[str, Any]) -> None:
+        """Rebuilds the networks as they were saved."""
+        self.options = Options.from_plain(plain["options"])
+        self.layers, self.sectors = tuple(plain["layers"]), tuple(plain["sectors"])
+        self.inputs = Inputs.from_plain(plain["inputs"])
+        self.scale = Scale(**{name: tuple(values) for name, values in plain["scale"].items()})
+        statistics = {name: np.array(values) for name, values in plain["statistics"].items()}
+        self.statistics = ZeroStatistics(**statistics)
+        for fold, member in zip(plain["folds"], self.members(plain["folds"]), strict=True):
+            own = {
+                name.partition("/")[2]: torch.from_numpy(np.array(value))
+                for name, value in arrays.items()
+                if name.startswith(f"{fold}/")
+            }
+            member.network.load_state_dict(own)
+        for member, usage in zip(self.networks, plain["usage"], strict=True):
+            member.usage = list(usage)
+
+    def describe(self) -> dict[str, Any]:
+        """Size, parts, inputs, and how often each expert was used in the last window of validation."""
+        facts: dict[str, Any] = {
+            "summary": f"DSTCarbonFormer {self.NAME} as published",
+            "learns": True,
+            "parameters": sum(w.numel() for member in self.networks for w in member.network.parameters()),
+            "inputs": [self.layers[index] for index in self.inputs.layers],
+            "form": asdict(self.form),
+        }
+        weights = [member.network["weights"] for member in self.networks]
+        if self.NAME == "v1.7":
+            facts["loss_weights"] = [
+                [round(float(value), 4) for value in weight.weights().detach()]  # type: ignore[operator]
+                for weight in weights
+            ]
+        return facts | {"expert_use": [list(member.usage) for member in self.networks]}
+
+
+class V17(Published):
+    """Trained on the picture of the 1 km totals, since no finer truth may be shown: no skill below 1 km is taught."""
+
+    NAME = "v1.7"
+    FORM = V1_7
+    FACTOR = 1000.0  # as published; AdamW does not feel it
+
+    def compare(
+        self, network: Any, estimate: Tensor, totals: Tensor, counted: Tensor, shown: Shown, factor: int
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """1000 (w1 balanced Charbonnier + w2 (1 - SSIM) + w3 roughness), on the logarithmic scale of 0 to 1."""
+        ours = self.scale.shown(estimate)
+        mosaic = self.scale.shown(self.scale.units(totals / factor**2))
+        theirs, asked = (
+            part.repeat_interleave(factor, -2).repeat_interleave(factor, -1) for part in (mosaic, counted)
+        )
+        asked = asked & shown.valid
+        terms = (
+            balanced_charbonnier(ours, theirs, asked),
+            ssim_loss(ours, theirs, asked),
+            roughness(ours, asked),
+        )
+        loss: Tensor = self.FACTOR * network["weights"](torch.stack(terms))
+        weights = network["weights"].weights().detach()
+        told = {name: term.detach() for name, term in zip(("pixel", "ssim", "roughness"), terms, strict=True)}
+        names = (f"weight {name}" for name in list(told))
+        return loss, told | dict(zip(names, weights, strict=True))
+
+
+class V30(Published):
+    """Trained on sums of 10 x 10 cells alone."""
+
+    NAME = "v3.0"
+    FORM = V3_0
+
+    def compare(
+        self, network: Any, estimate: Tensor, totals: Tensor, counted: Tensor, shown: Shown, factor: int
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The macro-micro weighted error of block sums, or one of our own losses on them."""
+        mass = estimate * estimate.new_tensor(self.scale.unit)[:, None, None, None]
+        sums = block_sums(mass, factor)
+        loss = ON_SUMS[self.options.sum_loss](sums, totals, counted, self.statistics)
+        return loss, {"sums": loss.detach()}

@@ -1,0 +1,1 @@
+"""Super-resolution learned from pairs of coarse and fine fields: SRResNet and SRGAN."""

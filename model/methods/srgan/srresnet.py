@@ -1,0 +1,207 @@
+"""SRResNet: a network that learns from pairs how fields look inside a block; every block keeps its total."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from model.ground.scene import Masses, Scene, Tile, merge, spread
+from model.layers.depth_scale import DepthScale
+from model.layers.networks.srresnet import Generator, primes
+from model.method import Phase, Survey, Turn
+from model.priors.pycnophylactic import bilinear, mean_density, meet_totals
+from model.training.pairs import Pair, looks
+
+CHANNELS = 2  # density of a block, and the share of its cells that is valid
+
+
+@dataclass(frozen=True)
+class Options:
+    """What may be chosen; the train section of a configuration offers the same names.
+
+    Attributes:
+      seed: of the first weights.
+      epochs, steps_per_epoch, batch_tiles, learning_rate, patience, weight_decay, clip: see the train section.
+      width, blocks: channels of the network; its residual blocks.
+      transform: log1p or quantile, fitted on the training dates.
+      adversarial_epochs, adversarial_weight, content, content_weight: of SRGAN's second phase.
+    """
+
+    seed: int = 0
+    epochs: int = 8
+    steps_per_epoch: int = 25
+    batch_tiles: int = 3
+    learning_rate: float = 3e-3
+    patience: int = 5
+    weight_decay: float = 1e-3
+    clip: float = 1.0
+    width: int = 24
+    blocks: int = 8
+    transform: str = "log1p"
+    adversarial_epochs: int = 8
+    adversarial_weight: float = 1e-3
+    content: str = "spectral"
+    content_weight: float = 0.1
+
+
+class SRResNet:
+    """Fine depth = scale of (interpolated + learned), cut at 0, each block scaled to the total shown."""
+
+    learns_from_pairs = True
+    serves_any_factor = True  # a field of another factor is interpolated from the learned one
+    summary = "a residual network with sub-pixel steps, learned from pairs of coarse and fine fields"
+
+    def __init__(self, options: Any = None) -> None:
+        """Takes the fields of Options from any object that has them."""
+        if options is not None:
+            options = Options(**{field.name: getattr(options, field.name) for field in fields(Options)})
+        self.options = options or Options()
+        self.scale = DepthScale(1.0)
+        self.deviation = 1.0  # of fine values over the training dates
+        self.generator: Generator | None = None
+        self.learned = False
+
+    def prepare(self, survey: Survey) -> None:
+        """Builds the network for the factor of the map; the unit is its mean density until pairs tell better."""
+        density = mean_density(survey)
+        self.scale, self.deviation = DepthScale(float(density.mean())), float(density.mean())
+        self._build(survey.factor)
+
+    def calibrate(self, tiles: Sequence[Tile]) -> None:
+        """Nothing: pairs are looked at by fit."""
+
+    def fit(self, pairs: Sequence[Pair]) -> None:
+        """Fits the transform to fine values of training dates."""
+        values = np.concatenate([pair.fine[pair.counted] for pair in pairs])
+        if values.size:
+            self.scale = DepthScale.fitted(self.options.transform, values)
+            self.deviation = float(values.std()) or 1.0
+        self.learned = True
+
+    def place(self, device: str) -> None:
+        """Moves its networks to cpu or cuda."""
+        self._network.to(device)
+
+    def phases(self) -> tuple[Phase, ...]:
+        """One phase, that lowers the squared error of what stands after every block got its total."""
+        return (self._pretrain(),)
+
+    def _pretrain(self) -> Phase:
+        turn = Turn("generator", self._network, self.pixel_loss)
+        return Phase("pretrain", self.options.epochs, {**self._pace(), "keep": "best"}, (turn,))
+
+    def _pace(self) -> dict[str, Any]:
+        options = self.options
+        return {
+            "steps": options.steps_per_epoch, "batch": options.batch_tiles, "learning_rate": options.learning_rate,
+            "weight_decay": options.weight_decay, "clip": options.clip, "patience": options.patience,
+        }  # fmt: skip
+
+    def pixel_loss(self, pairs: Any, generator: torch.Generator) -> Tensor:
+        """Mean squared error over counted cells, in variances of the fine field."""
+        estimate, batch = self.generate(pairs)
+        off = (estimate - batch.fine) / self.deviation
+        return (off**2 * batch.counted).sum() / batch.counted.sum().clamp(min=1.0)
+
+    def generate(self, pairs: Sequence[Pair]) -> tuple[Tensor, "Batch"]:
+        """(N, H, W) mass per fine cell that meets the totals shown, and the batch as tensors."""
+        batch = Batch.of(pairs, next(self._network.parameters()).device)
+        raw = self._raw(batch.seen)[:, 0] * batch.valid
+        return conserve(raw, batch.totals, batch.known, pairs[0].factor), batch
+
+    def _raw(self, seen: Tensor) -> Tensor:
+        """(N, 1, H, W) depth per fine cell, before it meets totals."""
+        scaled = torch.cat([self.scale.to(seen[:, :1]), seen[:, 1:]], dim=1)
+        return self.scale.back(self._network(scaled))
+
+    def estimate(self, scene: Scene) -> NDArray[np.float32]:
+        """The learned field, scaled to the totals shown; of another factor than it learned, interpolated from it.
+
+        A block of which the network sees nothing, though it holds mass, is spread evenly.
+        """
+        network = self._network.eval()
+        seen = torch.from_numpy(looks(scene)).to(next(network.parameters()).device)
+        with torch.inference_mode():
+            found = np.concatenate([self._raw(part)[:, 0].double().cpu().numpy() for part in seen.split(8)])
+        rows, cols = scene.valid.shape
+        learned = network.factor
+        density: Masses = found.reshape(*scene.totals.shape[:2], *found.shape[1:])
+        density = bilinear(density, learned, scene.side)[..., :rows, :cols] * scene.valid
+        plain = (
+            spread(seen[:, 0].double().cpu().numpy().reshape(scene.totals.shape), scene.side) * scene.valid
+        )
+        empty = spread(merge(density, scene.side) <= 0, scene.side)
+        return meet_totals(np.where(empty, plain, density), scene)
+
+    @property
+    def _network(self) -> Generator:
+        if self.generator is None:
+            raise RuntimeError("prepare() or load_state() comes first")
+        return self.generator
+
+    def _build(self, factor: int) -> None:
+        self.generator = Generator(CHANNELS, factor, self.options.width, self.options.blocks)
+        self.generator.start(torch.Generator().manual_seed(self.options.seed))
+
+    def state(self) -> tuple[dict[str, NDArray], dict[str, Any]]:
+        """Weights of the generator, and all choices as JSON values."""
+        weights = {name: value.detach().cpu().numpy() for name, value in self._network.state_dict().items()}
+        plain = {
+            "options": asdict(self.options), "factor": self._network.factor, "scale": self.scale.plain(),
+            "deviation": self.deviation, "learned": self.learned,
+        }  # fmt: skip
+        return weights, plain
+
+    def load_state(self, arrays: Mapping[str, NDArray], plain: Mapping[str, Any]) -> None:
+        """Rebuilds the network as it was saved."""
+        self.options = Options(**plain["options"])
+        self.scale, self.deviation = DepthScale.from_plain(plain["scale"]), float(plain["deviation"])
+        self.learned = bool(plain["learned"])
+        self._build(int(plain["factor"]))
+        self._network.load_state_dict(
+            {name: torch.from_numpy(np.array(value)) for name, value in arrays.items()}
+        )
+
+    def describe(self) -> dict[str, Any]:
+        """Size, steps and transform."""
+        return {
+            "summary": self.summary,
+            "learns": self.learned,
+            "parameters": sum(weight.numel() for weight in self._network.parameters()),
+            "sub-pixel steps": list(primes(self._network.factor)),
+            "transform": "quantile" if self.scale.values else "log1p",
+        }
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Pairs as tensors: seen (N, 2, h, w), totals and known (N, h, w), the rest (N, H, W)."""
+
+    seen: Tensor
+    fine: Tensor
+    valid: Tensor
+    counted: Tensor
+    totals: Tensor
+    known: Tensor
+
+    @classmethod
+    def of(cls, pairs: Sequence[Pair], device: Any) -> "Batch":
+        def stacked(values: Sequence[NDArray]) -> Tensor:
+            return torch.from_numpy(np.stack(values).astype(np.float32)).to(device)
+
+        seen = np.concatenate([looks(pair.scene()) for pair in pairs])
+        names = ("fine", "valid", "counted", "totals", "known")
+        return cls(stacked(list(seen)), *(stacked([getattr(pair, name) for pair in pairs]) for name in names))
+
+
+def conserve(raw: Tensor, totals: Tensor, known: Tensor, factor: int) -> Tensor:
+    """Each block in proportion to the total shown, where there is one; (N, H, W)."""
+    sums = functional.avg_pool2d(raw[:, None], factor, divisor_override=1)[:, 0]
+    usable = (known > 0) & (sums > 1e-12)
+    scale = torch.where(usable, totals / torch.where(usable, sums, 1.0), 1.0)
+    return raw * scale.repeat_interleave(factor, dim=1).repeat_interleave(factor, dim=2)

@@ -1,0 +1,1 @@
+"""Learning: what is drawn, what is lowered, what is kept, and when to stop."""

@@ -1,0 +1,1 @@
+"""YAML read into frozen models, with every mistake told at its line."""

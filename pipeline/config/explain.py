@@ -1,0 +1,120 @@
+"""Tells what is wrong in a section of the configuration: the place, what stands there, what is wanted, what helps."""
+
+import difflib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic import ValidationError
+
+from model.ground.errors import Fault, UsageFault
+from pipeline.config import schema
+from pipeline.config.yaml_source import Document, KeyPath, Place, spell
+from stages.contract.section import Section
+
+
+def mistakes(stage: str, cls: type[Section], document: Document, error: ValidationError) -> list[Fault]:
+    """One fault a place; what the members of a union want is told together, and what is wrong alike in a list once."""
+    gathered: dict[tuple[KeyPath, str], tuple[dict[str, Any], list[str]]] = {}
+    for detail in map(dict, error.errors(include_url=False)):
+        path = (stage, *_written(detail, document.data.get(stage)))
+        own = detail["type"] if detail["type"] in ("missing", "extra_forbidden") else ""
+        wanted = _wanted(detail)
+        _, wants = gathered.setdefault((path, own), (detail, []))
+        if wanted not in wants:
+            wants.append(wanted)
+    told = [_told(path, detail, wants, cls, document) for (path, _), (detail, wants) in gathered.items()]
+    return _alike_once(told, document)
+
+
+def _told(
+    path: KeyPath, detail: dict[str, Any], wants: list[str], cls: type[Section], document: Document
+) -> tuple[KeyPath, Fault]:
+    where = f"{place_of(document, path)}: {spell(path)}"
+    if detail["type"] == "extra_forbidden":
+        known = schema.keys_at(cls, path[1:-1])
+        accepted = "one of " + ", ".join(known) if known else "no such key"
+        return path, UsageFault(
+            where, f"unknown key `{path[-1]}`", accepted, hint(str(path[-1]), known, {}, path[:-1])
+        )
+    if detail["type"] == "missing":
+        key = f"`{path[-1]}`"
+        return path, UsageFault(where, "nothing", f"a value for {key}", f"add {key} at this place")
+    wanted = " or ".join(wants)
+    if lacking := _lacking(detail["input"], wanted):
+        path = (*path, lacking)
+        where = f"{place_of(document, path)}: {spell(path)}"
+        return path, UsageFault(where, "nothing", wanted, f"set `{spell(path)}`")
+    fix = f"change `{spell(path)}`" if path in document.places else f"set `{spell(path)}`"
+    return path, UsageFault(where, _shorten(detail["input"]), wanted, fix)
+
+
+def _lacking(section: Any, wanted: str) -> str | None:
+    """The key that a section should have had when none of those it was asked for has a value."""
+    keys = re.findall(r"`(\w+)`", wanted)
+    if not isinstance(section, dict) or not wanted.startswith("a `") or any(section.get(key) for key in keys):
+        return None
+    return keys[0]
+
+
+def _alike_once(told: list[tuple[KeyPath, Fault]], document: Document) -> list[Fault]:
+    """One fault for the entries of a list that lack or hold the same."""
+    alike: dict[tuple[Any, ...], list[tuple[KeyPath, Fault]]] = {}
+    for path, fault in told:
+        kind = tuple("" if isinstance(part, int) else part for part in path)
+        alike.setdefault((kind, fault.found, fault.wanted), []).append((path, fault))
+    faults = []
+    for (_, first), *others in alike.values():
+        if others:
+            lines = ", ".join(str(place_of(document, path).line) for path, _ in others)
+            first.where += (
+                f"; the same {len(others)} more times, line{'s' if len(others) > 1 else ''} {lines}"
+            )
+        faults.append(first)
+    return faults
+
+
+def _written(detail: Mapping[str, Any], data: Any) -> KeyPath:
+    """The part of pydantic's place that stands in the file: names of union members are left out."""
+    path: list[str | int] = []
+    *inner, last = detail["loc"] or ("",)
+    for part in (*inner, last):
+        if isinstance(data, Mapping) and str(part) in data:
+            path.append(str(part))
+            data = data[str(part)]
+        elif isinstance(data, list) and isinstance(part, int) and part < len(data):
+            path.append(part)
+            data = data[part]
+    if detail["type"] == "missing":
+        path.append(str(last))
+    return tuple(path)
+
+
+def place_of(document: Document, path: KeyPath) -> Place:
+    """Where the path, or what holds it, is written."""
+    while path not in document.places:
+        path = path[:-1]
+    return document.places[path]
+
+
+def _wanted(detail: Mapping[str, Any]) -> str:
+    text: str = detail["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
+    text = text.removeprefix("Input should be ")
+    return text.replace("a valid integer", "a whole number").replace("a valid string", "text")
+
+
+def _shorten(value: Any) -> str:
+    if isinstance(value, dict):  # a whole section: what is wrong is how its settings go together
+        return "settings that do not agree: " + ", ".join(map(str, value))
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= 120 else f"{text[:100]}... ({len(text)} characters)"
+
+
+def hint(key: str, known: Sequence[str], classes: Mapping[str, type[Section]], path: KeyPath) -> str:
+    if close := difflib.get_close_matches(key, known, 1, 0.6):
+        return f"did you mean `{spell((*path, close[0]))}`?"
+    for stage, cls in classes.items():
+        if close := difflib.get_close_matches(key, list(cls.model_fields), 1, 0.75):
+            return f"did you mean `{stage}.{close[0]}`?"
+    return "remove it"

@@ -1,0 +1,1 @@
+"""Comparisons of methods and harder questions, made of the same stages."""

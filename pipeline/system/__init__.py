@@ -1,0 +1,1 @@
+"""What the machine offers and asks: memory, disk, signals, the log."""

@@ -1,0 +1,1 @@
+"""One file an artifact: the only contract between stages."""

@@ -1,0 +1,237 @@
+"""The cube: every layer and total of a run on one pair of grids, self-describing, read window by window."""
+
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+
+from model.conservation.point_sources import remainder
+from model.ground.grid import Grid
+from model.ground.intensive import cell_weights
+from model.ground.scene import Layer, merge
+from stages.artifacts import point_table as points
+from stages.formats import zarr_groups as arrays
+
+STORE = "cube.zarr"
+PAIRS = "fine_fields"
+DEGREES = ("longitude", "latitude")
+ROWS = 24  # coarse rows read at a time
+
+
+class Cube:
+    """A cube opened for reading; every fact a later stage needs is read here and nowhere else."""
+
+    def __init__(self, group: zarr.Group) -> None:
+        self._group = group
+        attributes: dict[str, Any] = dict(group.attrs)
+        self._opened: dict[str, zarr.Array] = {}
+        self.name = str(attributes["variable"])
+        self.long_name = str(attributes["long_name"])
+        self.unit = str(attributes["unit"])
+        self.quantity = str(attributes["quantity"])
+        self.factor = int(attributes["factor"])  # fine cells along a coarse cell
+        self.attribution = str(attributes["attribution"])
+        self.facts: list[dict[str, Any]] = list(attributes["layers"])
+        self.total_facts: list[dict[str, Any]] = list(attributes["totals"])
+        self.area: dict[str, Any] = attributes.get("area") or {}  # what of the totals was asked for
+        self.emission: dict[str, Any] = attributes.get("emission") or {}  # factors by sector and year
+        self.pair_facts: list[dict[str, Any]] = attributes.get("pairs") or []  # fine fields to learn from
+        self.scarce_blocks: int = attributes.get("scarce_blocks", 0)  # too few valid cells for a mean
+        self.standard_name = str(attributes.get("standard_name") or "")  # as CF lists them; empty without one
+        self.time_method = str(attributes.get("time_method", "sum"))  # what a step is of the instants in it
+        self.counted_by = str(attributes.get("weights", "cells"))  # intensive: area or cells
+        self.layers = tuple(Layer(fact["name"], fact["kind"], fact["blocky"]) for fact in self.facts)
+        self.sectors = tuple(str(word) for word in np.asarray(arrays.array_of(group, "sector")[...]))
+        self.years = arrays.read_years(group)
+
+    @classmethod
+    def open(cls, folder: Path) -> "Cube":
+        """Opens the artifact folder.
+
+        Raises: ArtifactFault (exit 4).
+        """
+        return cls(arrays.open_group(folder / STORE, "ingest"))
+
+    @cached_property
+    def fine(self) -> Grid:
+        return arrays.read_grid(self._group)
+
+    @cached_property
+    def coarse(self) -> Grid:
+        return arrays.read_grid(self._group, suffix="_coarse")
+
+    def totals(self) -> NDArray[np.float64]:
+        """(sectors, time, h, w) mass per coarse cell; 0 where it is not known.
+
+        Of an intensive quantity: its mean times what the block's valid cells count for, which is what they sum to.
+        """
+        return np.where(self.known(), np.nan_to_num(self._read(self.name, ...), nan=0.0) * self.room, 0.0)
+
+    @property
+    def is_intensive(self) -> bool:
+        """True when the quantity is a mean over the cell, and no amount of it."""
+        return self.quantity == "intensive"
+
+    @cached_property
+    def weights(self) -> NDArray[np.float64]:
+        """(rows, 1) mass of a fine cell per unit of its value: 1 for amounts."""
+        return cell_weights(self.fine, self.factor, self.counted_by if self.is_intensive else "cells")
+
+    @property
+    def room(self) -> NDArray[np.float64]:
+        """(h, w) mass of a block per unit of its value: 1 for amounts, the weights of its valid cells for a mean."""
+        return np.where(self._counted > 0, self._counted, 1.0)
+
+    @cached_property
+    def _counted(self) -> NDArray[np.float64]:
+        if not self.is_intensive:
+            return np.ones(self.coarse.shape)
+        out = np.empty(self.coarse.shape)
+        for row in range(0, self.coarse.rows, ROWS):
+            rows = min(ROWS, self.coarse.rows - row)
+            fine = slice(row * self.factor, (row + rows) * self.factor)
+            valid = self.valid(fine.start, 0, rows * self.factor, self.fine.cols)
+            out[row : row + rows] = merge(valid * self.weights[fine], self.factor)
+        return out
+
+    def paired(self) -> NDArray[np.bool_]:
+        """(sectors, time) True = the fine field of that date is there to learn from."""
+        out = np.zeros((len(self.sectors), len(self.years)), bool)
+        for fact in self.pair_facts:
+            out[self.sectors.index(fact["sector"]), self.years.index(fact["year"])] = True
+        return out
+
+    def pair(self, sector: int, time: int, row: int, col: int, rows: int, cols: int) -> NDArray[np.float64]:
+        """(rows, cols) mass per fine cell as it truly was; NaN where it is not known."""
+        window = (sector, time, slice(row, row + rows), slice(col, col + cols))
+        return self._read(PAIRS, window).astype(np.float64) * self.weights[row : row + rows]
+
+    def degrees(self) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+        """Longitudes and latitudes of fine cells, (rows, cols), where the grid itself does not say them."""
+        if DEGREES[0] not in self._group:
+            return None
+        return self._read(DEGREES[0], ...), self._read(DEGREES[1], ...)
+
+    @cached_property
+    def points(self) -> points.PointTable | None:
+        """Point sources, which have a place of their own; None without any."""
+        attributes: dict[str, Any] = dict(self._group.attrs)
+        return points.get(self._group, attributes.get("points", []))
+
+    @cached_property
+    def point_mass(self) -> NDArray[np.float64]:
+        """(sectors, time, h, w) mass placed at points in each coarse cell."""
+        leading = len(self.sectors), len(self.years)
+        if self.points is None:
+            return np.zeros((*leading, *self.coarse.shape))
+        return self.points.on_blocks(leading, self.coarse, self.factor)
+
+    def remainder(self) -> NDArray[np.float64]:
+        """(sectors, time, h, w) mass per coarse cell that is left to be shared out when points have theirs."""
+        return self.totals() if self.points is None else remainder(self.totals(), self.point_mass)
+
+    def known(self) -> NDArray[np.bool_]:
+        """(sectors, time, h, w) True = the total is known; the mean of a block without valid cells is of nothing."""
+        return np.isfinite(self._read(self.name, ...)) & (self._counted > 0)
+
+    def valid(self, row: int, col: int, rows: int, cols: int) -> NDArray[np.bool_]:
+        """(rows, cols) True = the fine cell may receive mass."""
+        return self._read("valid", (slice(row, row + rows), slice(col, col + cols))).astype(bool)
+
+    def covariates(self, row: int, col: int, rows: int, cols: int) -> NDArray[np.float32]:
+        """(layers, time, rows, cols); 0 where a layer has no value, `valid` tells where. Static layers repeat."""
+        window = (slice(row, row + rows), slice(col, col + cols))
+        out = np.empty((len(self.layers), len(self.years), rows, cols), np.float32)
+        for index, layer in enumerate(self.layers):
+            stored = self._array(layer.name)
+            region = window if stored.ndim == 2 else (slice(None), *window)
+            out[index] = arrays.read_region(stored, region, "ingest")
+        return np.nan_to_num(out, copy=False, nan=0.0)
+
+    def _read(self, name: str, region: Any) -> NDArray:
+        return arrays.read_region(self._array(name), region, "ingest")
+
+    def _array(self, name: str) -> zarr.Array:
+        """Opened once: its description lies in a file, and windows are many."""
+        if name not in self._opened:
+            self._opened[name] = arrays.array_of(self._group, name)
+        return self._opened[name]
+
+
+def lay_out(
+    path: Path,
+    coarse: Grid,
+    factor: int,
+    facts: Mapping[str, Any],
+    sectors: tuple[str, ...],
+    years: tuple[int, ...],
+) -> zarr.Group:
+    """Declares a cube from metadata: coordinates, totals, validity and one array per layer.
+
+    Args:
+      facts: variable, long_name, unit, quantity, cell_methods, attribution, layers and totals as Cube reads them.
+    """
+    fine = coarse.refine(factor)
+    group = arrays.create_group(path, {"factor": factor, **facts})
+    arrays.put_names(group, "sector", sectors)
+    arrays.put_years(group, years)
+    arrays.put_grid(group, fine)
+    arrays.put_grid(group, coarse, suffix="_coarse")
+    arrays.layout(
+        group,
+        facts["variable"],
+        (len(sectors), len(years), *coarse.shape),
+        ("sector", "time", "y_coarse", "x_coarse"),
+        "float64",
+        {
+            "long_name": facts["long_name"],
+            "units": facts["unit"],
+            "grid_mapping": arrays.MAPPING,
+            "cell_methods": f"{facts['cell_methods']} time: {facts.get('time_method', 'sum')}",
+        },
+        fill=np.nan,
+    )
+    square = (min(arrays.CHUNK, fine.rows), min(arrays.CHUNK, fine.cols))
+    arrays.layout(
+        group,
+        "valid",
+        fine.shape,
+        ("y", "x"),
+        "uint8",
+        {
+            "long_name": "fine cell may receive mass",
+            "flag_values": [0, 1],
+            "flag_meanings": "no yes",
+            "grid_mapping": arrays.MAPPING,
+        },
+        chunks=square,
+    )
+    for layer in facts["layers"]:
+        _lay_out_layer(group, layer, fine, len(years), square)
+    return group
+
+
+def _lay_out_layer(
+    group: zarr.Group, layer: Mapping[str, Any], fine: Grid, years: int, square: tuple[int, int]
+) -> None:
+    static = layer["static"]
+    attributes = {
+        "long_name": layer["long_name"],
+        "units": layer["unit"],
+        "grid_mapping": arrays.MAPPING,
+        "cell_methods": "area: sum" if layer["kind"] == "total" else "area: mean",
+    }
+    arrays.layout(
+        group,
+        layer["name"],
+        fine.shape if static else (years, *fine.shape),
+        ("y", "x") if static else ("time", "y", "x"),
+        "float32",
+        attributes,
+        chunks=square if static else (years, *square),
+        fill=np.nan,
+    )

@@ -1,0 +1,1 @@
+"""Parts of the configuration that several stages share."""

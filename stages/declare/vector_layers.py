@@ -1,0 +1,216 @@
+"""Vector layers: how they are declared, opened, and cut to the fine grid."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from model.ground.errors import Fault, InputFault, raise_all
+from model.ground.grid import Grid
+from stages.contract.progress import tell, track
+from stages.contract.section import SafeName, Section, SourcePath
+from stages.declare.types import Bounds, CrsText
+from stages.formats.content_hash import sha256_of
+from stages.formats.vector import read as vectors
+from stages.formats.vector.detect import files_of
+from stages.regrid.polygons import Shapes, covered
+
+ENOUGH = 0.9  # of the map's box that a file's features should span before it counts as covering the map
+UNITS = {"length": "m", "area": "1"}
+MEASURED = {
+    "length": "length of lines in each cell, exact",
+    "area": "share of the cell's area inside outlines, exact",
+}
+Values = Annotated[tuple[str | int | float, ...], Field(strict=False, min_length=1)] | Literal["any"]
+
+
+class VectorFile(Section):
+    """One layer of a GeoPackage, Shapefile, GeoJSON or OSM extract, and which of its features count."""
+
+    path: SourcePath
+    layer: str | None = None  # by name; may be left out when the file has one
+    crs: CrsText | None = None  # only for a file that names none
+    where: dict[str, Values] = {}  # noqa: RUF012 - accepted values by attribute, or `any`; all must hold
+    licence: str = ""
+    attribution: str = ""
+
+
+class VectorLayer(VectorFile):
+    """Lines as length in each cell [m], or outlines as share of each cell."""
+
+    name: SafeName
+    kind: Literal["length", "area"]
+    covers: Literal["everywhere"] | Bounds = "everywhere"  # where it is complete, in its CRS; unknown beyond
+    allow_partial: bool = False  # True: cells beyond `covers` are masked and counted, not an error
+    long_name: str | None = None
+
+
+@dataclass
+class Drawn:
+    """A vector layer on the fine grid."""
+
+    declared: VectorLayer
+    table: vectors.Table
+    shapes: Shapes
+    sha256: str
+
+    def read(self, fine: Grid, region: tuple[int, int, int, int]) -> NDArray[np.float64]:
+        """(rows, cols) length [m] or share; NaN beyond what the layer covers, 0 where it draws nothing."""
+        values = self.shapes.read(*region)
+        if self.declared.covers == "everywhere":
+            return values
+        assert self.table.crs is not None
+        return np.where(covered(fine, *region, self.declared.covers, self.table.crs), values, np.nan)
+
+    def facts(self) -> dict[str, Any]:
+        """What the cube tells of it."""
+        item, shapes, table = self.declared, self.shapes, self.table
+        chosen = "; ".join(f"{name}: {_words(wanted)}" for name, wanted in item.where.items())
+        return {
+            "name": item.name,
+            "long_name": item.long_name or item.name,
+            "kind": "total" if item.kind == "length" else "share",
+            "declared_kind": item.kind,
+            "unit": UNITS[item.kind],
+            "static": True,
+            "blocky": False,
+            "resampling": MEASURED[item.kind],
+            "allow_partial": item.allow_partial,
+            "fill": None,
+            "files": [
+                {
+                    "source": table.name,
+                    "sha256": self.sha256,
+                    "year": "static",
+                    "crs": table.crs.name if table.crs else "",
+                    "layer": table.layer,
+                    "where": chosen,
+                    "features": shapes.used,
+                    "features_of_another_type": shapes.other,
+                    "features_without_geometry": shapes.empty,
+                    "outlines_mended": shapes.mended,
+                }
+            ],
+            "licence": item.licence,
+            "attribution": item.attribution,
+        }
+
+
+def files(items: tuple[VectorFile, ...]) -> list[str]:
+    """Every file read for vector layers, with what belongs to a Shapefile."""
+    return [path for item in items for path in files_of(item.path)]
+
+
+def open_drawn(
+    items: tuple[VectorLayer, ...], fine: Grid, margin: int = 0, folder: Path | None = None
+) -> dict[str, Drawn]:
+    """Reads every vector layer and cuts it to the grid.
+
+    Args:
+      margin: fine cells beyond the grid that other layers need.
+      folder: where shapes go that do not fit in memory.
+    Raises: Fault or Faults (exit 3), all that is wrong in one go; ResourceFault (exit 6) without the extra.
+    """
+    faults: list[Fault] = []
+    drawn: dict[str, Drawn] = {}
+    if items and folder is not None:
+        vectors.keep_scratch_in(folder)
+    for item in track(items, "reading vector layers", len(items), "layers"):
+        try:
+            drawn[item.name] = _open(item, fine, margin, folder)
+        except InputFault as fault:
+            faults.append(fault)
+    raise_all(faults)
+    _warn_of_edges(drawn)
+    return drawn
+
+
+def open_declared(item: VectorFile) -> vectors.Table:
+    """The layer of a file, with a place on the ground.
+
+    Raises: InputFault (exit 3).
+    """
+    table = vectors.open_table(item.path, item.layer, item.crs)
+    if table.crs is None:
+        raise InputFault(
+            f"{table.name}, layer {table.layer}", "no coordinate system", "a CRS in the file (.prj of a Shapefile)",
+            "set `crs:` for this file, e.g. crs: EPSG:3035",
+        )  # fmt: skip
+    return table
+
+
+def _open(item: VectorLayer, fine: Grid, margin: int, folder: Path | None) -> Drawn:
+    table = open_declared(item)
+    assert table.crs is not None
+    shapes = Shapes(fine, table.crs, item.kind, margin, folder)
+    for batch in vectors.read(table, item.where, box=shapes.box):
+        shapes.add(batch.geometry)
+    if not shapes.used:
+        raise _nothing(item, table, shapes)
+    if shapes.other:
+        what = "lines" if item.kind == "length" else "outlines"
+        tell(f"layer {item.name}: {shapes.other:,} features are no {what} and are left out", warning=True)
+    if shapes.mended:
+        tell(f"layer {item.name}: {shapes.mended:,} outlines cross themselves and were made valid")
+    return Drawn(item, table, shapes, sha256_of(item.path))
+
+
+def _nothing(item: VectorLayer, table: vectors.Table, shapes: Shapes) -> InputFault:
+    """Why no feature counts: of another type, elsewhere, or not among those asked for."""
+    where = f"{table.name}, layer {table.layer}"
+    if shapes.other:
+        wanted = "lines" if item.kind == "length" else "polygons"
+        fix = "set `kind:`, or `layer:` to another layer of the file"
+        return InputFault(where, f"{shapes.other:,} features, none of them {wanted}", wanted, fix)
+    boxes = [
+        vectors.shapely().total_bounds(batch.geometry)
+        for batch in vectors.read(table, item.where)
+        if batch.geometry.size
+    ]
+    if boxes:
+        low, high = np.nanmin(boxes, axis=0), np.nanmax(boxes, axis=0)
+        return InputFault(
+            where,
+            f"its features lie within {_box((low[0], low[1], high[2], high[3]))}",
+            f"an overlap with the totals, there {_box(shapes.box)}",
+            "check the CRS, the axis order (x, y) and whether this is the right file",
+        )
+    chosen = " and ".join(f"{name}: {_words(wanted)}" for name, wanted in item.where.items())
+    there = {name: vectors.values_of(table, name) for name in item.where}
+    told = "; ".join(f"{name} has {', '.join(found) or 'no value'}" for name, found in there.items())
+    return InputFault(
+        where, f"no feature with {chosen or 'geometry'}", told or "features", "correct `where:`"
+    )
+
+
+def _warn_of_edges(drawn: dict[str, Drawn]) -> None:
+    """Says where a file's features end inside the map: nothing drawn may also mean nothing surveyed."""
+    for path in dict.fromkeys(item.table.path for item in drawn.values()):
+        same = [item for item in drawn.values() if item.table.path == path]
+        if any(item.declared.covers != "everywhere" for item in same):
+            continue
+        shapes = [item.shapes for item in same]
+        left, bottom = min(part.left for part in shapes), min(part.bottom for part in shapes)
+        right, top = max(part.right for part in shapes), max(part.top for part in shapes)
+        box = shapes[0].box
+        across = max(min(right, box[2]) - max(left, box[0]), 0.0) / (box[2] - box[0])
+        down = max(min(top, box[3]) - max(bottom, box[1]), 0.0) / (box[3] - box[1])
+        if across * down < ENOUGH:
+            tell(
+                f"{same[0].table.name}: its features span {across * down:.0%} of the map's box; beyond "
+                f"{_box((left, bottom, right, top))} nothing is drawn and 0 is read. "
+                "If that is where the survey ends, set `covers:`",
+                warning=True,
+            )
+
+
+def _words(wanted: Any) -> str:
+    return "any" if wanted == "any" else ", ".join(map(str, wanted))
+
+
+def _box(bounds: tuple[float, ...]) -> str:
+    left, bottom, right, top = bounds
+    return f"x {left:.10g} to {right:.10g}, y {bottom:.10g} to {top:.10g}"

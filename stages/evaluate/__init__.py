@@ -1,0 +1,1 @@
+"""Finished maps in, scores out; the only reader of the truth."""

@@ -1,0 +1,1 @@
+"""Cubes made harder, and what fields made on them are worth."""

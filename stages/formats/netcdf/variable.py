@@ -1,0 +1,272 @@
+"""The one door to NetCDF and Zarr given by users: a slice of one variable, summed or averaged to a year, as a band."""
+
+from collections.abc import Iterable, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from affine import Affine
+from numpy.typing import NDArray
+from pyproj import CRS
+
+from model.ground import time_steps as when
+from model.ground.errors import Fault
+from stages.formats.netcdf import axes, cf
+from stages.formats.netcdf.coordinates import OWN_GRID, own_grid, place_of
+from stages.formats.netcdf.open import open_store
+from stages.formats.netcdf.time_aggregation import Yearly, dated, yearly
+from stages.formats.netcdf.untrusted import damaged_store
+from stages.formats.raster.band import Band, equal, lies_between
+
+Selection = Mapping[str, str | float]
+
+
+class Variable(Band):
+    """A year of one variable, read north-up in physical values like a band of a GeoTIFF.
+
+    Args:
+      variable: its name; None when the file holds one field alone.
+      select: value (or index, where the axis has no coordinates) of every axis beside x, y and time.
+      year: the year wanted, or a shorter step as model.ground.time_steps names it; None takes all steps together.
+      cell_methods: how steps become a year, as "time: sum" or "time: mean"; without it the variable's own.
+      nearest: True: another year may serve when the file lacks the one wanted.
+      gaps_are_zero: True: where some of several steps have a value, the others count as 0; a cell has none
+        where none of them has. Else it has none where any lacks one.
+      index_grid: side of a cell [m] where the file's rows and columns are to be a plane grid of their own.
+    Raises: InputFault (exit 3) when the file does not hold that.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        variable: str | None = None,
+        select: Selection | None = None,
+        year: int | None = None,
+        *,
+        nodata: float | str = "auto",
+        crs: str | None = None,
+        registration: tuple[float, float] = (0.0, 0.0),
+        cell_methods: str | None = None,
+        nearest: bool = False,
+        index_grid: float | None = None,
+        gaps_are_zero: bool = False,
+    ) -> None:
+        self.path, self.name = path, Path(path).name
+        self._opened: xr.Dataset | None = None
+        self._index_grid, self._gaps_are_zero = index_grid, gaps_are_zero
+        self._registration, self._given_crs = registration, crs
+        self._whole: NDArray[np.float64] | None = None
+        try:
+            self._read_head(variable, dict(select or {}), year, nodata, cell_methods, nearest)
+        except Fault:
+            self.close()
+            raise
+
+    where: str = ""
+
+    def _read_head(
+        self,
+        variable: str | None,
+        select: dict[str, str | float],
+        year: int | None,
+        nodata: float | str,
+        cell_methods: str | None,
+        nearest: bool,
+    ) -> None:
+        """Everything about the variable but its values."""
+        self._variable = cf.choose(self._file, variable, self.name)
+        data = self._file[self._variable]
+        self._attributes = {**data.attrs, **{k: v for k, v in data.encoding.items() if k == "coordinates"}}
+        self.where = f"{self.name}, variable {self._variable}"
+        self._dims = cf.dimensions(self._file, data, self.where)
+        self._fixed = cf.fixed(self._file, data, self._dims, select, self.where)
+        if self._dims[2] in self._fixed:
+            self._dims = (*self._dims[:2], None)
+        for dim, index in self._fixed.items():
+            if data.sizes[dim] > 1:
+                self.where += f"[{dim} {cf.label(self._file, dim, index)}]"
+        self._yearly = self._choose(year, cell_methods, nearest)
+        self.year = self._yearly.year
+        self.tag = cf.fill_value(self._attributes)
+        self._believes = nodata == "auto"
+        self._fills = cf.fill_values(self._attributes) if self._believes else ()
+        self.nodata = self.tag if nodata == "auto" else None if nodata == "none" else float(nodata)
+        dims = self._dims[:2]
+        if self._index_grid:
+            place = own_grid(self._file, dims, self._attributes, self._index_grid)
+        else:
+            place = place_of(self._file, dims, self._attributes, self._given_crs, self.where)
+        self._x, self._y, self._bent = place.x, place.y, place.bent
+        self.bent = self._bent.reason if self._bent else None
+        self.notes = self._yearly.notes + place.notes
+        if self._gaps_are_zero and self.steps > 1:
+            self.notes += (f"of its {self.steps} steps, one without a value counts as 0",)
+
+    def _choose(self, year: int | None, cell_methods: str | None, nearest: bool) -> Yearly:
+        time = self._dims[2]
+        if time is None:
+            return Yearly(year)
+        how = cell_methods or str(self._attributes.get("cell_methods", ""))
+        facts = {"cell_methods": how, "name": self.name, "where": self.where}
+        if year is not None and not when.is_year(year):
+            return dated(self._file, time, year, **facts)
+        return yearly(self._file, time, year, nearest=nearest, **facts)
+
+    @property
+    def _file(self) -> xr.Dataset:
+        """The store; opened again when it was closed, so that thousands of files need not be open at once."""
+        if self._opened is None:
+            self._opened = open_store(self.path)
+        return self._opened
+
+    def close(self) -> None:
+        if self._opened is not None:
+            self._opened.close()
+            self._opened = None
+
+    @property
+    def unit(self) -> str | None:
+        return str(self._attributes["units"]) if self._attributes.get("units") else None
+
+    @property
+    def steps(self) -> int:
+        """How many steps of time make the band."""
+        return len(self._yearly.steps)
+
+    @property
+    def method(self) -> str:
+        """sum or mean: how they make it."""
+        return self._yearly.method
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        if self._bent:
+            return self._bent.shape
+        return self._y.count, self._x.count
+
+    @property
+    def has_transform(self) -> bool:
+        return True
+
+    @cached_property
+    def crs(self) -> CRS | None:
+        if self._bent:
+            return CRS.from_epsg(4326)
+        if self._index_grid:
+            return CRS.from_wkt(OWN_GRID)
+        if self._given_crs:
+            return CRS.from_user_input(self._given_crs)
+        found = cf.crs_of(self._file, self._attributes, self.where)
+        degrees = all(axes.is_degrees(self._file[dim].attrs, dim) for dim in self._dims[:2])
+        return found or (CRS.from_epsg(4326) if degrees else None)
+
+    @cached_property
+    def degrees(self) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+        """Longitudes and latitudes, north-up, (rows, cols) each; None when it has none for each cell."""
+        found = cf.two_dimensional(self._file, self._attributes, self._dims[:2])
+        if found is None or self._bent:
+            return None
+        turn = (
+            slice(None, None, -1 if self._y.step > 0 else 1),
+            slice(None, None, -1 if self._x.step < 0 else 1),
+        )
+        return found[0][turn], found[1][turn]
+
+    @cached_property
+    def transform(self) -> Affine:
+        if self._bent:
+            return self._bent.transform
+        dx, dy = self._registration
+        left, top = self._x.low + dx, self._y.high + dy
+        return Affine(abs(self._x.step), 0.0, left, 0.0, -abs(self._y.step), top)
+
+    def physical(self, rows: slice, cols: slice) -> NDArray[np.float64]:
+        if self._bent is None:
+            return self._year_of(rows, cols)
+        if self._whole is None:
+            self._whole = self._year_of(slice(None), slice(None))
+        return self._bent.take(self._whole, rows, cols)
+
+    def may_hold(self, stored: float, low: float, high: float) -> bool:
+        """Of one step; several may hide it in their sum."""
+        scale, offset = self._packing
+        return self.steps > 1 or lies_between(stored * scale + offset, low, high)
+
+    @cached_property
+    def _packing(self) -> tuple[float, float]:
+        """Scale and offset of the stored numbers."""
+        found = self._attributes.get("scale_factor", 1.0), self._attributes.get("add_offset", 0.0)
+        return float(np.ravel(found[0])[0]), float(np.ravel(found[1])[0])
+
+    def count_raw(self, values: Iterable[float]) -> dict[float, int]:
+        counts = dict.fromkeys(values, 0)
+        for step, _ in self._yearly.steps:
+            raw = self._raw(step, slice(None), slice(None))
+            usable = ~self._missing(raw)
+            for value in counts:
+                counts[value] += int((equal(raw, value) & usable).sum())
+        return {value: count for value, count in counts.items() if count}
+
+    def count_nans(self) -> int:
+        gone = 0
+        for step, _ in self._yearly.steps:
+            raw = self._raw(step, slice(None), slice(None))
+            gone = max(gone, int(np.isnan(raw).sum()) if raw.dtype.kind == "f" else 0)
+        return gone
+
+    def _year_of(self, rows: slice, cols: slice) -> NDArray[np.float64]:
+        """The year's sum or mean; where steps have no value as `gaps_are_zero` tells."""
+        steps, method = self._yearly.steps, self._yearly.method
+        total: NDArray[np.float64] | None = None
+        weight = sum(length for _, length in steps)
+        empty: NDArray[np.bool_] | None = None  # in all steps so far
+        for step, length in steps:
+            values = self._physical(self._raw(step, rows, cols))
+            if self._gaps_are_zero and len(steps) > 1:
+                gone = np.isnan(values)
+                empty = gone if empty is None else empty & gone
+                values = np.where(gone, 0.0, values)
+            if len(steps) > 1 and method == "mean":
+                values = values * (length / weight)
+            total = values if total is None else total + values
+        assert total is not None
+        return total if empty is None else np.where(empty, np.nan, total)
+
+    def _raw(self, step: int | None, rows: slice, cols: slice) -> NDArray:
+        """Numbers as stored, turned to (y, x) with north up and west left."""
+        y, x, time = self._dims
+        if not self._bent:
+            rows, flip_rows = cf.stored(rows, self._y.count, turned=self._y.step > 0)
+            cols, flip_cols = cf.stored(cols, self._x.count, turned=self._x.step < 0)
+        else:
+            flip_rows = flip_cols = False
+        place: dict[str, Any] = {**self._fixed, y: rows, x: cols}
+        if time is not None and step is not None:
+            place[time] = step
+        try:
+            found = self._file[self._variable].variable.isel(place).transpose(y, x)
+            raw = np.asarray(found.values)
+        except (OSError, RuntimeError, ValueError, KeyError) as error:
+            raise damaged_store(self.where, str(error).splitlines()[0] if str(error) else "") from error
+        if str(self._attributes.get("_Unsigned", "")).lower() == "true" and raw.dtype.kind == "i":
+            raw = raw.view(f"u{raw.dtype.itemsize}")
+        return raw[:: -1 if flip_rows else 1, :: -1 if flip_cols else 1]
+
+    def _missing(self, raw: NDArray) -> NDArray[np.bool_]:
+        gone = equal(raw, self.nodata)
+        for value in self._fills:
+            gone = gone | equal(raw, value)
+        low, high = cf.valid_range(self._attributes) if self._believes else (None, None)
+        if low is not None:
+            gone = gone | (raw < low)
+        if high is not None:
+            gone = gone | (raw > high)
+        return gone
+
+    def _physical(self, raw: NDArray) -> NDArray[np.float64]:
+        values = raw.astype(np.float64)
+        values[self._missing(raw)] = np.nan
+        scale, offset = self._packing
+        return values * scale + offset if (scale, offset) != (1.0, 0.0) else values

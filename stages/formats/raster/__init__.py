@@ -1,0 +1,1 @@
+"""GeoTIFF and what else GDAL reads."""

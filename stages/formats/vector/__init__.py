@@ -1,0 +1,1 @@
+"""GeoPackage, Shapefile, GeoJSON and OSM extracts."""

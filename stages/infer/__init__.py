@@ -1,0 +1,1 @@
+"""Cube and checkpoint in, field out."""

@@ -1,0 +1,382 @@
+"""Cube + checkpoint -> the fine field that meets every block total."""
+
+import json
+import shutil
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field as Setting
+from pydantic import NonNegativeInt, PositiveInt
+
+from model.conservation.fallback import Rung, place
+from model.conservation.laws import LAWS, Law, additive
+from model.ground.blocks import from_blocks, to_blocks
+from model.ground.errors import ArtifactFault, Fault, InputFault, UsageFault, raise_all
+from model.ground.grid import Grid
+from model.method import Method
+from stages.artifacts import checkpoint, field
+from stages.artifacts.cube import Cube
+from stages.artifacts.resume_log import FOLDER, Journal
+from stages.contract.progress import step, tell
+from stages.contract.section import Clash, Section, SourcePath
+from stages.declare.zone_totals import ZoneTotals, read_totals
+from stages.declare.zones import judge, open_zones, zone_files
+from stages.formats import zarr_groups as arrays
+from stages.infer.select_law import CANDIDATES, choose
+from stages.infer.zonal_raking import Raking, Region
+from stages.predict.windowed import Estimates
+from stages.regrid.zones import Zones
+from stages.report.training_figures import carry_figures
+
+VERSION = 5
+NEAR = 120  # fine cells along the core of a window
+HALO = 20  # fine cells around it
+# What the report says of the training.
+TOLD = (
+    "transferred",
+    "pretrained",
+    "pretrained_left",
+    "asked",
+    "fell_back",
+    "reason",
+    "folds",
+    "step",
+    "steps",
+    "score",
+    "start_score",
+    "tiles",
+    "rivals",
+    "beaten_by",
+    "pairs",
+    "valid_pairs",
+    "held_out_rmse",
+    "rival_rmse",
+    "notes",
+)
+CORE_CHUNK = 240  # fine cells along a region that is projected and written at once
+
+
+class Config(Section):
+    """How the checkpoint is applied."""
+
+    # auto: the one that does best on merged totals; water_fill where it comes within 1 %.
+    # additive: for signed fields, the same amount to every cell of a block; nothing is kept from below 0.
+    law: Literal["water_fill", "proportional", "power", "auto", "additive"] = "water_fill"
+    gamma: Annotated[float, Setting(ge=0, le=2)] = 0.5  # for power: 0 is water_fill, 1 is proportional
+    core: PositiveInt | None = None  # fine cells along the kept part of a window; default: near 120
+    halo: NonNegativeInt | None = None  # fine cells read around it and feathered; default: near 20
+    proxy: str | None = None  # layer that places a block's total where the estimate is 0 everywhere
+    # Folder of a checkpoint trained elsewhere; then nothing is trained here.
+    checkpoint: SourcePath | None = None
+    also: ZoneTotals | None = None  # totals of zones, to be met beside those of the blocks
+
+
+def sources(config: Config) -> list[str]:
+    """Files whose content enters the fingerprint: a checkpoint from elsewhere, zones and their totals."""
+    folder = () if config.checkpoint is None else (checkpoint.FACTS, checkpoint.WEIGHTS)
+    given = [] if config.also is None else [*zone_files(config.also), config.also.totals]
+    return [*(str(Path(str(config.checkpoint)) / name) for name in folder), *given]
+
+
+def spares(config: Config) -> tuple[str, ...]:
+    """Artifacts of the run that it does without."""
+    return () if config.checkpoint is None else ("checkpoint",)
+
+
+def clashes(config: Config, factor: int) -> list[Clash]:
+    """Settings that cannot work with the factor of the cube."""
+    out = []
+    if config.core is not None and config.core % factor:
+        out.append(Clash("core", f"{config.core} fine cells", f"a multiple of the factor, {factor}"))
+    core, halo = core_blocks(config, factor), halo_blocks(config, factor)
+    if 2 * halo > core:
+        found = f"{config.halo} fine cells, {halo} blocks"
+        out.append(Clash("halo", found, f"at most half the core of {core} blocks"))
+    return out
+
+
+def core_blocks(config: Config, factor: int) -> int:
+    """Coarse cells along the kept part of a window."""
+    return max(2, round(NEAR / factor)) if config.core is None else config.core // factor
+
+
+def halo_blocks(config: Config, factor: int) -> int:
+    """Coarse cells read around the core; at most half of it unless set by hand."""
+    if config.halo is None:
+        return min(max(1, round(HALO / factor)), core_blocks(config, factor) // 2)
+    return -(-config.halo // factor)
+
+
+def check_place(config: Config, fine: Grid | None) -> None:
+    """Judges the zones whose totals are to be met; fine: None when the inputs do not say where the map lies.
+
+    Raises: Fault or Faults (exit 3).
+    """
+    judge(config.also, fine, "infer.also")
+
+
+def run(config: Config, *, cube: Path, checkpoint: Path | None = None, out: Path) -> None:
+    """Estimates every fine cell and makes each block meet its total; goes on where an earlier attempt stopped.
+
+    Args:
+      checkpoint: of this run; not read when the configuration names one from elsewhere.
+    """
+    opened = Cube.open(cube)
+    method, facts = _load(config, checkpoint, opened)
+    _check(config, opened)
+    chunk = max(1, round(CORE_CHUNK / opened.factor)) * opened.factor
+    if config.also is not None and opened.is_intensive:
+        found, wanted = f"set, but {opened.name} is a mean over the cell", "amounts, which add up over zones"
+        raise UsageFault("infer.also", found, wanted, "leave `infer.also` out")
+    zones = None if config.also is None else open_zones(config.also, opened.fine, "infer.also")
+    journal = Journal(out, "infer")
+    store = (out if zones is None else out / FOLDER) / field.STORE
+    if "laid out" not in journal.done:
+        shutil.rmtree(store, ignore_errors=True)
+        field.lay_out(store, opened, chunk)
+        journal.add("laid out")
+    arrays.sweep(store)
+    group = arrays.open_group(store, "infer", mode="r+")
+    core, halo = core_blocks(config, opened.factor), halo_blocks(config, opened.factor)
+    estimates = Estimates(opened, method, int(facts.get("years", 1)), core, halo)
+    name, law, shares = _law(config, opened, estimates)
+    _fill(group, opened, estimates, config, law, chunk // opened.factor, journal)
+    also = _meet_zones(config, opened, zones, group, out, chunk, journal) if zones else []
+    arrays.seal(out / field.STORE)
+    regions = [value for value in journal.done.values() if value]
+    told = _summary(config, opened, facts, regions) | {"law": name} | ({"zones": also} if zones else {})
+    told |= {"laws": shares} if shares else {}
+    if config.checkpoint is None and checkpoint is not None:
+        carry_figures(checkpoint, out)
+    (out / field.FACTS).write_text(json.dumps(told, indent=1, sort_keys=True) + "\n", "utf-8")
+    journal.close()
+    _say(told)
+
+
+def _meet_zones(
+    config: Config, cube: Cube, zones: Zones, placed: arrays.Group, out: Path, chunk: int, journal: Journal
+) -> list[dict[str, Any]]:
+    """Fills the field from one that meets its blocks alone, raked to the zones' totals; returns what came of each."""
+    assert config.also is not None
+    wanted = read_totals(config.also, list(zones.shapes), cube.sectors, cube.years, cube.unit)
+    regions = [
+        (row, col, min(chunk, cube.fine.rows - row), min(chunk, cube.fine.cols - col))
+        for row in range(0, cube.fine.rows, chunk)
+        for col in range(0, cube.fine.cols, chunk)
+    ]
+
+    def read(region: Region) -> NDArray[np.float64]:
+        row, col, rows, cols = region
+        window = (slice(None), slice(None), slice(row, row + rows), slice(col, col + cols))
+        return arrays.read_region(arrays.array_of(placed, "mass"), window, "infer")
+
+    raking = Raking(cube, zones, wanted, regions, read)
+    if "raked" not in journal.done:
+        shutil.rmtree(out / field.STORE, ignore_errors=True)
+        field.lay_out(out / field.STORE, cube, chunk)
+        journal.add("raked")
+    arrays.sweep(out / field.STORE)
+    group = arrays.open_group(out / field.STORE, "infer", mode="r+")
+    arrays.array_of(group, "rung")[...] = arrays.array_of(placed, "rung")[...]
+    for done, region in enumerate(regions, start=1):
+        row, col, rows, cols = region
+        window = (slice(None), slice(None), slice(row, row + rows), slice(col, col + cols))
+        arrays.array_of(group, "mass")[window] = raking.region(region)
+        step("meeting zones", done, len(regions), "regions")
+    raking.say(cube.unit)
+    return raking.facts
+
+
+def _law(config: Config, cube: Cube, estimates: Estimates) -> tuple[str, Law, dict[str, float]]:
+    """The law's name, the law, and how the candidates did where the run was to choose."""
+    if config.law == "additive":
+        return config.law, additive, {}
+    if config.law != "auto":
+        name = f"power({config.gamma:g})" if config.law == "power" else config.law
+        return name, LAWS[config.law](config.gamma), {}
+    name, shares = choose(cube, estimates)
+    told = ", ".join(f"{candidate} {share:.4f}" for candidate, share in shares.items())
+    tell(f"infer: law {name}; misallocated share of merged totals: {told or 'none is known'}")
+    return name, CANDIDATES[name], shares
+
+
+def _load(config: Config, folder: Path | None, cube: Cube) -> tuple[Method, dict[str, Any]]:
+    """The method of this run, or the one trained elsewhere.
+
+    Raises: InputFault (exit 3) when the latter does not fit the cube; ArtifactFault (exit 4) when a file is damaged.
+    """
+    if config.checkpoint is None:
+        assert folder is not None
+        return checkpoint.load(folder, cube)
+    try:
+        method, facts = checkpoint.load(Path(config.checkpoint), cube)
+    except ArtifactFault as fault:
+        fix = "name the checkpoint folder of a run with the same layers, sectors, factor and unit, or train here"
+        raise InputFault(f"infer.checkpoint, {fault.where}", fault.found, fault.wanted, fix) from fault
+    if (away := getattr(method, "away", None)) is not None:
+        away()
+    return method, {**facts, "transferred": Path(config.checkpoint).absolute().parent.name}
+
+
+def _check(config: Config, cube: Cube) -> None:
+    """Raises UsageFault (exit 2) for settings that the cube does not allow."""
+    faults: list[Fault] = [clash.fault("infer") for clash in clashes(config, cube.factor)]
+    raise_all([*faults, *_unknown_proxy(config, [layer.name for layer in cube.layers])])
+
+
+def check(config: Config, layers: Sequence[str] | None) -> None:
+    """Refuses what cannot work, before anything is made.
+
+    Args:
+      layers: names the cube will have; None when they are not known yet.
+    Raises: UsageFault (exit 2).
+    """
+    raise_all(_unknown_proxy(config, layers) if layers is not None else [])
+
+
+def _unknown_proxy(config: Config, names: Sequence[str]) -> list[Fault]:
+    if config.proxy is None or config.proxy in names:
+        return []
+    wanted, fix = "a layer of the cube: " + ", ".join(names), "correct `infer.proxy`, or leave it out"
+    return [UsageFault("infer.proxy", f"no layer {config.proxy!r}", wanted, fix)]
+
+
+def _fill(
+    group: arrays.Group,
+    cube: Cube,
+    estimates: Estimates,
+    config: Config,
+    law: Law,
+    side: int,
+    journal: Journal,
+) -> None:
+    totals, known = cube.remainder(), cube.known()
+    regions = [
+        (row, col) for row in range(0, cube.coarse.rows, side) for col in range(0, cube.coarse.cols, side)
+    ]
+    before = sum(f"{row},{col}" in journal.done for row, col in regions)
+    todo = [place for place in regions if f"{place[0]},{place[1]}" not in journal.done]
+    step("estimating", before, len(regions), "regions", before=before)
+    for done, (row, col) in enumerate(todo, start=before + 1):
+        rows, cols = min(side, cube.coarse.rows - row), min(side, cube.coarse.cols - col)
+        blocks = (slice(None), slice(None), slice(row, row + rows), slice(col, col + cols))
+        raw = estimates.region(row, col, rows, cols)
+        mass, rungs, broken = _place_region(raw, totals[blocks], known[blocks], cube, config, law, row, col)
+        factor = cube.factor
+        mass, rungs = _with_points(mass, rungs, cube, row, col)
+        fine = (
+            slice(None),
+            slice(None),
+            slice(row * factor, (row + rows) * factor),
+            slice(col * factor, (col + cols) * factor),
+        )
+        arrays.array_of(group, "mass")[fine] = mass
+        arrays.array_of(group, "rung")[blocks] = rungs
+        journal.add(f"{row},{col}", {"rungs": _count(rungs), "not_finite": broken})
+        step("estimating", done, len(regions), "regions", before=before)
+
+
+def _place_region(
+    raw: NDArray[np.float64],
+    totals: NDArray[np.float64],
+    known: NDArray[np.bool_],
+    cube: Cube,
+    config: Config,
+    law: Law,
+    row: int,
+    col: int,
+) -> tuple[NDArray[np.float64], NDArray[np.uint8], int]:
+    """Projects every sector and year of a region alone."""
+    factor, (rows, cols) = cube.factor, totals.shape[-2:]
+    window = (row * factor, col * factor, rows * factor, cols * factor)
+    valid = to_blocks(cube.valid(*window), factor)
+    mass, rungs = np.empty_like(raw), np.empty(totals.shape, np.uint8)
+    proxies = _proxies(cube, config, window)
+    broken = 0
+    for sector in range(totals.shape[0]):
+        for year in range(totals.shape[1]):
+            here = (sector, year)
+            proxy = to_blocks(proxies[year], factor) if proxies is not None else np.zeros(valid.shape)
+            placed = place(
+                to_blocks(raw[here], factor), totals[here].ravel(), known[here].ravel(), valid, proxy, law
+            )
+            mass[here] = from_blocks(placed.mass, rows, cols, factor)
+            rungs[here] = placed.rungs.reshape(rows, cols)
+            broken += placed.not_finite
+    return mass, rungs, broken
+
+
+def _with_points(
+    mass: NDArray[np.float64], rungs: NDArray[np.uint8], cube: Cube, row: int, col: int
+) -> tuple[NDArray[np.float64], NDArray[np.uint8]]:
+    """Adds point sources at their places, valid or not: a plant on an island stands where it stands.
+
+    Args:
+      mass: (sectors, years, fine rows, fine cols) after the law, which shared out the remainder alone.
+      row, col: of the region, in coarse cells.
+    """
+    if cube.points is None:
+        return mass, rungs
+    factor, (rows, cols) = cube.factor, rungs.shape[-2:]
+    there = cube.points.on_window(mass.shape[:2], row * factor, col * factor, rows * factor, cols * factor)
+    blocks = cube.point_mass[..., row : row + rows, col : col + cols]
+    mass = np.where(there > 0, np.nan_to_num(mass, nan=0.0) + there, mass)
+    return mass, np.where((blocks > 0) & (rungs == Rung.NOTHING), Rung.POINT, rungs).astype(np.uint8)
+
+
+def _proxies(cube: Cube, config: Config, window: tuple[int, int, int, int]) -> NDArray[np.float64] | None:
+    if config.proxy is None:
+        return None
+    index = [layer.name for layer in cube.layers].index(config.proxy)
+    return cube.covariates(*window)[index].astype(np.float64)
+
+
+def _count(rungs: NDArray[np.uint8]) -> list[list[dict[str, int]]]:
+    """Per sector and year, how many blocks each rung placed."""
+    return [
+        [{Rung(code).name.lower(): int((year == code).sum()) for code in np.unique(year)} for year in sector]
+        for sector in rungs
+    ]
+
+
+def _summary(
+    config: Config, cube: Cube, facts: dict[str, Any], regions: list[dict[str, Any]]
+) -> dict[str, Any]:
+    counts = []
+    for index, sector in enumerate(cube.sectors):
+        for when, year in enumerate(cube.years):
+            summed: Counter[str] = Counter()
+            for region in regions:
+                summed.update(region["rungs"][index][when])
+            counts.append({"sector": sector, "year": year, "rungs": dict(sorted(summed.items()))})
+    return {
+        "method": facts["method"],
+        "describe": facts.get("describe", {}),
+        "training": {key: facts[key] for key in TOLD if key in facts},
+        "proxy": config.proxy,
+        "reference": facts.get("reference"),
+        "counts": counts,
+        "not_finite": sum(region["not_finite"] for region in regions),
+    }
+
+
+def _say(told: dict[str, Any]) -> None:
+    alike: dict[tuple[str, str], list[int]] = {}
+    for entry in told["counts"]:
+        fell = {
+            name: count for name, count in entry["rungs"].items() if name not in ("model", "nothing", "point")
+        }
+        if fell:
+            words = ", ".join(f"{count} by {name}" for name, count in fell.items())
+            alike.setdefault((entry["sector"], words), []).append(entry["year"])
+    for (sector, words), years in alike.items():
+        span = str(years[0]) if len(years) == 1 else f"{years[0]} to {years[-1]} ({len(years)} of them)"
+        tell(f"infer: {sector} {span}: blocks not placed by the estimate: {words}", warning=True)
+    if told["not_finite"]:
+        tell(
+            f"infer: {told['not_finite']} estimates were not finite; the ladder took over there", warning=True
+        )

@@ -1,0 +1,1 @@
+"""Source layers in, cube out."""

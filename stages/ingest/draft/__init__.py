@@ -1,0 +1,1 @@
+"""A first configuration drafted from a folder of files, with questions."""

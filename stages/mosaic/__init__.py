@@ -1,0 +1,1 @@
+"""Cube and field in, maps out."""

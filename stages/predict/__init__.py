@@ -1,0 +1,1 @@
+"""A trained method applied window by window."""

@@ -1,0 +1,1 @@
+"""From one grid to another: interpolated, averaged, or conserved."""

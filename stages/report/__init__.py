@@ -1,0 +1,1 @@
+"""What a map says of itself: certificate, page, pictures, styles."""

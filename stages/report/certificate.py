@@ -1,0 +1,276 @@
+"""The certificate: opens finished maps again and measures, block by block, whether each total is there."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.conservation.fallback import Rung
+from model.ground.scene import merge
+from stages.artifacts import maps as store
+from stages.artifacts.cube import Cube
+from stages.artifacts.maps import Sheet
+from stages.formats.content_hash import sha256_of
+from stages.report.point_certificate import prove_points
+
+CERTIFICATE = "certificate.json"
+LIMIT = 1e-6  # relative residual a block may have
+_PER_DECADE = 200
+_DECADES = (-18, 18)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What one finished map holds, as read from the file.
+
+    Attributes:
+      sums: (h, w) float64 mass of the stored cells of each block.
+      lowest: (h, w) smallest stored cell; NaN where the block has none.
+      cells: (h, w) number of cells with a value.
+      holes: (h, w) number of cells that may receive mass and hold no value.
+      histogram: number of positive cells per 1/200 of a decade, from 1e-18 to 1e18.
+      quantum: mass of one unit where the map holds whole numbers; sums are then exact.
+    """
+
+    sums: NDArray[np.float64]
+    lowest: NDArray[np.float64]
+    cells: NDArray[np.int64]
+    holes: NDArray[np.int64]
+    histogram: NDArray[np.int64]
+    quantum: float | None = None
+
+    def quantile(self, share: float) -> float:
+        """The value below which this share of the positive cells lies, to 1.2 %; 0 when none is positive."""
+        count = self.histogram.cumsum()
+        if count[-1] == 0:
+            return 0.0
+        bin_ = int(np.searchsorted(count, min(max(share * count[-1], 1), count[-1])))
+        return float(10.0 ** ((bin_ + 0.5) / _PER_DECADE + _DECADES[0]))
+
+
+def read_map(path: Path, cube: Cube) -> Reading:
+    """Streams a finished map by bands of blocks; float64 sums of the float32 cells as stored.
+
+    Raises: ArtifactFault (exit 4) when the file is missing, damaged or lies on another grid.
+    """
+    factor, coarse, fine, weights = cube.factor, cube.coarse, cube.fine, cube.weights
+    sums, lowest = np.zeros(coarse.shape), np.full(coarse.shape, np.nan)
+    cells, holes = np.zeros(coarse.shape, np.int64), np.zeros(coarse.shape, np.int64)
+    histogram = np.zeros((_DECADES[1] - _DECADES[0]) * _PER_DECADE, np.int64)
+    quantum = store.read_quantum(path, fine)
+    unit = quantum or 1
+    for row, stored in store.read_bands(path, fine, factor, coarse, in_units=True):
+        rows = slice(row, row + stored.shape[0] // factor)
+        missing = np.isnan(stored)
+        mass = np.where(missing, 0.0, stored.astype(np.float64))
+        sums[rows] = merge(mass * weights[row * factor : row * factor + len(mass)], factor) * unit
+        mass *= unit
+        valid = cube.valid(row * factor, 0, *stored.shape)
+        cells[rows] = merge((~missing).astype(np.int64), factor)
+        holes[rows] = merge((missing & valid).astype(np.int64), factor)
+        floor = np.where(missing, np.inf, mass).reshape(-1, factor, coarse.cols, factor).min(axis=(1, 3))
+        lowest[rows] = np.where(cells[rows] > 0, floor, np.nan)
+        positive = mass[(mass > 0) & np.isfinite(mass)]
+        bins = np.floor((np.log10(positive) - _DECADES[0]) * _PER_DECADE).astype(np.int64)
+        histogram += np.bincount(np.clip(bins, 0, histogram.size - 1), minlength=histogram.size)
+    return Reading(sums, lowest, cells, holes, histogram, quantum)
+
+
+@dataclass(frozen=True)
+class Account:
+    """What each block of one map was given and what of it was to be placed.
+
+    Attributes:
+      known: (h, w) True = some total of the block is known.
+      given: (h, w) sum of the known totals.
+      due: (h, w) the part of it that has a place on the map, in whole numbers where the map holds those.
+      outside: (h, w) the part of it that has no place on the map.
+      size: (h, w) sum of the absolute values of what is due: what a residual is measured against.
+      placed: (h, w) True = at least one sector placed its total here.
+    """
+
+    known: NDArray[np.bool_]
+    given: NDArray[np.float64]
+    due: NDArray[np.float64]
+    outside: NDArray[np.float64]
+    size: NDArray[np.float64]
+    placed: NDArray[np.bool_]
+
+    def relative_residual(self, sums: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(h, w) (placed - due) / size; infinite where mass stands in a block that was given none."""
+        residual = sums - self.due
+        with np.errstate(divide="ignore", invalid="ignore"):
+            relative = residual / self.size
+        return np.where(
+            (residual == 0) & (self.size == 0), 0.0, np.where(np.isnan(relative), np.inf, relative)
+        )
+
+
+def book_of(
+    sheet: Sheet, totals: NDArray, known: NDArray, rungs: NDArray, quantum: float | None = None
+) -> Account:
+    """The account of one map, from arrays of all sectors and years: (sectors, years, h, w)."""
+    members = list(sheet.members)
+    weighed = sheet.weigh(totals[members, sheet.time])
+    return account(weighed, known[members, sheet.time], rungs[members, sheet.time], quantum)
+
+
+def account(
+    totals: NDArray[np.float64],
+    known: NDArray[np.bool_],
+    rungs: NDArray[np.uint8],
+    quantum: float | None = None,
+) -> Account:
+    """Adds up the members of a map; arrays are (members, h, w).
+
+    Args:
+      quantum: with it every member owes the whole number of units nearest to its total.
+    """
+    given = np.where(known, totals, 0.0)
+    placed = np.asarray(rungs != Rung.OUTSIDE)
+    kept = np.where(placed, given, 0.0)
+    due = kept if quantum is None else np.rint(kept / quantum)
+    unit = 1.0 if quantum is None else quantum
+    return Account(
+        np.asarray(known.any(axis=0)),
+        given.sum(axis=0),
+        due.sum(axis=0) * unit,
+        np.where(placed, 0.0, given).sum(axis=0),
+        np.abs(due).sum(axis=0) * unit,
+        np.asarray(placed.any(axis=0)),
+    )
+
+
+def certify(cube: Path, maps: Path, limit: float | None = None) -> dict[str, Any]:
+    """Measures every map of a folder against the totals in the cube.
+
+    Only the finished files are trusted: the sums are theirs, and so are the rungs that say which blocks lie
+    outside.
+
+    Args:
+      cube, maps: artifact folders.
+      limit: relative residual no block may exceed; without it, the one of the certificate that is there.
+    Returns: facts as JSON values, among them `passed`; a block that holds mass it was not given has an
+      infinite relative residual.
+    Raises: ArtifactFault (exit 4) when a map is missing, damaged or lies on another grid.
+    """
+    opened = Cube.open(cube)
+    limit = _stated_limit(maps) if limit is None else limit
+    with store.frugal():
+        facts = [measure(opened, sheet, maps, limit) for sheet in store.sheets(opened)]
+        points = prove_points(opened, maps)
+    emission = _compare(facts, limit)
+    return {
+        "variable": opened.name,
+        "unit": opened.unit,
+        **({"mean": True, "weights": opened.counted_by} if opened.is_intensive else {}),
+        "limit": limit,
+        "quantum": facts[0]["quantum"],
+        "rounded": sum(
+            abs(fact["rounded"]) for fact in facts if fact["quantum"] is not None and not fact["is_sum"]
+        ),
+        "passed": all(fact["passed"] for fact in [*facts, *emission, *([points] if points else [])]),
+        "blocks": sum(fact["blocks"] for fact in facts),
+        "worst": _heaviest(facts),
+        "maps": facts,
+        **({} if points is None else {"points": points}),
+        **({"emission": {**opened.emission, "compared": emission}} if emission else {}),
+    }
+
+
+def _compare(facts: list[dict[str, Any]], limit: float) -> list[dict[str, Any]]:
+    """Holds what was stored of each sector's emission against its factor times what was stored of its activity."""
+    stored = {
+        (fact["sector"], fact["year"]): fact["placed"] + fact["rounded"]
+        for fact in facts
+        if not fact["factors"]
+    }
+    told = []
+    for fact in facts:
+        if len(fact["factors"]) != 1:
+            continue
+        expected = stored[fact["sector"], fact["year"]] * fact["factors"][0]
+        differs = (fact["placed"] - expected) / expected if expected else float(fact["placed"] != 0)
+        told.append({
+            "file": fact["file"], "sector": fact["sector"], "year": fact["year"], "factor": fact["factors"][0],
+            "activity": stored[fact["sector"], fact["year"]], "emission": fact["placed"],
+            "relative_difference": differs, "passed": abs(differs) <= limit,
+        })  # fmt: skip
+    return told
+
+
+def measure(cube: Cube, sheet: Sheet, maps: Path, limit: float) -> dict[str, Any]:
+    """The certificate of one map."""
+    rungs = np.stack([_rungs(cube, index, sheet, maps) for index in sheet.members])
+    members = list(sheet.members)
+    reading = read_map(maps / sheet.map_file, cube)
+    totals, known = sheet.weigh(cube.totals()[members, sheet.time]), cube.known()[members, sheet.time]
+    book = account(totals, known, rungs, reading.quantum)
+    relative = book.relative_residual(reading.sums)
+    # Of a mean, the whole map's: what is summed over what the cells count for.
+    whole = float(cube.room[book.known].sum()) or 1.0 if cube.is_intensive else 1.0
+    given, due, outside, placed = (
+        float(values.sum()) / whole for values in (book.given, book.due, book.outside, reading.sums)
+    )
+    size = float(book.size.sum()) / whole
+    # A hole is a cell that may receive mass, in a block that placed some, without a value.
+    holes = int(reading.holes[book.placed].sum())
+    negative = int((reading.lowest[book.size == book.due] < 0).sum())
+    worst = _worst(cube, relative, book, reading)
+    total = (placed - due) / size if size else (0.0 if placed == 0 else float("inf"))
+    kept = bool(abs(worst["relative_residual"]) <= limit and abs(total) <= limit)
+    exact = bool(np.array_equal(reading.sums, book.due))
+    kept &= exact or reading.quantum is None
+    told = store.read_blocks(maps / sheet.blocks_file, cube.coarse)[:2]
+    agrees = bool(np.array_equal(told[0][book.known], (book.given / cube.room)[book.known]))
+    agrees &= bool(np.array_equal(told[1][book.known], (reading.sums / cube.room)[book.known]))
+    return {
+        "file": sheet.map_file, "sector": sheet.sector, "year": sheet.year, "is_sum": sheet.is_sum,
+        "variable": sheet.name, "unit": sheet.unit, "factors": list(sheet.factors),
+        "given": given, "placed": placed, "outside": outside, "residual": placed - due,
+        "quantum": reading.quantum, "rounded": given - outside - due, "exact": exact,
+        "rungs": {} if sheet.is_sum else _counted(rungs),
+        "relative_residual": total, "blocks": int(book.known.sum()),
+        "blocks_outside": int((book.known & ~book.placed).sum()), "worst": worst,
+        "smallest_cell": float(np.nanmin(reading.lowest)) if reading.cells.any() else 0.0,
+        "cells": int(reading.cells.sum()), "holes": holes, "negative_blocks": negative,
+        "block_file_agrees": agrees, "passed": agrees and kept and not holes and not negative,
+        "sha256": sha256_of(maps / sheet.map_file), "blocks_file": sheet.blocks_file,
+        "blocks_sha256": sha256_of(maps / sheet.blocks_file),
+    }  # fmt: skip
+
+
+def _counted(rungs: NDArray[np.uint8]) -> dict[str, int]:
+    """How many blocks each rung of the ladder placed."""
+    return {Rung(code).name.lower(): int((rungs == code).sum()) for code in np.unique(rungs)}
+
+
+def _stated_limit(maps: Path) -> float:
+    try:
+        return float(json.loads((maps / CERTIFICATE).read_text("utf-8"))["limit"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return LIMIT
+
+
+def _rungs(cube: Cube, index: int, sheet: Sheet, maps: Path) -> NDArray[np.uint8]:
+    single = Sheet(sheet.name, cube.sectors[index], sheet.year, (index,), sheet.time)
+    return store.read_blocks(maps / single.blocks_file, cube.coarse)[3].astype(np.uint8)
+
+
+def _worst(cube: Cube, relative: NDArray[np.float64], book: Account, reading: Reading) -> dict[str, Any]:
+    coarse, room = cube.coarse, cube.room
+    row, col = (int(index) for index in np.unravel_index(np.argmax(np.abs(relative)), relative.shape))
+    return {
+        "relative_residual": float(relative[row, col]), "row": row, "col": col,
+        "x": float(coarse.x[col]), "y": float(coarse.y[row]),
+        "given": float(book.due[row, col] / room[row, col]), "placed": float(reading.sums[row, col] / room[row, col]),
+    }  # fmt: skip
+
+
+def _heaviest(facts: list[dict[str, Any]]) -> dict[str, Any]:
+    """The worst block of all maps, with the name of its map."""
+    fact = max(facts, key=lambda fact: abs(fact["worst"]["relative_residual"]))
+    return {"file": fact["file"], "unit": fact["unit"]} | fact["worst"]

@@ -1,0 +1,1 @@
+"""Cube in, tiles out."""

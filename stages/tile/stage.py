@@ -1,0 +1,293 @@
+"""Cube -> 120 x 120 windows, leak-proof folds and training statistics; a plan, no pixel copies."""
+
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
+
+from model.ground import time_steps as when
+from model.ground.errors import raise_all
+from model.ground.scene import merge
+from model.ground.windows import Split, Window, deal_ground, lay_windows, split_map
+from stages.artifacts.cube import Cube
+from stages.artifacts.tiles import DATES, SPLIT, WINDOWS, write_dates, write_plan, write_splits, write_windows
+from stages.contract.progress import tell, track
+from stages.contract.section import Clash, Section
+from stages.declare.dates import DateText
+
+VERSION = 2
+NEAR = 120  # fine cells along a tile, as near as whole pairs of blocks allow
+HALO = 40  # fine cells read around it: two of the merged totals that training shows
+MANY = 5000  # coarse cells with mass above which two folds hold enough each
+BAND = 24  # coarse rows read at a time for the statistics
+KEPT = 2_000_000  # values kept per layer for its median
+Share = Annotated[float, Field(ge=0, lt=0.5)]
+
+
+class Config(Section):
+    """How the map is cut and split."""
+
+    size: PositiveInt | None = (
+        None  # fine cells along a tile; default: the multiple of two blocks nearest to 120
+    )
+    stride: PositiveInt | None = (
+        None  # fine cells from one training tile to the next; default: an odd number of blocks
+    )
+    halo: NonNegativeInt | None = None  # fine cells read around a tile, to inform it; default: near 40
+    block: PositiveInt = 10  # coarse cells along a spatial block: ground that stays in one split
+    buffer: NonNegativeInt = 1  # coarse cells between splits that serve none
+    # Parts of the ground, held out in turn while the others train; default: 4, or 2 above 5,000 cells with mass.
+    folds: Annotated[int, Field(ge=2, le=20)] | None = None
+    test_share: Share = 0.0  # of mass, by spatial blocks: never learned from
+    seed: NonNegativeInt = 0  # which block goes where
+    valid_share: Annotated[float, Field(gt=0, lt=1)] = (
+        0.2  # of the dates of pairs: they validate, evenly spaced
+    )
+    valid_dates: Annotated[
+        tuple[DateText, ...], Field(strict=False)
+    ] = ()  # instead: these dates, or longer spans
+
+    @model_validator(mode="after")
+    def _agree(self) -> "Config":
+        if self.size is not None and self.stride is not None and self.stride > self.size:
+            raise ValueError(
+                f"stride {self.stride} is larger than the tile ({self.size}): ground between tiles would be lost"
+            )
+        return self
+
+
+def clashes(config: Config, factor: int) -> list[Clash]:
+    """Settings that cannot work with the factor of the cube."""
+    out = []
+    side = tile_side(config, factor) * factor
+    if config.size is not None and config.size % (2 * factor):
+        nearest = tile_side(Config(), factor) * factor
+        wanted = f"a multiple of two blocks of {factor} fine cells; the nearest to {NEAR} is {nearest}"
+        out.append(Clash("size", f"{config.size} fine cells", wanted))
+    if config.stride is not None and config.stride % factor:
+        out.append(Clash("stride", f"{config.stride} fine cells", f"a multiple of the factor, {factor}"))
+    if config.stride is not None and config.stride > side:
+        out.append(Clash("stride", f"{config.stride} fine cells", f"at most the tile, {side}"))
+    return out
+
+
+def tile_side(config: Config, factor: int) -> int:
+    """Coarse cells along a tile.
+
+    Why an even number: training merges 2 x 2 cells, and an odd side has no such groups.
+    """
+    return max(2, 2 * round(NEAR / (2 * factor))) if config.size is None else config.size // factor
+
+
+def tile_halo(config: Config, factor: int) -> int:
+    """Coarse cells read around a tile; by default whole pairs."""
+    return max(2, 2 * round(HALO / (2 * factor))) if config.halo is None else -(-config.halo // factor)
+
+
+def expect(config: Config, facts: Mapping[str, Any], free: int) -> dict[str, Any]:
+    """What `pipeline check` tells of the tiles: their sides in coarse cells."""
+    factor = facts["factor"]
+    return {"tile, coarse cells": tile_side(config, factor), "around it": tile_halo(config, factor)}
+
+
+def tile_stride(config: Config, factor: int) -> int:
+    """Coarse cells between training tiles; odd by default, so that groups fall on every offset."""
+    side = tile_side(config, factor)
+    return max(1, 2 * (side * 5 // 24) + 1) if config.stride is None else config.stride // factor
+
+
+def run(config: Config, *, cube: Path, out: Path) -> None:
+    """Lays windows, splits the ground and counts what the training split holds."""
+    opened = Cube.open(cube)
+    raise_all([clash.fault("tile") for clash in clashes(config, opened.factor)])
+    totals, known = opened.remainder(), opened.known()
+    cells = _valid_cells(opened)
+    usable = known.all(axis=(0, 1)) & (cells > 0)
+    mass = np.maximum(totals, 0.0).sum(axis=(0, 1))
+    folds = config.folds or (2 if int(((mass > 0) & usable).sum()) > MANY else 4)
+    chance = np.random.default_rng(config.seed)
+    ground = deal_ground(np.where(usable, mass, 0.0), config.block, folds, config.test_share, chance)
+    splits = [split_map(ground, usable, config.buffer, held_out) for held_out in (None, *range(folds))]
+    side, stride = tile_side(config, opened.factor), tile_stride(config, opened.factor)
+    windows, dropped = _windows(splits, mass, side, stride)
+    learned = splits[0] == Split.TRAIN
+    dates = _split_dates(config, opened)
+    plan = {
+        "size": side * opened.factor,
+        "side": side,
+        "stride": stride * opened.factor,
+        "halo": tile_halo(config, opened.factor),
+        "block": config.block,
+        "buffer": config.buffer,
+        "folds": folds,
+        "cells": [_count(split, np.ones_like(mass)) for split in splits[1:]],
+        "mass": [_count(split, mass) for split in splits[1:]],
+        "dropped": dropped,
+        "statistics": _statistics(opened, learned, totals, mass),
+        "windows": windows,
+        **({"pairs": dates} if opened.pair_facts else {}),
+    }
+    write_plan(out, plan)
+    write_windows(out / WINDOWS, windows, side, opened.coarse)
+    write_splits(out / SPLIT, splits, opened.coarse)
+    if opened.pair_facts:
+        write_dates(out / DATES, dates, opened)
+    _say(plan)
+
+
+def _split_dates(config: Config, cube: Cube) -> dict[str, list[int]]:
+    """Dates to learn from, dates that validate, and dates with totals alone.
+
+    Why by date and not by field: the sectors of one date share their weather.
+    """
+    there = [bool(known.any()) for known in cube.paired().T]
+    paired = [year for year, known in zip(cube.years, there, strict=True) if known]
+    if config.valid_dates:
+        spans = [when.span(when.parse(text)) for text in config.valid_dates]
+        valid = [
+            label for label in paired
+            if any(first <= when.span(label)[0] and when.span(label)[1] <= end for first, end in spans)
+        ]  # fmt: skip
+    else:
+        count = min(max(1, round(config.valid_share * len(paired))), max(len(paired) - 1, 0))
+        places = (np.arange(count) + 0.5) * len(paired) / max(count, 1)
+        valid = [paired[int(place)] for place in places]
+    rest = [label for label in paired if label not in set(valid)]
+    return {
+        "train": rest,
+        "valid": valid,
+        "unpaired": [label for label in cube.years if label not in set(paired)],
+    }
+
+
+def _count(split: NDArray[np.uint8], weight: NDArray[np.float64]) -> dict[str, float]:
+    """Sum of the weight by split."""
+    return {item.name.lower(): float(weight[split == item].sum()) for item in Split}
+
+
+def _valid_cells(cube: Cube) -> NDArray[np.int64]:
+    """(h, w) number of valid fine cells of each coarse cell."""
+    out = np.zeros(cube.coarse.shape, np.int64)
+    for row in range(0, cube.coarse.rows, BAND):
+        rows = min(BAND, cube.coarse.rows - row)
+        valid = cube.valid(row * cube.factor, 0, rows * cube.factor, cube.fine.cols)
+        out[row : row + rows] = merge(valid.astype(np.int64), cube.factor)
+    return out
+
+
+def _windows(
+    splits: list[NDArray[np.uint8]], mass: NDArray[np.float64], side: int, stride: int
+) -> tuple[list[dict[str, Any]], dict[str, int]]:
+    """Every window with something to learn or to score, once per split it serves in each fold.
+
+    Training tiles overlap; those of other splits do not count a cell twice. Split `all` holds whatever may be
+    learned from, whichever fold it lies in; fold -1 stands for none.
+    """
+    kept: list[dict[str, Any]] = []
+    dropped: Counter[str] = Counter()
+    jobs = [("all", -1, Split.TRAIN, side), ("test", -1, Split.TEST, side)]
+    for fold in range(len(splits) - 1):
+        jobs += [("train", fold, Split.TRAIN, stride), ("valid", fold, Split.VALID, side)]
+    for name, fold, code, step in jobs:
+        split = splits[fold + 1]
+        counted = np.zeros(split.shape, bool)
+        for window in lay_windows(split.shape[0], split.shape[1], side, step):
+            target = _target(split == code, window, side)
+            if name != "train":
+                target &= ~_target(counted, window, side)
+                counted[window.row : window.row + side, window.col : window.col + side] = True
+            inside = _target(mass, window, side)[target]
+            if not target.any():
+                dropped[f"{name}: no target cell"] += 1
+            elif not inside.sum() > 0:
+                dropped[f"{name}: target cells hold no mass"] += 1
+            else:
+                number = "" if fold < 0 else f"{fold}-"
+                kept.append(
+                    {
+                        "id": f"{name}-{number}{window.row:04d}-{window.col:04d}",
+                        "split": name,
+                        "fold": fold,
+                        "row": window.row,
+                        "col": window.col,
+                        "mass": float(inside.sum()),
+                        "target": np.flatnonzero(target).tolist(),
+                    }
+                )
+    return kept, dict(sorted(dropped.items()))
+
+
+def _target(values: NDArray, window: Window, side: int) -> NDArray:
+    """(side, side) of a coarse map at a window; 0 beyond the map."""
+    part = values[window.row : window.row + side, window.col : window.col + side]
+    return np.pad(part, [(0, side - part.shape[0]), (0, side - part.shape[1])])
+
+
+def _statistics(
+    cube: Cube, train: NDArray[np.bool_], totals: NDArray[np.float64], mass: NDArray[np.float64]
+) -> dict[str, Any]:
+    """Zero ratio and spread of the totals by year, and the scale of each layer, over the training split alone."""
+    years = {}
+    for index, year in enumerate(cube.years):
+        here = totals[:, index][:, train]
+        logs = np.log1p(here[here > 0])
+        years[str(year)] = {
+            "zeros": int((here == 0).sum()),
+            "nonzeros": int((here > 0).sum()),
+            "cv_log": float(logs.std() / logs.mean()) if logs.size and logs.mean() > 0 else None,
+        }
+    return {
+        "years": years,
+        "layers": _layer_statistics(cube, train),
+        "nonzero_cells": int((mass[train] > 0).sum()),
+    }
+
+
+def _layer_statistics(cube: Cube, train: NDArray[np.bool_]) -> dict[str, list[float]]:
+    count, sums, squares, zeros = 0, *(np.zeros(len(cube.layers)) for _ in range(3))
+    thin = max(1, cube.fine.rows * cube.fine.cols * len(cube.years) // KEPT)
+    positive: list[list[NDArray[np.float32]]] = [[] for _ in cube.layers]
+    for row in track(
+        range(0, cube.coarse.rows, BAND), "training statistics", -(-cube.coarse.rows // BAND), "bands"
+    ):
+        rows = min(BAND, cube.coarse.rows - row)
+        window = (row * cube.factor, 0, rows * cube.factor, cube.fine.cols)
+        target = np.repeat(np.repeat(train[row : row + rows], cube.factor, 0), cube.factor, 1) & cube.valid(
+            *window
+        )
+        values = cube.covariates(*window)[:, :, target].astype(np.float64)
+        values = values.reshape(len(cube.layers), len(cube.years) * int(target.sum()))
+        count += values.shape[1]
+        sums, squares, zeros = (
+            sums + values.sum(1),
+            squares + (values**2).sum(1),
+            zeros + (values == 0).sum(1),
+        )
+        for index, layer in enumerate(values):
+            positive[index].append(layer[layer > 0][::thin].astype(np.float32))
+    mean = sums / max(count, 1)
+    medians = [
+        np.median(np.concatenate(parts)) if any(part.size for part in parts) else 1.0 for parts in positive
+    ]
+    return {
+        "zero_share": (zeros / max(count, 1)).tolist(),
+        "mean": mean.tolist(),
+        "std": np.sqrt(np.maximum(squares / max(count, 1) - mean**2, 0.0)).tolist(),
+        "positive_median": [float(median) for median in medians],
+    }
+
+
+def _say(plan: Mapping[str, Any]) -> None:
+    counts = Counter(entry["split"] for entry in plan["windows"])
+    tell(
+        f"tile: {plan['folds']} folds; {counts['train']} training, {counts['valid']} validation "
+        f"and {counts['test']} test windows"
+    )
+    for reason, number in plan["dropped"].items():
+        tell(f"tile: {number} windows dropped, {reason}")
+    if len({entry["fold"] for entry in plan["windows"] if entry["split"] == "valid"}) < 2:
+        tell("tile: the map is too small to hold ground apart; train will learn nothing", warning=True)

@@ -1,0 +1,1 @@
+"""Cube and tiles in, checkpoint out."""

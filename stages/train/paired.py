@@ -1,0 +1,87 @@
+"""Training of methods that learn from pairs: handed over when a method asks for fine fields."""
+
+from pathlib import Path
+from typing import Any
+
+from model.ground.errors import InputFault, UsageFault
+from model.method import Survey
+from model.methods import method_class
+from stages.artifacts.checkpoint import network_weights, write_lines
+from stages.artifacts.cube import Cube
+from stages.artifacts.pairs import PairSamples
+from stages.artifacts.training_states import States
+from stages.contract.progress import tell
+from stages.train.folds import STEPS, STEPS_TABLE, config_hash
+from stages.train.monitor import Live, read_steps
+
+RIVAL = "bilinear"  # learns nothing; keeps the totals too
+FITTED = 200  # fields the transform is fitted to, evenly spaced
+
+
+def learn_pairs(
+    config: Any,
+    method: Any,
+    survey: Survey,
+    data: Cube,
+    folders: tuple[Path, Path],
+    out: Path,
+    device: str,
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Trains the method in place; returns facts for the checkpoint and the history.
+
+    Args: folders: of the cube and the tiles.
+    Raises: UsageFault (exit 2) when the run declares no pairs.
+    """
+    from model.training.pair_trainer import PairTrainer, error_of
+    from model.training.validation import evenly
+
+    if not data.pair_facts:
+        raise UsageFault(
+            "train.method", f"{config.method}, which learns from fine fields", "fine fields of some dates",
+            "declare them under `ingest.pairs`, or choose a method that learns from totals alone",
+        )  # fmt: skip
+    cube, tiles = folders
+    train = PairSamples(cube, tiles, "train", shift=config.shift_blocks)
+    valid = PairSamples(cube, tiles, "valid")
+    if not len(train) or not len(valid):
+        raise UsageFault(
+            "ingest.pairs", f"{len(train)} fine fields to learn from, {len(valid)} to validate on", "at least one each",
+            "declare more dates under `ingest.pairs`, or change `tile.valid_dates`",
+        )  # fmt: skip
+    if config.vgg19 is not None and hasattr(method, "compare_by"):
+        weights, sha256 = network_weights(config.vgg19)
+        words = f"VGG19 features, {Path(config.vgg19).name}, SHA-256 {sha256}"
+        try:
+            method.compare_by(weights, words)
+        except (KeyError, RuntimeError) as error:
+            raise InputFault(
+                Path(config.vgg19).name, f"weights of another network ({str(error)[:120]})", "those of VGG19",
+                "give the file of vgg19 with the names features.0.weight and so on",
+            ) from error  # fmt: skip
+        tell(f"train: contents are compared by {words}")
+    method.place(device)
+    method.fit([train.whole(index) for index in evenly(len(train), FITTED)])
+    from model.training.pair_trainer import SCORED
+
+    scored = [valid.whole(index) for index in evenly(len(valid), SCORED)]
+    keeper = States(out, 0, config_hash(config))
+    live = Live(out, 0, "train")
+    progress = PairTrainer(method, train, scored, config.seed, keeper, config.save_every, live.hear).run()
+    live.close()
+    write_lines(read_steps(live.path), out / STEPS, out / STEPS_TABLE)
+    rival: Any = method_class(RIVAL)(None)
+    rival.prepare(survey)
+    score, free = error_of(method.estimate, scored), error_of(rival.estimate, scored)
+    tell(f"train: {progress.total} steps; on held-out dates RMSE {score:.4g} {data.unit}, {RIVAL} {free:.4g}")
+    if made := sum(fact["interpolated"] for fact in data.pair_facts):
+        progress.notes.append(
+            f"{made} of {len(data.pair_facts)} fine fields were interpolated from coarse ones: what was learned is "
+            "interpolation, and no score tells of skill"
+        )
+    for note in progress.notes:
+        tell(f"train: {note}", warning=True)
+    facts = {
+        "steps": progress.total, "pairs": len(train), "valid_pairs": len(valid), "held_out_rmse": score,
+        "rival_rmse": {RIVAL: free}, "notes": progress.notes,
+    }  # fmt: skip
+    return facts, progress.history

@@ -1,0 +1,71 @@
+"""Lets networks begin with those of another run's checkpoint, where both see the same inputs."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from model.ground.errors import ArtifactFault, InputFault
+from stages.artifacts import checkpoint
+from stages.contract.progress import tell
+
+# Methods with begin_with(); by name, since to ask them would load torch in every run.
+HEARS = ("dst_carbon_former",)
+FILES = (checkpoint.FACTS, checkpoint.WEIGHTS)
+FIX = "name a run's checkpoint folder (from the configuration's own folder), or set `train.pretrained: null`"
+
+
+def asked(config: Any) -> Path | None:
+    """The folder, where the method can begin with one and nothing else says what training begins with."""
+    if config.pretrained is None or config.start is not None or config.method not in HEARS:
+        return None
+    return Path(config.pretrained)
+
+
+def open_donor(folder: Path) -> tuple[Any, dict[str, Any]]:
+    """The method of a checkpoint made elsewhere, and its facts.
+
+    Raises: InputFault (exit 3) when it is not there, or cannot be read.
+    """
+    try:
+        return checkpoint.load(folder)
+    except ArtifactFault as fault:
+        found = f"{folder}: {fault.where} {fault.found}"
+        raise InputFault("train.pretrained", found, fault.wanted, FIX) from fault
+    except NotADirectoryError as error:
+        raise InputFault("train.pretrained", f"{folder} is a file", "a folder", FIX) from error
+
+
+def begin_with(folder: Path, method: Any, here: Mapping[str, Any]) -> dict[str, Any]:
+    """Hands the networks of a checkpoint to a calibrated method; returns facts for its own checkpoint.
+
+    Where they do not fit, training begins with none of them, and that is said: what a network learned is how certain
+    layers bend a certain base.
+
+    Args: here: what checkpoint.cube_facts() tells.
+    """
+    donor, there = open_donor(folder)
+    name = folder.parent.name if folder.name == "checkpoint" else folder.name
+    unlike = _unlike(donor, method, there, here)
+    if unlike:
+        told = f"the networks of {name} do not fit: {'; '.join(unlike)}"
+        tell(f"train: {told}; begins untrained", warning=True)
+        return {"pretrained_left": told}
+    method.begin_with(donor)
+    tell(f"train: begins with the networks of {name}; held-out ground may be ground they have seen")
+    return {"pretrained": name}
+
+
+def _unlike(donor: Any, method: Any, there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
+    if type(donor) is not type(method):
+        return [f"they are of {there['method']}"]
+    found = list(method.unlike(donor))
+    if there["factor"] != here["factor"]:
+        found.append(f"factor {there['factor']} there, {here['factor']} here")
+    kinds = [{layer["name"]: checkpoint.title(layer) for layer in side["layers"]} for side in (there, here)]
+    for name in kinds[0].keys() & kinds[1].keys():
+        if kinds[0][name] != kinds[1][name]:
+            found.append(f"layer {kinds[0][name]} there, {kinds[1][name]} here")
+    if not found and donor.base.kinds != method.base.kinds:
+        bases = [", ".join(side.base.kinds) for side in (donor, method)]
+        found.append(f"they bend another base ({bases[0]}, here {bases[1]})")
+    return sorted(found)

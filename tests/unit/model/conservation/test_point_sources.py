@@ -1,0 +1,48 @@
+"""Point sources and their totals: what is placed, what is too much, what is outside."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from model.conservation.point_sources import remainder, settle
+
+
+def test_points_that_fit_stay_whole():
+    found = settle(np.array([3.0, 4.0]), np.array([0, 0]), np.array([10.0]), np.array([True]))
+    assert found.placed.tolist() == [3.0, 4.0] and found.excess.sum() == found.outside.sum() == 0
+
+
+def test_points_beyond_the_total_shrink_by_one_factor_and_fill_it():
+    found = settle(np.array([6.0, 2.0]), np.array([1, 1]), np.array([9.0, 4.0]), np.array([True, True]))
+    assert found.placed.tolist() == [3.0, 1.0] and found.excess.tolist() == [3.0, 1.0]
+
+
+def test_off_the_map_or_without_a_total_a_point_is_outside():
+    found = settle(np.array([6.0, 2.0]), np.array([-1, 1]), np.array([9.0, 0.0]), np.array([True, False]))
+    assert found.outside.tolist() == [6.0, 2.0] and found.placed.sum() == 0
+
+
+def test_a_sink_has_no_room_for_sources():
+    found = settle(np.array([6.0]), np.array([0]), np.array([-3.0]), np.array([True]))
+    assert found.excess.tolist() == [6.0]
+
+
+@given(
+    st.lists(st.tuples(st.floats(0, 1e9), st.integers(-1, 3)), min_size=1, max_size=40),
+    st.lists(st.floats(-1e6, 1e9), min_size=4, max_size=4),
+    st.lists(st.booleans(), min_size=4, max_size=4),
+)
+def test_placed_excess_and_outside_are_all_there_is_and_no_total_is_exceeded(points, totals, known):
+    mass, block = np.array([p[0] for p in points]), np.array([p[1] for p in points])
+    found = settle(mass, block, np.array(totals), np.array(known))
+    assert found.placed + found.excess + found.outside == pytest.approx(mass, rel=1e-12, abs=0)
+    sums = np.bincount(np.maximum(block, 0), found.placed * (block >= 0), 4)
+    assert (sums <= np.maximum(totals, 0) * (1 + 1e-12)).all()
+    assert (remainder(np.array(totals), sums)[sums > 0] >= 0).all()
+
+
+def test_what_only_rounding_leaves_is_nothing():
+    thirds = np.array([0.1 + 0.2])
+    assert remainder(np.array([0.3]), thirds).tolist() == [0.0]
+    assert remainder(np.array([0.3]), np.array([0.0])).tolist() == [0.3]

@@ -1,0 +1,58 @@
+"""Protocols and cases put together the right chains; nothing runs here."""
+
+from pathlib import Path
+
+import pytest
+
+from model import methods
+from model.ground.errors import UsageFault
+from pipeline.config.load import load
+from pipeline.experiments.comparison import cases, judged, others
+from pipeline.runner import tasks
+from pipeline.workspace import Shelf
+from stages import EVALUATE, STAGES
+
+ROOT = Path(__file__).resolve().parents[4]
+REGION = ROOT / "configs" / "vienna_region.yaml"
+BESIDE = ["evaluate.methods=[uniform, smooth_mask]", "evaluate.methods_if_installed=[]"]
+FAIR = ["built", "census_population"]
+
+
+def test_a_checkpoint_from_elsewhere_makes_tiles_and_training_needless(tmp_path):
+    config = load(REGION, ["infer.checkpoint=../somewhere"])
+    chain = tasks(config, Shelf(tmp_path))
+    assert [task.stage.name for task in chain] == ["ingest", "infer", "mosaic"]
+    assert list(chain[1].inputs) == ["cube"]
+    assert [task.stage.name for task in tasks(load(REGION), Shelf(tmp_path))] == [row.name for row in STAGES]
+
+
+def test_methods_beside_a_transferred_one_are_made_here(tmp_path):
+    config = load(REGION, ["infer.checkpoint=../somewhere", *BESIDE])
+    made = {name: other for name, other, _ in others(config, Shelf(tmp_path), STAGES, EVALUATE)}
+    assert judged(config) == "transferred" and list(made) == ["uniform", "smooth_mask"]
+    assert all(other["infer"].checkpoint is None for other in made.values())
+
+
+def test_methods_of_extras_are_compared_where_they_are_installed(tmp_path, monkeypatch):
+    config = load(REGION, ["evaluate.methods=[uniform]"])
+
+    def asked():
+        return [name for name, *_ in others(config, Shelf(tmp_path), STAGES, EVALUATE)]
+
+    assert asked() == ["uniform", "random_forest", "gradient_boosting"]
+    monkeypatch.setitem(methods.NEEDS, "random_forest", "no_such_package")
+    assert asked() == ["uniform", "gradient_boosting"]
+
+
+def test_the_case_of_the_runs_own_layers_shares_its_artifacts(tmp_path):
+    config, shelf = load(REGION), Shelf(tmp_path)
+    found = {case: (changed, home) for case, changed, home in cases(config, shelf, EVALUATE)}
+    assert found["fair"][1] == shelf and found["easy"][1].folder == tmp_path / "evaluate" / "cases" / "easy"
+    assert "floor_area_other" not in found["fair"][0]["ingest"].layer_names
+    assert "floor_area_other" in found["easy"][0]["ingest"].layer_names
+
+
+def test_a_case_of_an_unknown_layer_is_refused(tmp_path):
+    config = load(REGION, ["evaluate.cases.odd=[buit]"])
+    with pytest.raises(UsageFault, match=r"evaluate\.cases\.odd.*buit"):
+        list(cases(config, Shelf(tmp_path), EVALUATE))

@@ -16,6 +16,7 @@ from model.ground.blocks import from_blocks, to_blocks
 from stages.artifacts import cube as cube_store
 from stages.artifacts import field
 from stages.artifacts.cube import Cube
+from stages.artifacts.records import CubeRecord
 from stages.formats import zarr_groups as arrays
 from stages.mosaic import stage as mosaic
 
@@ -83,7 +84,7 @@ def build_world(
     world = World(folder)
     store = world.cube / cube_store.STORE
     group = cube_store.lay_out(
-        store, grid, factor, _facts(layer, sectors, years), tuple(sectors), tuple(years)
+        store, grid, factor, _record(layer, sectors, years), tuple(sectors), tuple(years)
     )
     group["heat"][...] = totals
     group["valid"][...] = valid.astype(np.uint8)
@@ -93,9 +94,9 @@ def build_world(
     return world
 
 
-def _facts(layer: str, sectors: Sequence[str], years: Sequence[int]) -> dict[str, Any]:
+def _record(layer: str, sectors: Sequence[str], years: Sequence[int]) -> CubeRecord:
     credit = {"licence": "CC BY 4.0", "attribution": "Survey <of> Käse & Söhne"}
-    return {
+    return CubeRecord.from_json({
         "variable": "heat", "long_name": "annual heat demand", "unit": "MWh", "quantity": "extensive",
         "cell_methods": "area: sum", "attribution": "Survey <of> Käse & Söhne (CC BY 4.0)",
         "layers": [{
@@ -108,7 +109,7 @@ def _facts(layer: str, sectors: Sequence[str], years: Sequence[int]) -> dict[str
              "missing": "unknown", "missing_cells": 0, "negative_cells": 0, "sum": 1.0, **credit}
             for sector in sectors for year in years
         ],
-    }  # fmt: skip
+    })  # fmt: skip
 
 
 def _write_field(

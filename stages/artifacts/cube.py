@@ -1,6 +1,5 @@
 """The cube: every layer and total of a run on one pair of grids, self-describing, read window by window."""
 
-from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from model.ground.grid import Grid
 from model.ground.intensive import cell_weights
 from model.ground.scene import Layer, merge
 from stages.artifacts import point_table as points
+from stages.artifacts.records import CubeRecord, LayerRecord
 from stages.formats import zarr_groups as arrays
 
 STORE = "cube.zarr"
@@ -27,24 +27,16 @@ class Cube:
 
     def __init__(self, group: zarr.Group) -> None:
         self._group = group
-        attributes: dict[str, Any] = dict(group.attrs)
+        attributes = dict(group.attrs)
         self._opened: dict[str, zarr.Array] = {}
-        self.name = str(attributes["variable"])
-        self.long_name = str(attributes["long_name"])
-        self.unit = str(attributes["unit"])
-        self.quantity = str(attributes["quantity"])
-        self.factor = int(attributes["factor"])  # fine cells along a coarse cell
-        self.attribution = str(attributes["attribution"])
-        self.facts: list[dict[str, Any]] = list(attributes["layers"])
-        self.total_facts: list[dict[str, Any]] = list(attributes["totals"])
-        self.area: dict[str, Any] = attributes.get("area") or {}  # what of the totals was asked for
-        self.emission: dict[str, Any] = attributes.get("emission") or {}  # factors by sector and year
-        self.pair_facts: list[dict[str, Any]] = attributes.get("pairs") or []  # fine fields to learn from
-        self.scarce_blocks: int = attributes.get("scarce_blocks", 0)  # too few valid cells for a mean
-        self.standard_name = str(attributes.get("standard_name") or "")  # as CF lists them; empty without one
-        self.time_method = str(attributes.get("time_method", "sum"))  # what a step is of the instants in it
-        self.counted_by = str(attributes.get("weights", "cells"))  # intensive: area or cells
-        self.layers = tuple(Layer(fact["name"], fact["kind"], fact["blocky"]) for fact in self.facts)
+        self.factor = int(str(attributes["factor"]))  # fine cells along a coarse cell
+        self.record = CubeRecord.from_json(attributes)
+        self.name, self.long_name = self.record.variable, self.record.long_name
+        self.unit, self.quantity = self.record.unit, self.record.quantity
+        self.attribution = self.record.attribution
+        self.emission = self.record.emission
+        self.standard_name, self.time_method = self.record.standard_name, self.record.time_method
+        self.layers = tuple(Layer(layer.name, layer.kind, layer.blocky) for layer in self.record.layers)
         self.sectors = tuple(str(word) for word in np.asarray(arrays.array_of(group, "sector")[...]))
         self.years = arrays.read_years(group)
 
@@ -79,7 +71,7 @@ class Cube:
     @cached_property
     def weights(self) -> NDArray[np.float64]:
         """(rows, 1) mass of a fine cell per unit of its value: 1 for amounts."""
-        return cell_weights(self.fine, self.factor, self.counted_by if self.is_intensive else "cells")
+        return cell_weights(self.fine, self.factor, self.record.weights if self.is_intensive else "cells")
 
     @property
     def room(self) -> NDArray[np.float64]:
@@ -101,8 +93,8 @@ class Cube:
     def paired(self) -> NDArray[np.bool_]:
         """(sectors, time) True = the fine field of that date is there to learn from."""
         out = np.zeros((len(self.sectors), len(self.years)), bool)
-        for fact in self.pair_facts:
-            out[self.sectors.index(fact["sector"]), self.years.index(fact["year"])] = True
+        for pair in self.record.pairs:
+            out[self.sectors.index(pair.sector), self.years.index(pair.year)] = True
         return out
 
     def pair(self, sector: int, time: int, row: int, col: int, rows: int, cols: int) -> NDArray[np.float64]:
@@ -119,8 +111,7 @@ class Cube:
     @cached_property
     def points(self) -> points.PointTable | None:
         """Point sources, which have a place of their own; None without any."""
-        attributes: dict[str, Any] = dict(self._group.attrs)
-        return points.get(self._group, attributes.get("points", []))
+        return points.get(self._group, self.record.points)
 
     @cached_property
     def point_mass(self) -> NDArray[np.float64]:
@@ -166,32 +157,32 @@ def lay_out(
     path: Path,
     coarse: Grid,
     factor: int,
-    facts: Mapping[str, Any],
+    record: CubeRecord,
     sectors: tuple[str, ...],
     years: tuple[int, ...],
 ) -> zarr.Group:
     """Declares a cube from metadata: coordinates, totals, validity and one array per layer.
 
     Args:
-      facts: variable, long_name, unit, quantity, cell_methods, attribution, layers and totals as Cube reads them.
+      record: what Cube reads back; ingest completes it once the layers are filled.
     """
     fine = coarse.refine(factor)
-    group = arrays.create_group(path, {"factor": factor, **facts})
+    group = arrays.create_group(path, {"factor": factor, **record.to_json()})
     arrays.put_names(group, "sector", sectors)
     arrays.put_years(group, years)
     arrays.put_grid(group, fine)
     arrays.put_grid(group, coarse, suffix="_coarse")
     arrays.layout(
         group,
-        facts["variable"],
+        record.variable,
         (len(sectors), len(years), *coarse.shape),
         ("sector", "time", "y_coarse", "x_coarse"),
         "float64",
         {
-            "long_name": facts["long_name"],
-            "units": facts["unit"],
+            "long_name": record.long_name,
+            "units": record.unit,
             "grid_mapping": arrays.MAPPING,
-            "cell_methods": f"{facts['cell_methods']} time: {facts.get('time_method', 'sum')}",
+            "cell_methods": f"{record.cell_methods} time: {record.time_method}",
         },
         fill=np.nan,
     )
@@ -210,24 +201,24 @@ def lay_out(
         },
         chunks=square,
     )
-    for layer in facts["layers"]:
+    for layer in record.layers:
         _lay_out_layer(group, layer, fine, len(years), square)
     return group
 
 
 def _lay_out_layer(
-    group: zarr.Group, layer: Mapping[str, Any], fine: Grid, years: int, square: tuple[int, int]
+    group: zarr.Group, layer: LayerRecord, fine: Grid, years: int, square: tuple[int, int]
 ) -> None:
-    static = layer["static"]
+    static = layer.static
     attributes = {
-        "long_name": layer["long_name"],
-        "units": layer["unit"],
+        "long_name": layer.long_name,
+        "units": layer.unit,
         "grid_mapping": arrays.MAPPING,
-        "cell_methods": "area: sum" if layer["kind"] == "total" else "area: mean",
+        "cell_methods": "area: sum" if layer.kind == "total" else "area: mean",
     }
     arrays.layout(
         group,
-        layer["name"],
+        layer.name,
         fine.shape if static else (years, *fine.shape),
         ("y", "x") if static else ("time", "y", "x"),
         "float32",

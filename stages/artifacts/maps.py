@@ -107,14 +107,10 @@ def _sheet(cube: Cube, members: tuple[int, ...], time: int) -> Sheet:
 def _emitted(cube: Cube, members: tuple[int, ...], time: int) -> Sheet:
     """What a map's activity emits."""
     told = cube.emission
-    factors = tuple(float(told["factors"][index][time]) for index in members)
-    words = {
-        "name": told["variable"],
-        "unit": told["unit"],
-        "long_name": told["long_name"],
-        "factors": factors,
-    }
-    return replace(_sheet(cube, members, time), **words)
+    assert told is not None
+    factors = tuple(told.factors[index][time] for index in members)
+    sheet = _sheet(cube, members, time)
+    return replace(sheet, name=told.variable, unit=told.unit, long_name=told.long_name, factors=factors)
 
 
 def bands(coarse: Grid, factor: int) -> list[tuple[int, int]]:

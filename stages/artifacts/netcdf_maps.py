@@ -30,7 +30,7 @@ def file_name(cube: Cube, sector: int) -> str:
 
 def bytes_needed(cube: Cube) -> int:
     """An upper bound of what all files take."""
-    fields = 2 if cube.pair_facts else 1
+    fields = 2 if cube.record.pairs else 1
     cells = cube.fine.rows * cube.fine.cols
     a_date = 4 * fields * cells + 8 * cube.coarse.rows * cube.coarse.cols
     return len(cube.sectors) * (len(cube.years) * a_date + 32 * cells + SPARE)
@@ -103,7 +103,7 @@ def _put_places(file: Any, cube: Cube, labels: Sequence[int]) -> None:
     if cube.is_intensive:
         counts = file.create_variable("cell_weight", cells, np.float64)
         counts[...] = np.broadcast_to(cube.weights, cube.fine.shape)
-        said = f"what a cell counts for in the mean of its block, by {cube.counted_by}"
+        said = f"what a cell counts for in the mean of its block, by {cube.record.weights}"
         counts.attrs.update({"units": "1", "long_name": said})
     for name, values in zip(DEGREES, cube.degrees() or (), strict=False):
         place = file.create_variable(name, cells, np.float64)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.ground.grid import Grid
+from stages.artifacts.records import PointFileRecord
 from stages.formats import zarr_groups as arrays
 
 WHOLE = ("file", "sector", "year", "row", "col")  # indices; row and col are -1 off the map
@@ -24,11 +25,11 @@ class PointTable:
     Attributes:
       columns: by name, (n,) each: index of file, sector and year; fine row and column; CRS coordinates; mass given,
         placed at the point, beyond what the total has room for, and off the map or without a total.
-      facts: one entry per file: what it is and its sums.
+      files: what each file is, and its sums.
     """
 
     columns: Mapping[str, NDArray[Any]]
-    facts: Sequence[Mapping[str, Any]]
+    files: Sequence[PointFileRecord]
 
     def __len__(self) -> int:
         return int(self.columns["given"].size)
@@ -63,7 +64,7 @@ class PointTable:
         columns = self.columns
         for index in range(len(self)):
             names = (
-                self.facts[int(columns["file"][index])]["source"],
+                self.files[int(columns["file"][index])].source,
                 sectors[int(columns["sector"][index])],
                 years[int(columns["year"][index])],
             )
@@ -83,12 +84,12 @@ def put(group: arrays.Group, table: PointTable, unit: str) -> None:
         arrays.array_of(group, key)[...] = table.columns[name].astype(kind)
 
 
-def get(group: arrays.Group, facts: Sequence[Mapping[str, Any]]) -> PointTable | None:
+def get(group: arrays.Group, files: Sequence[PointFileRecord]) -> PointTable | None:
     """The points of a cube; None when it was made without any."""
-    if not facts:
+    if not files:
         return None
     columns = {
         name: arrays.read_region(arrays.array_of(group, f"point_{name}"), (...,), "ingest")
         for name in (*WHOLE, *AMOUNTS)
     }
-    return PointTable(columns, facts)
+    return PointTable(columns, files)

@@ -156,8 +156,8 @@ def write_plan(out: Path, plan: Mapping[str, Any]) -> None:
 
 def write_dates(path: Path, splits: Mapping[str, Sequence[int]], cube: Cube) -> None:
     """Writes which date of which file serves which split; dates without a fine field are told with their total."""
-    pairs = {(fact["year"], fact["sector"]): fact for fact in cube.pair_facts}
-    totals = {(fact["year"], fact["sector"]): fact for fact in cube.total_facts}
+    pairs = {(pair.year, pair.sector): pair for pair in cube.record.pairs}
+    totals = {(total.year, total.sector): total for total in cube.record.totals}
     told: dict[str, list[dict[str, Any]]] = {}
     for split, labels in splits.items():
         told[split] = []
@@ -166,12 +166,10 @@ def write_dates(path: Path, splits: Mapping[str, Sequence[int]], cube: Cube) -> 
                 entry = {
                     "date": when.spelled(label),
                     "sector": sector,
-                    "total": totals[label, sector]["source"],
+                    "total": totals[label, sector].source,
                 }
-                fact = pairs.get((label, sector))
-                told[split].append(
-                    entry | ({"fine": fact["source"], "sha256": fact["sha256"]} if fact else {})
-                )
+                pair = pairs.get((label, sector))
+                told[split].append(entry | ({"fine": pair.source, "sha256": pair.sha256} if pair else {}))
     path.write_text(json.dumps(told, indent=1) + "\n", "utf-8")
 
 

@@ -1,7 +1,7 @@
 """Layers made of other layers: sums cell by cell, and what lies around a cell, with ranges in metres."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Annotated, Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +10,7 @@ from pydantic import Field, PositiveFloat, model_validator
 from model.ground.errors import InputFault
 from model.ground.focal import CUT, density, distance, focal_mean, margin_of
 from model.ground.grid import Grid
+from stages.artifacts.records import LayerRecord
 from stages.contract.section import SafeName, Section
 from stages.declare.types import Pair
 
@@ -118,44 +119,40 @@ def _on_map(fine: Grid, region: Region) -> NDArray[np.bool_]:
     return np.asarray(inside)
 
 
-def facts_of(item: Derived, parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def record_of(item: Derived, parts: Sequence[LayerRecord]) -> LayerRecord:
     """What the cube tells of it.
 
     Raises: InputFault (exit 3) for the density of a layer that is no amount per cell.
     """
     kind, unit = _kind_and_unit(item, parts)
     clip = f", clipped to {item.clip[0]:g}..{item.clip[1]:g}" if item.clip else ""
-    return {
-        "name": item.name,
-        "long_name": item.long_name or item.name,
-        "kind": kind,
-        "declared_kind": "derived",
-        "unit": item.unit or unit,
-        "static": all(part["static"] for part in parts),
-        "blocky": all(part["blocky"] for part in parts),
-        "resampling": _made(item) + clip,
-        "allow_partial": all(part["allow_partial"] for part in parts),
-        "fill": None,
-        "files": [],
-        "licence": "",
-        "attribution": "",
-    }
+    return LayerRecord(
+        name=item.name,
+        long_name=item.long_name or item.name,
+        kind=kind,
+        declared_kind="derived",
+        unit=item.unit or unit,
+        static=all(part.static for part in parts),
+        blocky=all(part.blocky for part in parts),
+        resampling=_made(item) + clip,
+        allow_partial=all(part.allow_partial for part in parts),
+    )
 
 
-def _kind_and_unit(item: Derived, parts: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
+def _kind_and_unit(item: Derived, parts: Sequence[LayerRecord]) -> tuple[str, str]:
     first = parts[0]
     if item.way == "sum":
-        return (first["kind"] if len({part["kind"] for part in parts}) == 1 else "continuous"), "1"
+        return (first.kind if len({part.kind for part in parts}) == 1 else "continuous"), "1"
     if item.way == "distance_to":
         return "continuous", "m"
     if item.way == "focal_mean":
-        return ("share" if first["kind"] == "share" else "continuous"), first["unit"]
-    if first["kind"] != "total":
+        return ("share" if first.kind == "share" else "continuous"), first.unit
+    if first.kind != "total":
         raise InputFault(
-            f"derived layer {item.name}", f"the density of {first['name']}, a {first['kind']} layer",
+            f"derived layer {item.name}", f"the density of {first.name}, a {first.kind} layer",
             "a length or a count per cell (kind length or total)", "use `focal_mean` with `radius:` for a mean",
         )  # fmt: skip
-    return "continuous", f"{first['unit']} km-2"
+    return "continuous", f"{first.unit} km-2"
 
 
 def _made(item: Derived) -> str:

@@ -1,12 +1,13 @@
 """Emission factors: what a unit of each sector's activity emits, with unit and source, and the table the cube keeps."""
 
 import re
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import Field, NonNegativeFloat, model_validator
 
 from model.ground.errors import Fault, InputFault, raise_all
 from model.ground.units import ACCEPTED_UNITS, Unit, parse_unit
+from stages.artifacts.records import EmissionRecord, FactorRecord, FuelRecord
 from stages.contract.section import SafeName, Section
 
 WORDS = re.compile(
@@ -63,7 +64,7 @@ def resolve(
     variable: str,
     sectors: tuple[str, ...],
     years: tuple[int, ...],
-) -> dict[str, Any] | None:
+) -> EmissionRecord | None:
     """The table of factors by sector and year, in canonical units; None when none are asked for.
 
     Raises: Fault or Faults (exit 3), all that is wrong in one go.
@@ -105,21 +106,21 @@ def resolve(
         )
     raise_all(faults)
     canonical, substance = next(iter(units))
-    return {
-        "variable": declared.variable,
-        "long_name": declared.long_name or declared.variable,
-        "unit": canonical,
-        "substance": substance,
-        "factors": [[table[sector, year] for year in years] for sector in sectors],
-        "told": [
-            {
-                "sector": item.sector, "year": item.year, "factor": item.value, "unit": item.unit,
-                "source": item.source,
-                "fuels": {name: fuel.model_dump() for name, fuel in item.fuels.items()},
-            }
-            for item in declared.factors
-        ],
-    }  # fmt: skip
+    return EmissionRecord(
+        variable=declared.variable,
+        long_name=declared.long_name or declared.variable,
+        unit=canonical,
+        substance=substance,
+        factors=tuple(tuple(table[sector, year] for year in years) for sector in sectors),
+        told=tuple(map(_told, declared.factors)),
+    )
+
+
+def _told(item: Factor) -> FactorRecord:
+    fuels = {name: FuelRecord(share=fuel.share, factor=fuel.factor) for name, fuel in item.fuels.items()}
+    return FactorRecord(
+        sector=item.sector, year=item.year, factor=item.value, unit=item.unit, source=item.source, fuels=fuels
+    )
 
 
 def _read_unit(text: str, activity: Unit) -> tuple[str, str, float] | None:

@@ -1,7 +1,5 @@
 """The part of the totals that a run is about: a box or an outline, in whole coarse cells."""
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import model_validator
@@ -9,6 +7,7 @@ from pyproj import CRS, Transformer
 
 from model.ground.errors import InputFault
 from model.ground.grid import Grid
+from stages.artifacts.records import ExtentRecord
 from stages.contract.section import Section
 from stages.declare.types import Bounds, CrsText
 from stages.declare.vector_layers import VectorFile, open_declared
@@ -40,7 +39,7 @@ class Clipped:
       row, col: of its first cell in the files of the totals.
       grid: the cells kept.
       inside: (h, w) False = a cell of the window that the outline does not reach; None when all are kept.
-      facts: what is told of it.
+      record: what is told of it.
     """
 
     def __init__(
@@ -50,9 +49,7 @@ class Clipped:
         self.grid = whole if window == (0, 0, *whole.shape) else whole.window(*window)
         self.inside = inside
         kept = rows * cols if inside is None else int(inside.sum())
-        self.facts: dict[str, Any] = {
-            "coarse_cells": kept, "of": whole.rows * whole.cols, "bounds": list(self.grid.bounds),
-        }  # fmt: skip
+        self.record = ExtentRecord(coarse_cells=kept, of=whole.rows * whole.cols, bounds=self.grid.bounds)
 
 
 def clip(whole: Grid, area: Area | None) -> Clipped:

@@ -13,6 +13,7 @@ from model.ground.errors import Fault, InputFault, raise_all
 from model.ground.grid import Grid
 from model.ground.units import ACCEPTED_UNITS, Unit, parse_unit
 from stages.artifacts.point_table import PointTable
+from stages.artifacts.records import PointFileRecord
 from stages.contract.progress import tell
 from stages.contract.section import SafeName
 from stages.declare.vector_layers import VectorFile, open_declared
@@ -20,6 +21,7 @@ from stages.formats.content_hash import sha256_of
 from stages.formats.vector import read as vectors
 
 Floats = NDArray[np.float64]
+Columns = dict[str, NDArray[Any]]  # by name, one value a point
 
 
 class Facilities(VectorFile):
@@ -47,25 +49,25 @@ def settle_all(
     Raises: Fault or Faults (exit 3), all that is wrong in one go.
     """
     faults: list[Fault] = []
-    parts: list[dict[str, Any]] = []
+    parts: list[Columns] = []
     for index, item in enumerate(items):
         try:
-            parts.append(_read(item, unit, coarse, factor, sectors, years) | {"file": index})
+            part = _read(item, unit, coarse, factor, sectors, years)
         except InputFault as fault:
             faults.append(fault)
+            continue
+        parts.append(part | {"file": np.full(part["given"].size, index)})
     raise_all(faults)
-    for part in parts:
-        part["file"] = np.full(part["given"].size, part["file"])
     every = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     blocks = _blocks(every, coarse, factor, len(years))
     settled = settle(every["given"], blocks, np.nan_to_num(totals).ravel(), np.isfinite(totals).ravel())
     every |= {"placed": settled.placed, "excess": settled.excess, "outside": settled.outside}
     _say(every, unit)
-    facts = [_facts(item, every["file"] == index, every) for index, item in enumerate(items)]
-    return PointTable(every, facts)
+    files = [_record(item, every["file"] == index, every) for index, item in enumerate(items)]
+    return PointTable(every, files)
 
 
-def _blocks(every: dict[str, Any], coarse: Grid, factor: int, years: int) -> NDArray[np.int64]:
+def _blocks(every: Columns, coarse: Grid, factor: int, years: int) -> NDArray[np.int64]:
     """Index of each point's sector, year and coarse cell in the flat totals; -1 off the map."""
     down, across = every["row"] // factor, every["col"] // factor
     sheet = every["sector"] * years + every["year"]
@@ -75,7 +77,7 @@ def _blocks(every: dict[str, Any], coarse: Grid, factor: int, years: int) -> NDA
 
 def _read(
     item: Facilities, unit: Unit, coarse: Grid, factor: int, sectors: tuple[str, ...], years: tuple[int, ...]
-) -> dict[str, Any]:
+) -> Columns:
     table = open_declared(item)
     where = f"{table.name}, layer {table.layer}"
     scale = _scale(item, unit, where)
@@ -151,16 +153,24 @@ def _numbers(values: NDArray[Any], item: Facilities, where: str) -> Floats:
     return out
 
 
-def _facts(item: Facilities, mine: NDArray[np.bool_], every: dict[str, Any]) -> dict[str, Any]:
-    sums = {name: float(every[name][mine].sum()) for name in ("given", "placed", "excess", "outside")}
-    return {
-        "source": Path(item.path).name, "sha256": sha256_of(item.path),
-        "sector": item.sector, "year": item.year, "unit": item.unit, "points": int(mine.sum()),
-        "licence": item.licence, "attribution": item.attribution, **sums,
-    }  # fmt: skip
+def _record(item: Facilities, mine: NDArray[np.bool_], every: Columns) -> PointFileRecord:
+    return PointFileRecord(
+        source=Path(item.path).name,
+        sha256=sha256_of(item.path),
+        sector=item.sector,
+        year=item.year,
+        unit=item.unit,
+        points=int(mine.sum()),
+        licence=item.licence,
+        attribution=item.attribution,
+        given=float(every["given"][mine].sum()),
+        placed=float(every["placed"][mine].sum()),
+        excess=float(every["excess"][mine].sum()),
+        outside=float(every["outside"][mine].sum()),
+    )
 
 
-def _say(every: dict[str, Any], unit: Unit) -> None:
+def _say(every: Columns, unit: Unit) -> None:
     for name, words in (
         ("excess", "more than the totals of their coarse cells have room for; the totals rule"),
         ("outside", "off the map or in cells without a total; they are not placed"),

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from model.ground.errors import Fault, InputFault, raise_all
 from model.ground.grid import Grid
+from stages.artifacts.records import FileRecord, LayerRecord
 from stages.contract.progress import tell, track
 from stages.contract.section import SafeName, Section, SourcePath
 from stages.declare.types import Bounds, CrsText
@@ -65,38 +66,34 @@ class Drawn:
         assert self.table.crs is not None
         return np.where(covered(fine, *region, self.declared.covers, self.table.crs), values, np.nan)
 
-    def facts(self) -> dict[str, Any]:
+    def record(self) -> LayerRecord:
         """What the cube tells of it."""
         item, shapes, table = self.declared, self.shapes, self.table
         chosen = "; ".join(f"{name}: {_words(wanted)}" for name, wanted in item.where.items())
-        return {
-            "name": item.name,
-            "long_name": item.long_name or item.name,
-            "kind": "total" if item.kind == "length" else "share",
-            "declared_kind": item.kind,
-            "unit": UNITS[item.kind],
-            "static": True,
-            "blocky": False,
-            "resampling": MEASURED[item.kind],
-            "allow_partial": item.allow_partial,
-            "fill": None,
-            "files": [
-                {
-                    "source": table.name,
-                    "sha256": self.sha256,
-                    "year": "static",
-                    "crs": table.crs.name if table.crs else "",
-                    "layer": table.layer,
-                    "where": chosen,
-                    "features": shapes.used,
-                    "features_of_another_type": shapes.other,
-                    "features_without_geometry": shapes.empty,
-                    "outlines_mended": shapes.mended,
-                }
-            ],
-            "licence": item.licence,
-            "attribution": item.attribution,
-        }
+        file = FileRecord(
+            source=table.name,
+            sha256=self.sha256,
+            year="static",
+            crs=table.crs.name if table.crs else "",
+            layer=table.layer,
+            where=chosen,
+            features=shapes.used,
+            features_of_another_type=shapes.other,
+            features_without_geometry=shapes.empty,
+            outlines_mended=shapes.mended,
+        )
+        return LayerRecord(
+            name=item.name,
+            long_name=item.long_name or item.name,
+            kind="total" if item.kind == "length" else "share",
+            declared_kind=item.kind,
+            unit=UNITS[item.kind],
+            resampling=MEASURED[item.kind],
+            allow_partial=item.allow_partial,
+            files=(file,),
+            licence=item.licence,
+            attribution=item.attribution,
+        )
 
 
 def files(items: tuple[VectorFile, ...]) -> list[str]:

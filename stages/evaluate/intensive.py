@@ -102,7 +102,7 @@ def _open(truth: tuple[Truth, ...], cube: Cube) -> dict[tuple[str, int], FineFie
     """
     faults: list[Fault] = []
     found: dict[tuple[str, int], FineField] = {}
-    learned = {(fact["sector"], fact["year"]) for fact in cube.pair_facts}
+    learned = {(pair.sector, pair.year) for pair in cube.record.pairs}
     hashes: dict[str, str] = {}
     for item in (single for entry in truth for single in entry.singles()):
         label = item.year

@@ -8,6 +8,7 @@ import numpy as np
 
 from model.ground.errors import Fault, Faults, InputFault, raise_all
 from model.ground.grid import Grid
+from stages.artifacts.records import EmissionRecord
 from stages.contract.execution import spread, workers
 from stages.contract.progress import tell, track
 from stages.declare.derived_layers import margins
@@ -46,7 +47,7 @@ class Sources:
     resampling: dict[int, str] = field(default_factory=dict)  # by id of the covariate source
     blocky: dict[int, bool] = field(default_factory=dict)
     drawn: dict[str, Drawn] = field(default_factory=dict)  # vector layers by name
-    emission: dict[str, Any] | None = None  # factors by sector and year
+    emission: EmissionRecord | None = None  # factors by sector and year
     fine: FineFields = field(default_factory=lambda: FineFields(None, {}))  # given on the fine grid
 
 

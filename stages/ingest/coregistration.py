@@ -34,13 +34,13 @@ def warn(
     row, col, rows, cols = _heaviest(mass)
     ground = mass[row : row + rows, col : col + cols]
     for layer in plan:
-        if layer.facts["blocky"] or layer.derived is not None:
+        if layer.record.blocky or layer.derived is not None:
             continue
         values = read(layer, (row * factor, col * factor, rows * factor, cols * factor))
         shift = shift_between(np.nan_to_num(values), ground, factor)
         if shift is None or shift.strength < STRENGTH:
             continue
-        layer.facts["seen_shift"] = [round(shift.across, 3), round(shift.down, 3)]
+        layer.record = layer.record.with_(offset=(round(shift.across, 3), round(shift.down, 3)))
         if shift.size >= SHIFT:
             x, y = shift.across * coarse.dx, -shift.down * coarse.dy
             tell(

@@ -1,5 +1,7 @@
 """How much of the ground with totals each layer covers; gaps are refused or told, never filled."""
 
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -7,12 +9,84 @@ from numpy.typing import NDArray
 
 from model.ground.errors import Fault, InputFault
 from model.ground.grid import Grid
+from stages.artifacts.records import LayerRecord
 from stages.contract.progress import tell
 from stages.ingest.layer_plan import LayerPlan
 from stages.report.pictures import average, value_picture
 
+Box = tuple[int, int, int, int]  # top, left, bottom, right, in fine cells
+
 SHOWN = 4  # layers named of several that have the same fault
 THUMB = 120  # pixels along the longer side of a thumbnail, about
+
+
+@dataclass(frozen=True)
+class Tally:
+    """What was counted of one layer, on a region or on the map.
+
+    Attributes:
+      wanted: fine cells under a known total; gap: those of them without a value; filled: those given one.
+      box: top, left, bottom, right of the gap, in fine cells; None without one.
+      count, sum, low, high: of the values there are.
+      thumb: means of the last year over squares, None where none has a value; only of a region.
+    """
+
+    wanted: int = 0
+    gap: int = 0
+    filled: int = 0
+    box: tuple[int, int, int, int] | None = None
+    count: int = 0
+    sum: float = 0.0
+    low: float | None = None
+    high: float | None = None
+    thumb: tuple[tuple[float | None, ...], ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON values, for the log of what is done."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, plain: Mapping[str, Any]) -> "Tally":
+        """The inverse of to_json."""
+        box, thumb = plain["box"], tuple(tuple(line) for line in plain["thumb"])
+        return cls(**{**plain, "box": None if box is None else tuple(box), "thumb": thumb})
+
+    def __add__(self, other: "Tally") -> "Tally":
+        """The counts of both together; pictures are laid together by thumbnail()."""
+        return Tally(
+            self.wanted + other.wanted,
+            self.gap + other.gap,
+            self.filled + other.filled,
+            _both(self.box, other.box),
+            self.count + other.count,
+            self.sum + other.sum,
+            _extreme(min, self.low, other.low),
+            _extreme(max, self.high, other.high),
+        )
+
+    def described(self, record: LayerRecord) -> LayerRecord:
+        """The record of the layer with what was counted."""
+        return record.with_(
+            coverage=1.0 - self.gap / self.wanted if self.wanted else 1.0,
+            masked_cells=self.gap,
+            filled_cells=self.filled,
+            low=self.low,
+            high=self.high,
+            sum=self.sum,
+            mean=self.sum / self.count if self.count else None,
+        )
+
+
+def _both(one: Box | None, other: Box | None) -> Box | None:
+    if one is None or other is None:
+        return one or other
+    return min(one[0], other[0]), min(one[1], other[1]), max(one[2], other[2]), max(one[3], other[3])
+
+
+def _extreme(choose: Callable[[float, float], float], one: float | None, other: float | None) -> float | None:
+    if one is None or other is None:
+        return other if one is None else one
+    return choose(one, other)
 
 
 def tally(
@@ -23,7 +97,7 @@ def tally(
     row: int,
     col: int,
     step: int,
-) -> dict[str, Any]:
+) -> Tally:
     """Counts one region of a layer.
 
     Args:
@@ -33,39 +107,40 @@ def tally(
       step: fine cells along a pixel of the layer's thumbnail.
     """
     lacking = wanted & ~there
-    gap = np.argwhere(lacking) if lacking.any() else None
-    corner = np.array([row, col])
     good = values.ravel() if there.all() else values[~np.isnan(values)]
-    return {
-        "wanted": int(np.count_nonzero(wanted)),
-        "gap": 0 if gap is None else len(gap),
-        "filled": int(np.count_nonzero(wanted & filled)),
-        "box": None if gap is None else [*(gap.min(0) + corner).tolist(), *(gap.max(0) + corner).tolist()],
-        "count": good.size,
-        "sum": float(good.sum()),
-        "low": float(good.min()) if good.size else None,
-        "high": float(good.max()) if good.size else None,
-        "thumb": [
-            [None if np.isnan(mean) else float(f"{mean:.3g}") for mean in line]
-            for line in average(values[-1], step).tolist()
-        ],
-    }
+    return Tally(
+        wanted=int(np.count_nonzero(wanted)),
+        gap=int(np.count_nonzero(lacking)),
+        filled=int(np.count_nonzero(wanted & filled)),
+        box=_box_of(lacking, row, col),
+        count=good.size,
+        sum=float(good.sum()),
+        low=float(good.min()) if good.size else None,
+        high=float(good.max()) if good.size else None,
+        thumb=_thumb(average(values[-1], step)),
+    )
 
 
-def sum_up(regions: list[dict[str, Any]]) -> dict[str, Any]:
-    """The counts of all regions of a layer; box is (top, left, bottom, right) of its gaps, in fine cells."""
-    boxes = [region["box"] for region in regions if region["box"]]
-    lows = [region["low"] for region in regions if region["low"] is not None]
-    highs = [region["high"] for region in regions if region["high"] is not None]
-    sides = list(zip(*boxes, strict=True))
-    return {
-        **{
-            key: sum(region[key] for region in regions) for key in ("wanted", "gap", "filled", "count", "sum")
-        },
-        "box": [min(sides[0]), min(sides[1]), max(sides[2]), max(sides[3])] if boxes else None,
-        "low": min(lows, default=None),
-        "high": max(highs, default=None),
-    }
+def _box_of(lacking: NDArray[np.bool_], row: int, col: int) -> Box | None:
+    """Top, left, bottom, right of the cells, from the map's corner."""
+    places = np.argwhere(lacking)
+    if not len(places):
+        return None
+    top, left = (int(index) for index in places.min(0))
+    bottom, right = (int(index) for index in places.max(0))
+    return top + row, left + col, bottom + row, right + col
+
+
+def _thumb(means: NDArray[np.float64]) -> tuple[tuple[float | None, ...], ...]:
+    """To three digits; None where nothing has a value, as JSON has no NaN."""
+    return tuple(
+        tuple(None if np.isnan(mean) else float(f"{mean:.3g}") for mean in line) for line in means.tolist()
+    )
+
+
+def sum_up(regions: Iterable[Tally]) -> Tally:
+    """The counts of all regions of a layer, in their order: sums of floats depend on it."""
+    return sum(regions, Tally())
 
 
 def thumb_step(fine: Grid, chunk: int) -> int:
@@ -74,40 +149,26 @@ def thumb_step(fine: Grid, chunk: int) -> int:
     return next((step for step in range(needed, chunk) if chunk % step == 0), chunk)
 
 
-def thumbnail(regions: dict[tuple[int, int], dict[str, Any]]) -> str:
+def thumbnail(regions: Mapping[tuple[int, int], Tally]) -> str:
     """The picture of a layer from the means that its regions kept, by (row, col) of the region."""
     rows = sorted({row for row, _ in regions})
-    lines = [[regions[place]["thumb"] for place in sorted(regions) if place[0] == row] for row in rows]
+    lines = [[regions[place].thumb for place in sorted(regions) if place[0] == row] for row in rows]
     return value_picture(np.block([[np.array(part, dtype=np.float64) for part in line] for line in lines]))
 
 
-def describe(counted: dict[str, Any]) -> dict[str, Any]:
-    """The counts of a layer as facts of the cube."""
-    count = counted["count"]
-    return {
-        "coverage": 1.0 - counted["gap"] / counted["wanted"] if counted["wanted"] else 1.0,
-        "masked_cells": counted["gap"],
-        "filled_cells": counted["filled"],
-        "low": counted["low"],
-        "high": counted["high"],
-        "sum": counted["sum"],
-        "mean": counted["sum"] / count if count else None,
-    }
-
-
-def gaps(plan: list[LayerPlan], counted: list[dict[str, Any]], fine: Grid) -> list[Fault]:
+def gaps(plan: list[LayerPlan], counted: Sequence[Tally], fine: Grid) -> list[Fault]:
     """A fault for every gap that nobody allowed, with its share and its box; bands with one gap share the fault."""
-    alike: dict[tuple[str, int, tuple[int, ...]], list[str]] = {}
+    alike: dict[tuple[str, int, Box], list[str]] = {}
     wanted = 0
     for layer, found in zip(plan, counted, strict=True):
-        if not found["gap"] or layer.facts["allow_partial"] or layer.derived is not None:
+        if found.box is None or layer.record.allow_partial or layer.derived is not None:
             continue
-        names, wanted = ", ".join(file["source"] for file in layer.facts["files"]), found["wanted"]
-        alike.setdefault((names, found["gap"], tuple(found["box"])), []).append(layer.name)
+        names, wanted = ", ".join(file.source for file in layer.record.files), found.wanted
+        alike.setdefault((names, found.gap, found.box), []).append(layer.name)
     return [_gap(names, layers, gap / wanted, box, fine) for (names, gap, box), layers in alike.items()]
 
 
-def _gap(names: str, layers: list[str], share: float, box: tuple[int, ...], fine: Grid) -> Fault:
+def _gap(names: str, layers: list[str], share: float, box: Box, fine: Grid) -> Fault:
     top, left, bottom, right = box
     bounds = fine.window(top, left, bottom - top + 1, right - left + 1).bounds
     return InputFault(
@@ -127,17 +188,17 @@ def _listed(layers: list[str]) -> str:
     return shown if len(layers) <= SHOWN else f"{shown} and {len(layers) - SHOWN} more"
 
 
-def say(plan: list[LayerPlan], counted: list[dict[str, Any]]) -> None:
+def say(plan: list[LayerPlan], counted: Sequence[Tally]) -> None:
     """Tells what was masked and which layer is constant, in one line where it is the same of several."""
     alike: dict[str, list[str]] = {}
     for layer, found in zip(plan, counted, strict=True):
-        if found["gap"]:
-            alike.setdefault(f": {found['gap']} cells without a value are masked", []).append(layer.name)
-        if found["filled"]:
-            told = f": {found['filled']} cells without a value were given {layer.facts['fill']:g}"
+        if found.gap:
+            alike.setdefault(f": {found.gap} cells without a value are masked", []).append(layer.name)
+        if found.filled:
+            told = f": {found.filled} cells without a value were given {layer.record.fill:g}"
             alike.setdefault(told, []).append(layer.name)
-        if found["low"] is not None and found["low"] == found["high"]:
-            told = f" is {found['low']:g} everywhere; it tells nothing"
+        if found.low is not None and found.low == found.high:
+            told = f" is {found.low:g} everywhere; it tells nothing"
             alike.setdefault(told, []).append(layer.name)
     for text, layers in alike.items():
         each = text if len(layers) == 1 else text.replace(" is ", " are ").replace("it tells", "they tell")

@@ -1,14 +1,21 @@
 """Which layers a cube will hold, how each is made, and what is known of it."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
 from model.ground.errors import InputFault
 from model.ground.intensive import State
 from model.ground.units import DAYS_PER_YEAR
-from stages.declare.derived_layers import Derived, facts_of
+from stages.artifacts.records import (
+    CubeRecord,
+    FileRecord,
+    FineFieldRecord,
+    LayerRecord,
+    PairRecord,
+    TotalRecord,
+)
+from stages.declare.derived_layers import Derived, record_of
 from stages.declare.fine_fields import FineField, FineFields
 from stages.declare.inputs import Config, Covariate, Total
 from stages.declare.units import AnyUnit
@@ -24,14 +31,15 @@ class LayerPlan:
     def __init__(
         self,
         name: str,
-        facts: dict[str, Any],
+        record: LayerRecord,
         *,
         by_year: Sequence[Source] = (),
         code: Codes | None = None,
         derived: Derived | None = None,
         drawn: Drawn | None = None,
     ) -> None:
-        self.name, self.facts, self.by_year, self.code, self.derived = name, facts, by_year, code, derived
+        self.name, self.record, self.by_year = name, record, by_year
+        self.code, self.derived = code, derived
         self.drawn = drawn
 
 
@@ -45,8 +53,10 @@ def plan_layers(config: Config, found: Sources) -> list[LayerPlan]:
         by_year = _pick_years(config, files)
         for called, code in _classes(files).items():
             made = f"{name}_{called}" if called else name
-            plan.append(LayerPlan(made, _layer_facts(made, files, found, called), by_year=by_year, code=code))
-    plan += [LayerPlan(name, drawn.facts(), drawn=drawn) for name, drawn in found.drawn.items()]
+            plan.append(
+                LayerPlan(made, _layer_record(made, files, found, called), by_year=by_year, code=code)
+            )
+    plan += [LayerPlan(name, drawn.record(), drawn=drawn) for name, drawn in found.drawn.items()]
     known = {layer.name for layer in plan}
     for derived in config.derived:
         if missing := [part for part in derived.parts if part not in known]:
@@ -56,8 +66,8 @@ def plan_layers(config: Config, found: Sources) -> list[LayerPlan]:
                 f"layers of the cube: {sorted(known)}",
                 f"correct `{derived.way}:`",
             )
-        parts = [layer.facts for layer in plan if layer.name in derived.parts]
-        plan.append(LayerPlan(derived.name, facts_of(derived, parts), derived=derived))
+        parts = [layer.record for layer in plan if layer.name in derived.parts]
+        plan.append(LayerPlan(derived.name, record_of(derived, parts), derived=derived))
         known.add(derived.name)
     names = [layer.name for layer in plan] + [config.variable, "valid"]
     if twice := sorted({name for name in names if names.count(name) > 1}):
@@ -98,75 +108,78 @@ def _classes(files: list[Source]) -> Mapping[str, Codes | None]:
     return {str(code): (code,) for code in sorted(found)}
 
 
-def _layer_facts(name: str, files: list[Source], found: Sources, called: str) -> dict[str, Any]:
+def _layer_record(name: str, files: list[Source], found: Sources, called: str) -> LayerRecord:
     first = files[0].declared
     assert isinstance(first, Covariate)
-    kind = "share" if first.kind == "class" else first.kind
-    return {
-        "name": name,
-        "long_name": (first.long_name or first.name) + (f", class {called}" if called else ""),
-        "kind": kind,
-        "declared_kind": first.kind,
-        "unit": "1" if first.kind == "class" else first.unit,
-        "static": first.year == "static",
-        "blocky": any(found.blocky[id(source)] for source in files),
-        "resampling": found.resampling[id(files[0])],
-        "allow_partial": first.allow_partial,
-        "fill": first.fill,
-        "files": [
-            {
-                "source": source.raster.name,
-                "sha256": source.sha256,
-                "year": getattr(source.raster, "year", None) or source.declared.year,
-                "band": source.where.removeprefix(source.raster.name).lstrip(", "),
-                "notes": list(source.raster.notes),
-                "crs": source.raster.crs.name if source.raster.crs else "",
-                "nodata_cells": source.scan.nodata,
-                "nan_cells": source.scan.nans,
-                "low": _number(source.scan.low),
-                "mean": _number(source.scan.mean),
-                "high": _number(source.scan.high),
-                "sum": source.scan.total,
-            }
-            for source in files
-        ],
-        "licence": first.licence,
-        "attribution": first.attribution,
-    }
+    is_class = first.kind == "class"
+    return LayerRecord(
+        name=name,
+        long_name=(first.long_name or first.name) + (f", class {called}" if called else ""),
+        kind="share" if is_class else first.kind,
+        declared_kind=first.kind,
+        unit="1" if is_class else first.unit,
+        static=first.year == "static",
+        blocky=any(found.blocky[id(source)] for source in files),
+        resampling=found.resampling[id(files[0])],
+        allow_partial=first.allow_partial,
+        fill=first.fill,
+        files=tuple(map(_file_record, files)),
+        licence=first.licence,
+        attribution=first.attribution,
+    )
 
 
-def cube_facts(config: Config, found: Sources, plan: list[LayerPlan]) -> dict[str, Any]:
+def _file_record(source: Source) -> FileRecord:
+    raster, counted = source.raster, source.scan
+    return FileRecord(
+        source=raster.name,
+        sha256=source.sha256,
+        year=getattr(raster, "year", None) or source.declared.year,
+        band=_band(source.where, raster.name),
+        notes=tuple(raster.notes),
+        crs=raster.crs.name if raster.crs else "",
+        nodata_cells=counted.nodata,
+        nan_cells=counted.nans,
+        low=_number(counted.low),
+        mean=_number(counted.mean),
+        high=_number(counted.high),
+        sum=counted.total,
+    )
+
+
+def cube_record(config: Config, found: Sources, plan: list[LayerPlan]) -> CubeRecord:
+    """What the cube says of itself, as far as it is known before its layers are filled."""
     unit = found.totals[0].unit
-    named = [
-        *(source.declared for source in found.totals),
-        *config.covariates,
-        *config.vectors,
-        *config.points,
-        *config.pairs,
-    ]
-    credits = [
-        " ".join(filter(None, (item.attribution, f"({item.licence})" if item.licence else "")))
-        for item in named
-    ]
-    return {
-        "variable": config.variable,
-        "long_name": config.long_name or config.variable,
-        "unit": unit.canonical if unit else "",
-        "quantity": _quantity(config, unit),
-        **({"weights": config.weights} if config.quantity == "intensive" else {}),
-        **({"time_method": unit.over_time} if isinstance(unit, State) else {}),
-        **({"standard_name": config.standard_name} if config.standard_name else {}),
-        "substance": unit.substance if unit else None,
-        "days_per_year": DAYS_PER_YEAR,
-        "cell_methods": "area: mean" if config.quantity == "intensive" else "area: sum",
-        "attribution": "; ".join(dict.fromkeys(filter(None, credits))),
-        "layers": [layer.facts for layer in plan],
-        "totals": [_total_facts(source) for source in found.totals],
-        **({"area": found.clipped.facts} if config.area else {}),
-        **({"valid": _fine_facts(found.fine.valid)} if found.fine.valid else {}),
-        **({"pairs": _pair_facts(found.fine)} if found.fine.pairs else {}),
-        **({"emission": found.emission} if found.emission else {}),
-    }
+    is_mean = config.quantity == "intensive"
+    return CubeRecord(
+        variable=config.variable,
+        long_name=config.long_name or config.variable,
+        unit=unit.canonical if unit else "",
+        quantity=_quantity(config, unit),
+        weights=config.weights if is_mean else "cells",
+        time_method=unit.over_time if isinstance(unit, State) else "sum",
+        standard_name=config.standard_name or "",
+        substance=unit.substance if unit else None,
+        days_per_year=DAYS_PER_YEAR,
+        cell_methods="area: mean" if is_mean else "area: sum",
+        attribution=_credits(config, found),
+        layers=tuple(layer.record for layer in plan),
+        totals=tuple(map(_total_record, found.totals)),
+        area=found.clipped.record if config.area else None,
+        valid=_fine_record(found.fine.valid) if found.fine.valid else None,
+        pairs=_pair_records(found.fine),
+        emission=found.emission,
+    )
+
+
+def _credits(config: Config, found: Sources) -> str:
+    """Attribution and licence of every file, each once."""
+    declared = [source.declared for source in found.totals]
+    credits = []
+    for item in (*declared, *config.covariates, *config.vectors, *config.points, *config.pairs):
+        licence = f"({item.licence})" if item.licence else ""
+        credits.append(" ".join(filter(None, (item.attribution, licence))))
+    return "; ".join(dict.fromkeys(filter(None, credits)))
 
 
 def _quantity(config: Config, unit: AnyUnit | None) -> str:
@@ -175,49 +188,60 @@ def _quantity(config: Config, unit: AnyUnit | None) -> str:
     return "flux" if unit and unit.is_density else "extensive"
 
 
-def _fine_facts(field: FineField) -> dict[str, Any]:
+def _fine_record(field: FineField) -> FineFieldRecord:
     name = field.raster.name
-    band = field.where.removeprefix(name).lstrip(", ")
-    return {"source": name, "sha256": field.sha256, "band": band, "notes": list(field.raster.notes)}
+    return FineFieldRecord(
+        source=name, sha256=field.sha256, band=_band(field.where, name), notes=tuple(field.raster.notes)
+    )
 
 
-def _pair_facts(found: FineFields) -> list[dict[str, Any]]:
-    """One entry for each fine field, in order of sector and date."""
-    return [
-        {
-            "sector": sector,
-            "year": label,
-            "unit": field.unit.text,
-            "interpolated": field.onto is not None,
-            **_fine_facts(field),
-        }
-        for (sector, label), field in sorted(found.pairs.items())
-    ]
+def _pair_records(found: FineFields) -> tuple[PairRecord, ...]:
+    """One for each fine field, in order of sector and date."""
+    records = []
+    for (sector, label), field in sorted(found.pairs.items()):
+        given = _fine_record(field)
+        records.append(
+            PairRecord(
+                sector=sector,
+                year=label,
+                unit=field.unit.text,
+                interpolated=field.onto is not None,
+                source=given.source,
+                sha256=given.sha256,
+                band=given.band,
+                notes=given.notes,
+            )
+        )
+    return tuple(records)
 
 
-def _total_facts(source: Source) -> dict[str, Any]:
-    item, unit = source.declared, source.unit
-    assert isinstance(item, Total) and unit is not None
-    gone = source.scan.nodata + source.scan.nans
-    return {
-        "sector": item.sector,
-        "year": item.year,
-        "source": source.raster.name,
-        "band": source.where.removeprefix(source.raster.name).lstrip(", "),
-        "notes": list(source.raster.notes),
-        "sha256": source.sha256,
-        "unit": unit.text,
-        "crs": source.raster.crs.name if source.raster.crs else "",
-        "cells": source.scan.cells,
-        "missing": item.missing,
-        "missing_cells": gone,
-        "negative_cells": source.scan.negative,
-        "sum": source.scan.total,
-        "low": _number(source.scan.low),
-        "high": _number(source.scan.high),
-        "licence": item.licence,
-        "attribution": item.attribution,
-    }
+def _total_record(source: Source) -> TotalRecord:
+    item, unit, counted = source.declared, source.unit, source.scan
+    assert isinstance(item, Total) and unit is not None and item.year is not None
+    return TotalRecord(
+        sector=item.sector,
+        year=item.year,
+        source=source.raster.name,
+        band=_band(source.where, source.raster.name),
+        notes=tuple(source.raster.notes),
+        sha256=source.sha256,
+        unit=unit.text,
+        crs=source.raster.crs.name if source.raster.crs else "",
+        cells=counted.cells,
+        missing=item.missing,
+        missing_cells=counted.nodata + counted.nans,
+        negative_cells=counted.negative,
+        sum=counted.total,
+        low=_number(counted.low),
+        high=_number(counted.high),
+        licence=item.licence,
+        attribution=item.attribution,
+    )
+
+
+def _band(where: str, name: str) -> str:
+    """The part of a file that is read, in words."""
+    return where.removeprefix(name).lstrip(", ")
 
 
 def _number(value: float) -> float | None:

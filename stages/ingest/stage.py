@@ -15,6 +15,7 @@ from model.ground.grid import Grid
 from model.ground.scene import merge
 from stages.artifacts import point_table as points
 from stages.artifacts.cube import DEGREES, PAIRS, STORE, lay_out
+from stages.artifacts.records import PointFileRecord, TotalRecord
 from stages.artifacts.resume_log import Journal
 from stages.contract.execution import spread_runs, workers
 from stages.contract.progress import step, tell, track
@@ -30,7 +31,8 @@ from stages.formats.content_hash import files_of
 from stages.ingest import coregistration as misplaced
 from stages.ingest import coverage
 from stages.ingest.align import Sources, judge, open_sources
-from stages.ingest.layer_plan import LayerPlan, cube_facts, plan_layers
+from stages.ingest.coverage import Tally
+from stages.ingest.layer_plan import LayerPlan, cube_record, plan_layers
 from stages.ingest.open_sources import amount_of, describe
 from stages.regrid.dispatch import bring
 
@@ -112,7 +114,7 @@ def _possible_plan(config: Config, found: Sources, faults: list[Fault]) -> list[
         return []
 
 
-def _count(plan: list[LayerPlan], fine: Grid, known: NDArray[np.bool_], factor: int) -> list[dict[str, Any]]:
+def _count(plan: list[LayerPlan], fine: Grid, known: NDArray[np.bool_], factor: int) -> list[Tally]:
     """What each layer covers, read once without being kept."""
     regions = _regions(fine) if plan else []
     told = [
@@ -132,7 +134,7 @@ def run(config: Config, *, out: Path) -> None:
     if "laid out" not in journal.done:
         shutil.rmtree(store, ignore_errors=True)
         lay_out(
-            store, found.coarse, found.factor, cube_facts(config, found, plan), config.sectors, config.years
+            store, found.coarse, found.factor, cube_record(config, found, plan), config.sectors, config.years
         )
         journal.add("laid out")
     arrays.sweep(store)
@@ -144,30 +146,44 @@ def run(config: Config, *, out: Path) -> None:
     _put_pairs(group, config, found, fine)
     settled = _put_points(group, config, found, totals)
     _fill(group, plan, fine, _known(totals), found, journal)
-    counted = [
-        coverage.sum_up([journal.done[_key(region)][index] for region in _regions(fine)])
-        for index in range(len(plan))
-    ]
+    tallies = _tallies(journal, fine, len(plan))
+    counted = [coverage.sum_up(regions.values()) for regions in tallies]
     raise_all(coverage.gaps(plan, counted, fine))
-    for index, (layer, tally) in enumerate(zip(plan, counted, strict=True)):
-        kept = {region[:2]: journal.done[_key(region)][index] for region in _regions(fine)}
-        layer.facts.update(coverage.describe(tally), thumbnail=coverage.thumbnail(kept))
+    for layer, regions, tally in zip(plan, tallies, counted, strict=True):
+        layer.record = tally.described(layer.record).with_(thumbnail=coverage.thumbnail(regions))
     misplaced.warn(
         plan, totals, found.coarse, found.factor, lambda layer, region: _stored(group, layer, region)
     )
-    facts = cube_facts(config, found, plan)
-    for total in facts["totals"]:
-        place = config.sectors.index(total["sector"]), config.years.index(total["year"])
-        total["mass"] = float(np.nansum(totals[place]))
-    group.attrs.update({"layers": facts["layers"], "totals": facts["totals"]})
-    if scarce := int((np.isnan(totals) & np.isfinite(_totals(config, found))).sum()):
-        facts["scarce_blocks"] = scarce
-        group.attrs.update({"scarce_blocks": scarce})
+    record = cube_record(config, found, plan).with_(
+        totals=_with_mass(config, found, plan, totals),
+        scarce_blocks=int((np.isnan(totals) & np.isfinite(_totals(config, found))).sum()),
+        points=settled,
+    )
+    group.attrs.update(record.to_json())
     arrays.seal(store)
-    facts |= {"points": settled} if settled else {}
-    (out / REPORT).write_text(json.dumps(facts, indent=1, sort_keys=True) + "\n", "utf-8")
+    (out / REPORT).write_text(json.dumps(record.to_json(), indent=1, sort_keys=True) + "\n", "utf-8")
     journal.close()
     coverage.say(plan, counted)
+
+
+def _tallies(journal: Journal, fine: Grid, layers: int) -> list[dict[tuple[int, int], Tally]]:
+    """For each layer, what was counted of it by (row, col) of the region."""
+    out: list[dict[tuple[int, int], Tally]] = [{} for _ in range(layers)]
+    for region in _regions(fine):
+        for regions, plain in zip(out, journal.done[_key(region)], strict=True):
+            regions[region[:2]] = Tally.from_json(plain)
+    return out
+
+
+def _with_mass(
+    config: Config, found: Sources, plan: list[LayerPlan], totals: NDArray[np.float64]
+) -> tuple[TotalRecord, ...]:
+    """The records of the totals with the mass that stands on the map."""
+    records = []
+    for total in cube_record(config, found, plan).totals:
+        place = config.sectors.index(total.sector), config.years.index(total.year)
+        records.append(total.with_(mass=float(np.nansum(totals[place]))))
+    return tuple(records)
 
 
 def _totals(config: Config, found: Sources) -> NDArray[np.float64]:
@@ -266,14 +282,13 @@ def _point_faults(config: Config, found: Sources, totals: NDArray[np.float64]) -
 
 def _put_points(
     group: arrays.Group, config: Config, found: Sources, totals: NDArray[np.float64]
-) -> list[Any]:
+) -> tuple[PointFileRecord, ...]:
     """Keeps the point sources in the cube; returns what is told of each file."""
     unit, table = found.totals[0].unit, _settled(config, found, totals)
     if table is None or unit is None:
-        return []
+        return ()
     points.put(group, table, unit.canonical)
-    group.attrs.update({"points": list(table.facts)})
-    return list(table.facts)
+    return tuple(table.files)
 
 
 def _known(totals: NDArray[np.float64]) -> NDArray[np.bool_]:
@@ -323,7 +338,7 @@ def _fill(
         lambda region: _fill_region(stored, plan, fine, known, found, region), _runs(todo, threads), threads
     )
     for done, (region, counted) in enumerate(filled, start=before + 1):
-        journal.add(_key(region), counted)
+        journal.add(_key(region), [tally.to_json() for tally in counted])
         step("filling the cube", done, len(regions), "regions", before=before)
 
 
@@ -343,7 +358,7 @@ def _fill_region(
     known: NDArray[np.bool_],
     found: Sources,
     region: Region,
-) -> list[dict[str, Any]]:
+) -> list[Tally]:
     row, col, rows, cols = region
     place = (slice(row, row + rows), slice(col, col + cols))
     values, valid, tallies = _read_region(plan, fine, known, found.factor, region)
@@ -359,7 +374,7 @@ def _fill_region(
 
 def _read_region(
     plan: list[LayerPlan], fine: Grid, known: NDArray[np.bool_], factor: int, region: Region
-) -> tuple[dict[str, NDArray[np.float64]], NDArray[np.bool_], list[dict[str, Any]]]:
+) -> tuple[dict[str, NDArray[np.float64]], NDArray[np.bool_], list[Tally]]:
     """Every layer on one region: values by name, where all have one, and what each covers."""
     row, col, rows, cols = region
     wanted = _fine_cells(known, factor, region)
@@ -370,7 +385,7 @@ def _read_region(
     for layer in plan:
         own = _layer_values(layer, fine, region, values, by_name)
         lacking = np.asarray(np.isnan(own).any(axis=0))
-        is_filled = layer.facts.get("fill") is not None
+        is_filled = layer.record.fill is not None
         values[layer.name] = _filled(layer, own)
         there = ~lacking | is_filled
         valid &= there
@@ -396,14 +411,14 @@ def _layer_values(
         return derived.compute(layer.derived, fine, region, part)
     if layer.drawn is not None:
         return layer.drawn.read(fine, region)[None]
-    kind = "class" if layer.code is not None else layer.facts["kind"]
+    kind = "class" if layer.code is not None else layer.record.kind
     years = [bring(source.raster, fine, region, kind, layer.code) for source in layer.by_year]
     return years[0][None] if len(years) == 1 else np.stack(years)
 
 
 def _filled(layer: LayerPlan, values: NDArray[np.float64]) -> NDArray[np.float64]:
     """With the declared number where a layer has none; unchanged when none was declared."""
-    fill = layer.facts.get("fill")
+    fill = layer.record.fill
     return values if fill is None else np.where(np.isnan(values), fill, values)
 
 

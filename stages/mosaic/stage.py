@@ -208,15 +208,18 @@ def _title(sheet: Sheet) -> str:
 
 def _tags(cube: Cube, field: Field, sheet: Sheet) -> dict[str, str]:
     """What a map says of itself, wherever it is carried."""
-    inputs = [*cube.total_facts, *cube.facts, *(cube.points.facts if cube.points else ())]
-    names = [fact.get("source", "") for fact in inputs]
-    names += [file["source"] for fact in inputs for file in fact.get("files", ())]
+    record = cube.record
+    licences = [given.licence for given in record.totals]
+    licences += [given.licence for given in record.layers]
+    licences += [given.licence for given in record.points]
+    names = [given.source for given in record.totals] + [given.source for given in record.points]
+    names += [file.source for layer in record.layers for file in layer.files]
     return {
         "variable": sheet.name, "long_name": sheet.long_name, "sector": sheet.sector, "year": str(sheet.year),
         "unit": sheet.unit, "cell_methods": "area: mean" if cube.is_intensive else "area: sum",
         "method": str(field.facts.get("method", "")),
         "law": str(field.facts.get("law", "")), "source": _joined(names),
-        "licence": _joined(fact.get("licence", "") for fact in inputs),
+        "licence": _joined(licences),
         "attribution": cube.attribution,
         **({"factors": _joined(map(repr, sheet.factors)), "factors_of": cube.name} if sheet.factors else {}),
     }  # fmt: skip

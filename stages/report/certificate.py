@@ -166,7 +166,7 @@ def certify(cube: Path, maps: Path, limit: float | None = None) -> dict[str, Any
     return {
         "variable": opened.name,
         "unit": opened.unit,
-        **({"mean": True, "weights": opened.counted_by} if opened.is_intensive else {}),
+        **({"mean": True, "weights": opened.record.weights} if opened.is_intensive else {}),
         "limit": limit,
         "quantum": facts[0]["quantum"],
         "rounded": sum(
@@ -177,8 +177,13 @@ def certify(cube: Path, maps: Path, limit: float | None = None) -> dict[str, Any
         "worst": _heaviest(facts),
         "maps": facts,
         **({} if points is None else {"points": points}),
-        **({"emission": {**opened.emission, "compared": emission}} if emission else {}),
+        **({"emission": _told(opened) | {"compared": emission}} if emission else {}),
     }
+
+
+def _told(cube: Cube) -> dict[str, Any]:
+    """The factors as JSON values; empty where none were asked for."""
+    return {} if cube.emission is None else cube.emission.to_json()
 
 
 def _compare(facts: list[dict[str, Any]], limit: float) -> list[dict[str, Any]]:

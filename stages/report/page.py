@@ -65,9 +65,10 @@ def gather(
             {"sector": sector, "year": year, "counts": _count_rungs(totals[index, time], rungs[index, time])}
             for index, sector in enumerate(cube.sectors) for time, year in enumerate(cube.years)
         ],
-        "emission": cube.emission,
-        "points": list(cube.points.facts) if cube.points else [],
-        "layers": cube.facts, "totals": cube.total_facts, "attribution": cube.attribution,
+        "emission": cube.emission.to_json() if cube.emission else {},
+        "points": [file.to_json() for file in cube.record.points],
+        "layers": [layer.to_json() for layer in cube.record.layers],
+        "totals": [total.to_json() for total in cube.record.totals], "attribution": cube.attribution,
         "notes": _notes(cube, rungs, field.facts), "uncertainty": None,
         "page_width": page_width, "zones": zones,
     }  # fmt: skip
@@ -182,12 +183,13 @@ def _notes(cube: Cube, rungs: NDArray[np.uint8], told: Mapping[str, Any]) -> lis
         notes.append(f"Its networks began with those of {donor}: {flatters}.")
     if left := training.get("pretrained_left"):
         notes.append(f"Training began with nothing learned before: {left}.")
-    if cube.scarce_blocks:
+    record = cube.record
+    if record.scarce_blocks:
         notes.append(
-            f"{cube.scarce_blocks:,} means of blocks with too few valid cells stand for nothing: left out."
+            f"{record.scarce_blocks:,} means of blocks with too few valid cells stand for nothing: left out."
         )
-    if cube.area:
-        kept, of = cube.area["coarse_cells"], cube.area["of"]
+    if record.area:
+        kept, of = record.area.coarse_cells, record.area.of
         notes.append(f"Only part of the totals was asked for: {kept:,} of {of:,} coarse cells.")
     for zone in told.get("zones", []):
         if not zone["met"]:
@@ -202,25 +204,21 @@ def _notes(cube: Cube, rungs: NDArray[np.uint8], told: Mapping[str, Any]) -> lis
             f"On ground held out of training, {rival}, which learns nothing, missed no more of the totals than "
             f"what was learned: {training['rivals'][rival]:.3f} against {training['score']:.3f} of their mass."
         )
-    for total in cube.total_facts:
-        if gone := total.get("missing_cells"):
-            place = f"{total['source']} (sector {total['sector']}, {total['year']})"
-            what = (
-                "were read as zero" if total.get("missing") == "zero" else "are unknown and stay without one"
-            )
+    for total in record.totals:
+        if gone := total.missing_cells:
+            place = f"{total.source} (sector {total.sector}, {total.year})"
+            what = "were read as zero" if total.missing == "zero" else "are unknown and stay without one"
             notes.append(f"{place}: {gone:,} cells without a value {what}.")
-        if negative := total.get("negative_cells"):
-            notes.append(f"{total['source']}: {negative:,} negative cells, kept as sinks.")
-    for layer in cube.facts:
-        if masked := layer.get("masked_cells"):
-            notes.append(f"Layer {layer['name']}: {masked:,} cells have no value and receive no mass.")
-        if filled := layer.get("filled_cells"):
-            notes.append(
-                f"Layer {layer['name']}: {filled:,} cells without a value were given {layer['fill']:g}."
-            )
-        if layer.get("blocky"):
+        if negative := total.negative_cells:
+            notes.append(f"{total.source}: {negative:,} negative cells, kept as sinks.")
+    for layer in record.layers:
+        if masked := layer.masked_cells:
+            notes.append(f"Layer {layer.name}: {masked:,} cells have no value and receive no mass.")
+        if filled := layer.filled_cells:
+            notes.append(f"Layer {layer.name}: {filled:,} cells without a value were given {layer.fill:g}.")
+        if layer.blocky:
             said = "is as coarse as the totals: it compares blocks and tells nothing inside one"
-            notes.append(f"Layer {layer['name']} {said}.")
+            notes.append(f"Layer {layer.name} {said}.")
     if partial := int(((rungs == Rung.OUTSIDE).any(axis=0) & (rungs != Rung.OUTSIDE).any(axis=0)).sum()):
         which = "block has" if partial == 1 else "blocks have"
         notes.append(

@@ -129,12 +129,12 @@ def run(config: Config, *, cube: Path, out: Path) -> None:
         "dropped": dropped,
         "statistics": _statistics(opened, learned, totals, mass),
         "windows": windows,
-        **({"pairs": dates} if opened.pair_facts else {}),
+        **({"pairs": dates} if opened.record.pairs else {}),
     }
     write_plan(out, plan)
     write_windows(out / WINDOWS, windows, side, opened.coarse)
     write_splits(out / SPLIT, splits, opened.coarse)
-    if opened.pair_facts:
+    if opened.record.pairs:
         write_dates(out / DATES, dates, opened)
     _say(plan)
 

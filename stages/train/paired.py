@@ -35,7 +35,7 @@ def learn_pairs(
     from model.training.pair_trainer import PairTrainer, error_of
     from model.training.validation import evenly
 
-    if not data.pair_facts:
+    if not data.record.pairs:
         raise UsageFault(
             "train.method", f"{config.method}, which learns from fine fields", "fine fields of some dates",
             "declare them under `ingest.pairs`, or choose a method that learns from totals alone",
@@ -73,9 +73,9 @@ def learn_pairs(
     rival.prepare(survey)
     score, free = error_of(method.estimate, scored), error_of(rival.estimate, scored)
     tell(f"train: {progress.total} steps; on held-out dates RMSE {score:.4g} {data.unit}, {RIVAL} {free:.4g}")
-    if made := sum(fact["interpolated"] for fact in data.pair_facts):
+    if made := sum(pair.interpolated for pair in data.record.pairs):
         progress.notes.append(
-            f"{made} of {len(data.pair_facts)} fine fields were interpolated from coarse ones: what was learned is "
+            f"{made} of {len(data.record.pairs)} fine fields were interpolated from coarse ones: what was learned is "
             "interpolation, and no score tells of skill"
         )
     for note in progress.notes:

@@ -16,6 +16,7 @@ from model.ground.errors import UsageFault
 from model.ground.grid import Grid
 from model.ground.scene import merge
 from stages.artifacts.cube import STORE, Cube, lay_out
+from stages.artifacts.records import CubeRecord
 from stages.contract.progress import track
 from stages.contract.section import Section
 from stages.evaluate.folds import Hide, grounds
@@ -52,13 +53,18 @@ def run(config: Config, *, cube: Path, out: Path) -> None:
             "score held-out dates with `pipeline evaluate` and `evaluate.truth`",
         )  # fmt: skip
     coarse, factor = _merged(old, config.group)
-    facts = {
-        "variable": old.name, "long_name": old.long_name, "unit": old.unit, "quantity": old.quantity,
-        "cell_methods": "area: sum", "attribution": old.attribution, "layers": old.facts,
-        "totals": old.total_facts,
-    }  # fmt: skip
+    record = CubeRecord(
+        variable=old.name,
+        long_name=old.long_name,
+        unit=old.unit,
+        quantity=old.quantity,
+        cell_methods="area: sum",
+        attribution=old.attribution,
+        layers=old.record.layers,
+        totals=old.record.totals,
+    )
     shutil.rmtree(out / STORE, ignore_errors=True)  # quick to make: an attempt cut off is begun again
-    group = lay_out(out / STORE, coarse, factor, facts, old.sectors, old.years)
+    group = lay_out(out / STORE, coarse, factor, record, old.sectors, old.years)
     totals = _totals(old, config, coarse)
     arrays.array_of(group, old.name)[...] = totals
     step = max(1, BAND // factor) * factor

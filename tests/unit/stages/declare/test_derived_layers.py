@@ -32,7 +32,7 @@ def test_distance_to_a_layer_is_in_metres_and_ends_at_its_reach(land, cube):
     )
     expected = np.minimum(ndimage.distance_transform_edt(spots == 0) * 100.0, 900.0)
     assert values(made, "far") == pytest.approx(expected, rel=1e-6)
-    assert made.facts[-1]["unit"] == "m" and "at most 900 m" in made.facts[-1]["resampling"]
+    assert made.record.layers[-1].unit == "m" and "at most 900 m" in made.record.layers[-1].resampling
 
 
 def test_values_do_not_depend_on_the_regions_they_are_made_in(land, cube, monkeypatch):

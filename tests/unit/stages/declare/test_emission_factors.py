@@ -22,7 +22,7 @@ def emission(*factors, variable="co2"):
 
 
 def table(*factors, unit=MWH, sectors=("homes",), years=(2012,)):
-    return resolve(emission(*factors), unit, "heat", sectors, years)["factors"]
+    return resolve(emission(*factors), unit, "heat", sectors, years).factors
 
 
 def test_fuels_are_weighted_by_their_shares():
@@ -85,7 +85,7 @@ def maps(tmp_path_factory):
         MWH, "heat", ("homes", "other"), (2012, 2013),
     )  # fmt: skip
     store = world.cube / "cube.zarr"
-    arrays.open_group(store, "ingest", mode="r+").attrs.update({"emission": told})
+    arrays.open_group(store, "ingest", mode="r+").attrs.update({"emission": told.to_json()})
     arrays.seal(store)
     return world, world.make_maps()
 

@@ -18,7 +18,7 @@ def test_a_box_keeps_every_cell_it_reaches_into(land, cube):
     assert made.coarse.bounds == (LEFT + 1_000, TOP - 2_000, LEFT + 3_000, TOP - 1_000)
     assert made.totals()[0, 0] == pytest.approx(land.totals[1:2, 1:3])
     assert made.covariates(0, 0, 10, 20)[0, 0] == pytest.approx(land.layer[10:20, 10:30])
-    assert made.area["coarse_cells"] == 2 and made.area["of"] == 12
+    assert made.record.area.coarse_cells == 2 and made.record.area.of == 12
 
 
 def test_a_box_along_the_lines_of_the_cells_keeps_just_them(land, cube):

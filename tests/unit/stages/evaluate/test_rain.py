@@ -54,7 +54,7 @@ def test_a_block_with_too_few_valid_cells_has_no_mean(rain):
     cube = Cube.open(rain.folder / "cube")
     assert not cube.known()[0, :, scarce].any()
     assert cube.known()[0, :, valid >= 4.5].all()
-    assert cube.scarce_blocks == 4 * int(scarce.sum())
+    assert cube.record.scarce_blocks == 4 * int(scarce.sum())
 
 
 def test_no_block_with_enough_valid_cells_is_a_fault(rain, told):

@@ -178,7 +178,7 @@ def test_what_was_repaired_is_said_once_in_a_run_and_kept_in_the_report(land, cu
     made = cube(land.config(totals=[entry], covariates=[]))
     listen(None)
     assert sum("made regular" in getattr(news, "text", "") for news in heard) == 1
-    assert all("made regular" in total["notes"][0] for total in made.total_facts)
+    assert all("made regular" in total.notes[0] for total in made.record.totals)
 
 
 @pytest.mark.parametrize("library", ["h5py", "cftime", "scipy.spatial"])

@@ -19,7 +19,7 @@ def test_a_curvilinear_layer_is_read_cell_by_cell_and_a_curvilinear_total_is_ref
     found = made.covariates(0, 0, 30, 40)[0, 0]
     expected = (made.fine.x - 4_779_000) / 250.0
     assert np.abs(found - expected).max() < 1.0 and np.abs(found - expected).mean() < 0.3
-    assert "curvilinear" in str(made.facts[0]["files"][0]["notes"])
+    assert "curvilinear" in str(made.record.layers[0].files[0].notes)
     assert "curvilinear" in refusal(land, data, unit="t")
 
 

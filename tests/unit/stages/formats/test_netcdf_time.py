@@ -51,8 +51,8 @@ def test_tim_01_the_nearest_year_serves_a_layer_and_is_told(land, cube):
     layer = land.covariate(path="census.nc", kind="total", unit="persons", year=2020)
     made = cube(land.config(covariates=[layer], year_policy="nearest"))
     assert made.covariates(0, 0, 30, 40)[0, 0].sum() == pytest.approx(land.totals.sum() * 2, rel=1e-6)
-    assert made.facts[0]["files"][0]["year"] == 2021
-    assert any("2021" in note for note in made.facts[0]["files"][0]["notes"])
+    assert made.record.layers[0].files[0].year == 2021
+    assert any("2021" in note for note in made.record.layers[0].files[0].notes)
 
 
 def test_tim_02_a_year_that_stands_twice_is_told(land, refusal):

@@ -76,7 +76,7 @@ def test_geo_13_an_allowed_gap_is_masked_and_counted(land, cube):
     clipped = land.layer[:, :28]
     made = cube(land.with_layer(clipped, allow_partial=True))
     assert not made.valid(0, 28, 30, 12).any() and made.valid(0, 0, 30, 28).all()
-    assert made.facts[0]["masked_cells"] == 360 and made.facts[0]["coverage"] == pytest.approx(0.7)
+    assert made.record.layers[0].masked_cells == 360 and made.record.layers[0].coverage == pytest.approx(0.7)
 
 
 def test_geo_13_ground_without_totals_needs_no_cover(land, cube):

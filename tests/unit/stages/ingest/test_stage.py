@@ -160,12 +160,8 @@ def test_val_02_nodata_and_nan_are_both_masked_and_counted_apart(land, cube):
     holed[0, :3], holed[1, 0] = -1.0, np.nan
     made = cube(land.with_layer(holed, profile={"nodata": -1.0}, allow_partial=True))
     assert not made.valid(0, 0, 2, 3)[0].any() and not made.valid(1, 0, 1, 1).any()
-    facts = made.facts[0]
-    assert (facts["files"][0]["nodata_cells"], facts["files"][0]["nan_cells"], facts["masked_cells"]) == (
-        3,
-        1,
-        4,
-    )
+    facts = made.record.layers[0]
+    assert (facts.files[0].nodata_cells, facts.files[0].nan_cells, facts.masked_cells) == (3, 1, 4)
 
 
 def test_geo_08_longitudes_from_0_to_360_are_the_same_ground(land, cube):
@@ -273,7 +269,7 @@ def test_the_ingest_report_names_what_was_done(land, tmp_path):
 def test_one_reference_system_in_two_spellings_is_one(land, cube):
     spelled = 'PROJCS["my Europe",' + CRS.from_epsg(3035).to_wkt("WKT1_GDAL").split(",", 1)[1]
     made = cube(land.with_layer(crs=spelled))
-    assert made.facts[0]["resampling"] == "none: cells coincide"
+    assert made.record.layers[0].resampling == "none: cells coincide"
     assert layer_of(made) == pytest.approx(land.layer)
 
 
@@ -342,29 +338,28 @@ def test_a_map_without_any_layer_is_a_cube(land, cube):
 def test_the_report_of_a_layer_tells_before_and_after_and_shows_it(land, cube):
     half = Affine(50, 0, 4_780_000, 0, -50, 2_822_000)
     made = cube(land.with_layer(np.arange(4800.0).reshape(60, 80), half, kind="total", unit="persons"))
-    facts, file = made.facts[0], made.facts[0]["files"][0]
-    assert (file["low"], file["mean"], file["high"]) == (0.0, 2399.5, 4799.0)
+    facts, file = made.record.layers[0], made.record.layers[0].files[0]
+    assert (file.low, file.mean, file.high) == (0.0, 2399.5, 4799.0)
     # The first cell of the cube holds 0 + 1 + 80 + 81, the last 4799 + 4798 + 4719 + 4718.
-    assert (facts["low"], facts["high"]) == (162.0, 19034.0)
-    assert facts["sum"] == file["sum"] == 4799 * 4800 / 2
-    header, picture = facts["thumbnail"].split(",")
+    assert (facts.low, facts.high) == (162.0, 19034.0)
+    assert facts.sum == file.sum == 4799 * 4800 / 2
+    header, picture = facts.thumbnail.split(",")
     shown = Image.open(io.BytesIO(base64.b64decode(picture)))
     assert header == "data:image/png;base64" and shown.size == (40, 30)
     assert len(np.unique(np.asarray(shown))) > 20
 
 
 def test_a_thumbnail_of_several_regions_is_whole(land, cube, monkeypatch):
-    whole = cube(land.config()).facts[0]["thumbnail"]
+    whole = cube(land.config()).record.layers[0].thumbnail
     monkeypatch.setattr(arrays, "CHUNK", 12)
-    assert cube(land.config()).facts[0]["thumbnail"] == whole
+    assert cube(land.config()).record.layers[0].thumbnail == whole
 
 
 def test_the_mass_of_a_total_is_told_beside_its_sum(land, cube):
     made = cube(land.with_total(land.totals, unit="kg"))
-    told = made.total_facts[0]
-    assert told["sum"] == pytest.approx(land.totals.sum()) and told["mass"] == pytest.approx(
-        told["sum"] / 1000
-    )
+    told = made.record.totals[0]
+    assert told.sum == pytest.approx(land.totals.sum())
+    assert told.mass == pytest.approx(told.sum / 1000)
 
 
 def test_check_tells_what_every_file_holds(land):

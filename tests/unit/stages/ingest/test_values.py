@@ -19,7 +19,7 @@ def test_val_01_the_setting_it_names_helps(land, cube):
     spoiled = land.layer.copy()
     spoiled[0, :6] = -9999
     made = cube(land.with_layer(spoiled, nodata=-9999, allow_partial=True))
-    assert made.facts[0]["masked_cells"] == 6 and made.covariates(0, 0, 1, 6).sum() == 0
+    assert made.record.layers[0].masked_cells == 6 and made.covariates(0, 0, 1, 6).sum() == 0
 
 
 def test_val_03_totals_without_a_value_stop_unless_declared(land, cube, told):
@@ -93,7 +93,7 @@ def test_val_01_a_tag_declared_to_be_a_real_value_is_none(land, cube):
     real = land.layer.copy()
     real[0, 0] = -9999
     made = cube(land.with_layer(real, profile={"nodata": -9999.0}, nodata="none"))
-    assert made.facts[0]["low"] == -9999
+    assert made.record.layers[0].low == -9999
 
 
 def test_a_share_below_zero_is_no_share(land, told):
@@ -183,4 +183,4 @@ def test_cells_without_a_value_may_be_filled_and_are_counted(land, cube):
     clipped[:, 28:] = np.nan
     made = cube(land.with_layer(clipped, fill=-1.0))
     assert made.valid(0, 0, 30, 40).all() and (made.covariates(0, 28, 30, 12) == -1).all()
-    assert made.facts[0]["filled_cells"] == 360 and made.facts[0]["masked_cells"] == 0
+    assert made.record.layers[0].filled_cells == 360 and made.record.layers[0].masked_cells == 0

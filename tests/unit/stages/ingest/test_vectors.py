@@ -99,7 +99,7 @@ def test_each_format_gives_the_same_lengths(land, roads, cube, name, driver):
 def test_an_attribute_chooses_the_features(land, roads, cube):
     made = cube(with_vectors(land, roads(), where={"highway": ["lane"]}))
     assert layer(made).sum() == pytest.approx(500.0)
-    assert made.facts[-1]["files"][0]["features"] == 1 and made.facts[-1]["unit"] == "m"
+    assert made.record.layers[-1].files[0].features == 1 and made.record.layers[-1].unit == "m"
 
 
 def test_an_osm_extract_is_read_with_the_tags_that_have_no_column(land, cube):
@@ -139,7 +139,7 @@ def test_an_outline_that_crosses_itself_is_mended_and_said(land, cube):
     made = cube(with_vectors(land, outlines(land, [bow]), kind="area"))
     # Two triangles between the corners and the middle: a quarter of the cell each.
     assert layer(made)[0, 0] == pytest.approx(0.5)
-    assert made.facts[-1]["files"][0]["outlines_mended"] == 1
+    assert made.record.layers[-1].files[0].outlines_mended == 1
 
 
 def test_lines_are_no_outlines(land, roads):
@@ -231,7 +231,9 @@ def test_sec_01_a_json_that_names_a_vrt_is_read_as_json_or_refused(land, roads):
 
 
 def test_sec_01_only_the_four_formats_are_registered():
-    program = "from stages.formats.vector import read as vectors; print(sorted(vectors._library().list_drivers()))"
+    program = (
+        "from stages.formats.vector import read as vectors; print(sorted(vectors._library().list_drivers()))"
+    )
     told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert told.stdout.strip() == "['ESRI Shapefile', 'GPKG', 'GeoJSON', 'MEM', 'OSM']"
     assert told.stderr == ""

@@ -1,0 +1,257 @@
+"""What artifacts say of themselves, as typed records: written once as JSON, read back into the same type.
+
+Why pydantic: a record that was changed by hand is refused where it is read, with the key that is wrong. Keys without a
+value are left out of the JSON, and keys that a later version added are passed over.
+"""
+
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Record(BaseModel):
+    """Plain facts that travel between files; never changed, only copied with changes."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON values; keys without a value are left out."""
+        return self.model_dump(mode="json", exclude_none=True)
+
+    @classmethod
+    def from_json(cls, plain: Any) -> Self:
+        """The inverse of to_json.
+
+        Raises: pydantic.ValidationError (a ValueError) for anything else.
+        """
+        return cls.model_validate(plain)
+
+    def with_(self, **changes: Any) -> Self:
+        """A copy in which some fields are others."""
+        return self.model_copy(update=changes)
+
+
+class FileRecord(Record):
+    """A file that a layer was made of.
+
+    Attributes:
+      year: of its values; "static" where they hold for every year.
+      band: which part of the file, in words.
+      nodata_cells, nan_cells: without a value, by tag and by NaN.
+      low, mean, high, sum: over the cells with a value, in the file's own unit.
+      layer, where: of a vector file, what was chosen in it.
+      features, features_of_another_type, features_without_geometry, outlines_mended: counts of a vector file.
+    """
+
+    source: str
+    sha256: str
+    year: int | str | None = None
+    band: str | None = None
+    notes: tuple[str, ...] | None = None
+    crs: str = ""
+    nodata_cells: int | None = None
+    nan_cells: int | None = None
+    low: float | None = None
+    mean: float | None = None
+    high: float | None = None
+    sum: float | None = None
+    layer: str | None = None
+    where: str | None = None
+    features: int | None = None
+    features_of_another_type: int | None = None
+    features_without_geometry: int | None = None
+    outlines_mended: int | None = None
+
+
+class LayerRecord(Record):
+    """One covariate of a cube.
+
+    Attributes:
+      kind: continuous, share or total, as the cube holds it; declared_kind: as the configuration says.
+      blocky: its own pixels are as coarse as a block.
+      resampling: how it came to the fine grid, in words.
+      fill: the number given to cells without a value; None where they are gaps.
+      coverage: share of the ground with totals where it has a value.
+      masked_cells, filled_cells: fine cells under totals without a value; those given `fill`.
+      low, mean, high, sum: over the fine cells of the cube.
+      thumbnail: a small PNG as a data address.
+      offset: blocks across and down at which it fits the totals best, where that can be told.
+    """
+
+    name: str
+    kind: str
+    blocky: bool = False
+    static: bool = True
+    long_name: str = ""
+    declared_kind: str = ""
+    unit: str = ""
+    resampling: str = ""
+    allow_partial: bool = False
+    fill: float | None = None
+    files: tuple[FileRecord, ...] = ()
+    licence: str = ""
+    attribution: str = ""
+    coverage: float | None = None
+    masked_cells: int = 0
+    filled_cells: int = 0
+    low: float | None = None
+    mean: float | None = None
+    high: float | None = None
+    sum: float | None = None
+    thumbnail: str | None = None
+    offset: tuple[float, float] | None = None
+
+    @property
+    def title(self) -> str:
+        """The layer in words: name, kind, and whether it is as coarse as a block."""
+        return f"{self.name} ({self.kind}{', as coarse as a block' if self.blocky else ''})"
+
+
+class TotalRecord(Record):
+    """The totals of one sector and step of time.
+
+    Attributes:
+      unit: of the file; sum, low, high: of the file, in that unit.
+      missing: what cells without a value were taken for.
+      mass: sum over the map, in the cube's unit.
+    """
+
+    sector: str
+    year: int
+    source: str
+    sha256: str = ""
+    band: str = ""
+    notes: tuple[str, ...] = ()
+    unit: str = ""
+    crs: str = ""
+    cells: int = 0
+    missing: str = ""
+    missing_cells: int = 0
+    negative_cells: int = 0
+    sum: float | None = None
+    low: float | None = None
+    high: float | None = None
+    mass: float | None = None
+    licence: str = ""
+    attribution: str = ""
+
+
+class FineFieldRecord(Record):
+    """A field given on the fine grid."""
+
+    source: str
+    sha256: str = ""
+    band: str = ""
+    notes: tuple[str, ...] = ()
+
+
+class PairRecord(FineFieldRecord):
+    """A fine field of one sector and date to learn from; interpolated: made of a coarser one."""
+
+    sector: str
+    year: int
+    unit: str = ""
+    interpolated: bool = False
+
+
+class ExtentRecord(Record):
+    """The part of the totals that a run is about.
+
+    Attributes:
+      coarse_cells: kept; of: in the files of the totals.
+      bounds: left, bottom, right, top in the CRS of the totals.
+    """
+
+    coarse_cells: int
+    of: int
+    bounds: tuple[float, ...]
+
+
+class FuelRecord(Record):
+    """One of the fuels behind an activity: its share, and its factor in the unit of the sector's factor."""
+
+    share: float
+    factor: float
+
+
+class FactorRecord(Record):
+    """An emission factor as it was declared; year None: of every year."""
+
+    sector: str
+    factor: float
+    unit: str
+    source: str
+    year: int | None = None
+    fuels: dict[str, FuelRecord] = {}
+
+
+class EmissionRecord(Record):
+    """What the activity emits.
+
+    Attributes:
+      factors: (sectors, years) canonical units of emission in one of activity.
+      told: the factors as declared.
+    """
+
+    variable: str
+    long_name: str
+    unit: str
+    substance: str = ""
+    factors: tuple[tuple[float, ...], ...]
+    told: tuple[FactorRecord, ...] = ()
+
+
+class PointFileRecord(Record):
+    """A file of point sources, and the sums of its amounts in the cube's unit.
+
+    Attributes:
+      given = placed + excess + outside: at their place; beyond what their block's total has room for; off the map or
+        where no total is known.
+    """
+
+    source: str
+    sector: str
+    year: int
+    unit: str
+    points: int
+    given: float
+    placed: float
+    excess: float
+    outside: float
+    sha256: str = ""
+    licence: str = ""
+    attribution: str = ""
+
+
+class CubeRecord(Record):
+    """All that a cube says of itself beside its grids and arrays.
+
+    Attributes:
+      unit: canonical, of amounts per cell or of the mean.
+      quantity: extensive, flux or intensive.
+      weights: of a mean, what cells of a block count by: area or cells.
+      time_method: what a step of time is of the instants in it.
+      cell_methods: of space, as CF writes it.
+      scarce_blocks: means left out since too few of their cells are valid.
+      valid: the field that says where a value may stand.
+    """
+
+    variable: str
+    long_name: str
+    unit: str
+    quantity: str
+    cell_methods: str
+    attribution: str = ""
+    weights: str = "cells"
+    time_method: str = "sum"
+    standard_name: str = ""
+    substance: str | None = None
+    days_per_year: float | None = None
+    layers: tuple[LayerRecord, ...] = ()
+    totals: tuple[TotalRecord, ...] = ()
+    pairs: tuple[PairRecord, ...] = ()
+    points: tuple[PointFileRecord, ...] = ()
+    area: ExtentRecord | None = None
+    valid: FineFieldRecord | None = None
+    emission: EmissionRecord | None = None
+    scarce_blocks: int = 0

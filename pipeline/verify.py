@@ -38,7 +38,7 @@ def replay(runner: Runner, table: Sequence[Stage] = STAGES, last: Stage = EVALUA
         other = "made from another cube than the one that is there"
         raise ArtifactFault(str(maps), other, "maps of this cube", runner.words())
     certificate = body.certify(cube, maps)
-    if not certificate["passed"]:
+    if not certificate.passed:
         failure = "the certificate does not hold on the files as they are"
         stated = NumberFault(str(maps), failure, "every block keeps its total", remedy(runner, maps))
         raise_all([stated, *body.contradictions(cube, maps)])

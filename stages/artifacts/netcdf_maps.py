@@ -15,6 +15,7 @@ from model.ground.scene import merge
 from stages.artifacts import maps as store
 from stages.artifacts.cube import DEGREES, Cube
 from stages.artifacts.maps import Sheet
+from stages.artifacts.records import Record
 from stages.contract.progress import track
 from stages.formats.content_hash import sha256_of
 from stages.formats.zarr_groups import MAPPING, axis_attributes
@@ -22,6 +23,17 @@ from stages.formats.zarr_groups import MAPPING, axis_attributes
 GIVEN, FOUND, TRUTH = "lr", "sr", "truth"
 SPARE = 1 << 20  # bytes of a file beside its arrays, at most
 _CHUNK = 512  # cells along a chunk
+
+
+class NetcdfRecord(Record):
+    """A finished NetCDF file against what was given; date: of its worst block."""
+
+    file: str
+    worst_relative_residual: float
+    date: str
+    dates: int
+    passed: bool
+    sha256: str
 
 
 def file_name(cube: Cube, sector: int) -> str:
@@ -168,7 +180,7 @@ def _field(file: Any, cube: Cube, name: str) -> Any:
     return field
 
 
-def measure_netcdf(cube: Cube, sector: int, maps: Path, limit: float) -> dict[str, Any]:
+def measure_netcdf(cube: Cube, sector: int, maps: Path, limit: float) -> NetcdfRecord:
     """Opens a finished file again and holds the block means, or sums, of what was found against what was given."""
     import h5netcdf
 
@@ -184,7 +196,11 @@ def measure_netcdf(cube: Cube, sector: int, maps: Path, limit: float) -> dict[st
             off = np.where(np.isnan(given) | (sums == given), 0.0, off)
             if float(off.max(initial=0.0)) > worst:
                 worst, label = float(off.max()), when_
-    return {
-        "file": path.name, "worst_relative_residual": worst, "date": when.spelled(label), "dates": len(cube.years),
-        "passed": bool(worst <= limit), "sha256": sha256_of(path),
-    }  # fmt: skip
+    return NetcdfRecord(
+        file=path.name,
+        worst_relative_residual=worst,
+        date=when.spelled(label),
+        dates=len(cube.years),
+        passed=bool(worst <= limit),
+        sha256=sha256_of(path),
+    )

@@ -20,11 +20,13 @@ from stages.artifacts.cube import Cube
 from stages.artifacts.field import Field
 from stages.artifacts.map_encoding import Strip
 from stages.artifacts.maps import ALL, Sheet
+from stages.artifacts.netcdf_maps import NetcdfRecord
 from stages.contract import progress
 from stages.contract.section import Section
 from stages.declare.zones import ZoneFile, judge, open_zones, zone_files
 from stages.regrid.zones import as_csv, measure_zones
 from stages.report.certificate import CERTIFICATE, LIMIT, book_of, certify, read_map
+from stages.report.certificate_record import Certificate
 from stages.report.diagnose import contradictions
 from stages.report.page import FACTS, PAGE, RUNGS, gather, render
 from stages.report.point_certificate import TABLE as POINTS
@@ -85,10 +87,10 @@ def run(config: Config, *, cube: Path, field: Path, out: Path) -> None:
     certificate = certify(cube, out, config.limit)
     _insist(certificate, out)
     if config.netcdf:
-        certificate["netcdf"] = _write_netcdf(config, opened, estimate, out)
+        certificate = certificate.with_(netcdf=_write_netcdf(config, opened, estimate, out))
     _draw_previews(opened, out, legends)
     zones = _write_zones(config, opened, out)
-    _write_json(out / CERTIFICATE, certificate)
+    _write_json(out / CERTIFICATE, certificate.to_json())
     facts = gather(opened, estimate, legends, config.page_width, zones)
     if (reference := estimate.facts.get("reference")) is not None:
         tags = _tags(opened, estimate, store.sheets(opened)[0])
@@ -239,7 +241,7 @@ def _write_zones(config: Config, cube: Cube, out: Path) -> dict[str, Any] | None
     return told
 
 
-def _write_netcdf(config: Config, cube: Cube, field: Field, out: Path) -> list[dict[str, Any]]:
+def _write_netcdf(config: Config, cube: Cube, field: Field, out: Path) -> tuple[NetcdfRecord, ...]:
     """One file a sector, measured again as it was written.
 
     Raises: NumberFault (exit 7) when a file does not hold what was given; it is removed.
@@ -257,62 +259,67 @@ def _write_netcdf(config: Config, cube: Cube, field: Field, out: Path) -> list[d
         }
         words = {"title": f"{cube.long_name}, downscaled by {cube.factor}", **kept}
         path = netcdf_maps.write_netcdf(cube, sector, sheets, out, words)
-        fact = netcdf_maps.measure_netcdf(cube, sector, out, config.limit)
-        if not fact["passed"]:
+        record = netcdf_maps.measure_netcdf(cube, sector, out, config.limit)
+        if not record.passed:
             path.unlink()
             raise NumberFault(
-                f"{path.name}, {fact['date']}", f"a block {fact['worst_relative_residual']:.3g} off what was given",
-                f"at most {config.limit:g}", "run again: the file was removed and will be made anew",
-            )  # fmt: skip
-        told.append(fact)
-    return told
+                f"{path.name}, {record.date}",
+                f"a block {record.worst_relative_residual:.3g} off what was given",
+                f"at most {config.limit:g}",
+                "run again: the file was removed and will be made anew",
+            )
+        told.append(record)
+    return tuple(told)
 
 
-def _insist(certificate: dict[str, Any], out: Path) -> None:
+def _insist(certificate: Certificate, out: Path) -> None:
     """Raises what the certificate found, worst first, and removes the maps that failed.
 
     Raises: NumberFault (exit 7).
     """
-    failed = [fact for fact in certificate["maps"] if not fact["passed"]]
+    failed = [single for single in certificate.maps if not single.passed]
     if not failed:
         _insist_on_points(certificate, out)
         _insist_on_emission(certificate, out)
         return
-    for fact in failed:
-        (out / fact["file"]).unlink()
-    fact = max(failed, key=lambda fact: abs(fact["worst"]["relative_residual"]))
-    worst = fact["worst"]
-    place = f"x {worst['x']:.10g}, y {worst['y']:.10g}"
+    for single in failed:
+        (out / single.file).unlink()
+    single = max(failed, key=lambda one: abs(one.worst.relative_residual))
+    worst = single.worst
     raise NumberFault(
-        f"{fact['file']}, block row {worst['row']}, column {worst['col']} ({place})",
-        f"{worst['placed']!r} {fact['unit']} stored of {worst['given']!r}, relative residual "
-        f"{worst['relative_residual']:.3g}; {fact['holes']} holes, "
-        f"{fact['negative_blocks']} blocks below zero",
-        f"at most {certificate['limit']:g} in every block, no hole, nothing below zero",
+        f"{single.file}, block row {worst.row}, column {worst.col} (x {worst.x:.10g}, y {worst.y:.10g})",
+        f"{worst.placed!r} {single.unit} stored of {worst.given!r}, relative residual "
+        f"{worst.relative_residual:.3g}; {single.holes} holes, {single.negative_blocks} blocks below zero",
+        f"at most {certificate.limit:g} in every block, no hole, nothing below zero",
         "run again: the map was removed and will be made anew; if it stays, pipeline run infer --force",
     )
 
 
-def _insist_on_points(certificate: dict[str, Any], out: Path) -> None:
+def _insist_on_points(certificate: Certificate, out: Path) -> None:
     """Raises NumberFault (exit 7) where a map holds less in a cell than the points that stand in it."""
-    for fact in certificate.get("points", {}).get("maps", []):
-        if fact["short"]:
-            (out / fact["file"]).unlink()
+    for single in certificate.points.maps if certificate.points else ():
+        if single.short:
+            (out / single.file).unlink()
             raise NumberFault(
-                fact["file"], f"{fact['short']} cells hold less than the point sources in them",
-                "every point source at its place", "pipeline run infer --force",
-            )  # fmt: skip
+                single.file,
+                f"{single.short} cells hold less than the point sources in them",
+                "every point source at its place",
+                "pipeline run infer --force",
+            )
 
 
-def _insist_on_emission(certificate: dict[str, Any], out: Path) -> None:
+def _insist_on_emission(certificate: Certificate, out: Path) -> None:
     """Raises NumberFault (exit 7) where a map of an emission is not its factor times the activity."""
-    for fact in certificate.get("emission", {}).get("compared", []):
-        if not fact["passed"]:
-            (out / fact["file"]).unlink()
+    for single in certificate.emission.compared if certificate.emission else ():
+        if not single.passed:
+            (out / single.file).unlink()
+            differs = f"the activity times the factor differs by {single.relative_difference:.3g}"
             raise NumberFault(
-                fact["file"], f"{fact['emission']!r} stored, the activity times the factor differs by "
-                f"{fact['relative_difference']:.3g}", "the activity times its factor", "run again",
-            )  # fmt: skip
+                single.file,
+                f"{single.emission!r} stored, {differs}",
+                "the activity times its factor",
+                "run again",
+            )
 
 
 def _ensure_room(out: Path, needed: int) -> None:

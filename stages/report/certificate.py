@@ -1,9 +1,9 @@
 """The certificate: opens finished maps again and measures, block by block, whether each total is there."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,13 @@ from stages.artifacts import maps as store
 from stages.artifacts.cube import Cube
 from stages.artifacts.maps import Sheet
 from stages.formats.content_hash import sha256_of
+from stages.report.certificate_record import (
+    Certificate,
+    EmissionCertificate,
+    EmissionComparison,
+    MapRecord,
+    WorstBlock,
+)
 from stages.report.point_certificate import prove_points
 
 CERTIFICATE = "certificate.json"
@@ -144,7 +151,7 @@ def account(
     )
 
 
-def certify(cube: Path, maps: Path, limit: float | None = None) -> dict[str, Any]:
+def certify(cube: Path, maps: Path, limit: float | None = None) -> Certificate:
     """Measures every map of a folder against the totals in the cube.
 
     Only the finished files are trusted: the sums are theirs, and so are the rungs that say which blocks lie
@@ -153,61 +160,69 @@ def certify(cube: Path, maps: Path, limit: float | None = None) -> dict[str, Any
     Args:
       cube, maps: artifact folders.
       limit: relative residual no block may exceed; without it, the one of the certificate that is there.
-    Returns: facts as JSON values, among them `passed`; a block that holds mass it was not given has an
-      infinite relative residual.
+    Returns: what was measured; a block that holds mass it was not given has an infinite relative residual.
     Raises: ArtifactFault (exit 4) when a map is missing, damaged or lies on another grid.
     """
     opened = Cube.open(cube)
     limit = _stated_limit(maps) if limit is None else limit
     with store.frugal():
-        facts = [measure(opened, sheet, maps, limit) for sheet in store.sheets(opened)]
+        measured = tuple(measure(opened, sheet, maps, limit) for sheet in store.sheets(opened))
         points = prove_points(opened, maps)
-    emission = _compare(facts, limit)
-    return {
-        "variable": opened.name,
-        "unit": opened.unit,
-        **({"mean": True, "weights": opened.record.weights} if opened.is_intensive else {}),
-        "limit": limit,
-        "quantum": facts[0]["quantum"],
-        "rounded": sum(
-            abs(fact["rounded"]) for fact in facts if fact["quantum"] is not None and not fact["is_sum"]
+    emission = _emission(opened, measured, limit)
+    passed = [single.passed for single in measured]
+    passed += [single.passed for single in emission.compared] if emission else []
+    passed += [points.passed] if points else []
+    return Certificate(
+        variable=opened.name,
+        unit=opened.unit,
+        limit=limit,
+        quantum=measured[0].quantum,
+        rounded=sum(
+            abs(single.rounded) for single in measured if single.quantum is not None and not single.is_sum
         ),
-        "passed": all(fact["passed"] for fact in [*facts, *emission, *([points] if points else [])]),
-        "blocks": sum(fact["blocks"] for fact in facts),
-        "worst": _heaviest(facts),
-        "maps": facts,
-        **({} if points is None else {"points": points}),
-        **({"emission": _told(opened) | {"compared": emission}} if emission else {}),
-    }
+        passed=all(passed),
+        blocks=sum(single.blocks for single in measured),
+        worst=_heaviest(measured),
+        maps=measured,
+        mean=True if opened.is_intensive else None,
+        weights=opened.record.weights if opened.is_intensive else None,
+        points=points,
+        emission=emission,
+    )
 
 
-def _told(cube: Cube) -> dict[str, Any]:
-    """The factors as JSON values; empty where none were asked for."""
-    return {} if cube.emission is None else cube.emission.to_json()
-
-
-def _compare(facts: list[dict[str, Any]], limit: float) -> list[dict[str, Any]]:
+def _emission(cube: Cube, measured: Sequence[MapRecord], limit: float) -> EmissionCertificate | None:
     """Holds what was stored of each sector's emission against its factor times what was stored of its activity."""
-    stored = {
-        (fact["sector"], fact["year"]): fact["placed"] + fact["rounded"]
-        for fact in facts
-        if not fact["factors"]
-    }
-    told = []
-    for fact in facts:
-        if len(fact["factors"]) != 1:
-            continue
-        expected = stored[fact["sector"], fact["year"]] * fact["factors"][0]
-        differs = (fact["placed"] - expected) / expected if expected else float(fact["placed"] != 0)
-        told.append({
-            "file": fact["file"], "sector": fact["sector"], "year": fact["year"], "factor": fact["factors"][0],
-            "activity": stored[fact["sector"], fact["year"]], "emission": fact["placed"],
-            "relative_difference": differs, "passed": abs(differs) <= limit,
-        })  # fmt: skip
-    return told
+    if cube.emission is None:
+        return None
+    stored: dict[tuple[str, int], float] = {}
+    for single in measured:
+        if not single.factors:
+            stored[single.sector, single.year] = single.placed + single.rounded
+    compared = [
+        _compare(single, stored[single.sector, single.year], limit)
+        for single in measured
+        if len(single.factors) == 1
+    ]
+    return EmissionCertificate(**cube.emission.model_dump(), compared=tuple(compared))
 
 
-def measure(cube: Cube, sheet: Sheet, maps: Path, limit: float) -> dict[str, Any]:
+def _compare(emitted: MapRecord, activity: float, limit: float) -> EmissionComparison:
+    expected = activity * emitted.factors[0]
+    differs = (emitted.placed - expected) / expected if expected else float(emitted.placed != 0)
+    return EmissionComparison(
+        file=emitted.file,
+        sector=emitted.sector,
+        year=emitted.year,
+        factor=emitted.factors[0],
+        activity=activity,
+        emission=emitted.placed,
+        relative_difference=differs,
+        passed=abs(differs) <= limit,
+    )
+
+
+def measure(cube: Cube, sheet: Sheet, maps: Path, limit: float) -> MapRecord:
     """The certificate of one map."""
     rungs = np.stack([_rungs(cube, index, sheet, maps) for index in sheet.members])
     members = list(sheet.members)
@@ -226,26 +241,42 @@ def measure(cube: Cube, sheet: Sheet, maps: Path, limit: float) -> dict[str, Any
     negative = int((reading.lowest[book.size == book.due] < 0).sum())
     worst = _worst(cube, relative, book, reading)
     total = (placed - due) / size if size else (0.0 if placed == 0 else float("inf"))
-    kept = bool(abs(worst["relative_residual"]) <= limit and abs(total) <= limit)
+    kept = bool(abs(worst.relative_residual) <= limit and abs(total) <= limit)
     exact = bool(np.array_equal(reading.sums, book.due))
     kept &= exact or reading.quantum is None
     told = store.read_blocks(maps / sheet.blocks_file, cube.coarse)[:2]
     agrees = bool(np.array_equal(told[0][book.known], (book.given / cube.room)[book.known]))
     agrees &= bool(np.array_equal(told[1][book.known], (reading.sums / cube.room)[book.known]))
-    return {
-        "file": sheet.map_file, "sector": sheet.sector, "year": sheet.year, "is_sum": sheet.is_sum,
-        "variable": sheet.name, "unit": sheet.unit, "factors": list(sheet.factors),
-        "given": given, "placed": placed, "outside": outside, "residual": placed - due,
-        "quantum": reading.quantum, "rounded": given - outside - due, "exact": exact,
-        "rungs": {} if sheet.is_sum else _counted(rungs),
-        "relative_residual": total, "blocks": int(book.known.sum()),
-        "blocks_outside": int((book.known & ~book.placed).sum()), "worst": worst,
-        "smallest_cell": float(np.nanmin(reading.lowest)) if reading.cells.any() else 0.0,
-        "cells": int(reading.cells.sum()), "holes": holes, "negative_blocks": negative,
-        "block_file_agrees": agrees, "passed": agrees and kept and not holes and not negative,
-        "sha256": sha256_of(maps / sheet.map_file), "blocks_file": sheet.blocks_file,
-        "blocks_sha256": sha256_of(maps / sheet.blocks_file),
-    }  # fmt: skip
+    return MapRecord(
+        file=sheet.map_file,
+        sector=sheet.sector,
+        year=sheet.year,
+        is_sum=sheet.is_sum,
+        variable=sheet.name,
+        unit=sheet.unit,
+        factors=sheet.factors,
+        given=given,
+        placed=placed,
+        outside=outside,
+        residual=placed - due,
+        quantum=reading.quantum,
+        rounded=given - outside - due,
+        exact=exact,
+        rungs={} if sheet.is_sum else _counted(rungs),
+        relative_residual=total,
+        blocks=int(book.known.sum()),
+        blocks_outside=int((book.known & ~book.placed).sum()),
+        worst=worst,
+        smallest_cell=float(np.nanmin(reading.lowest)) if reading.cells.any() else 0.0,
+        cells=int(reading.cells.sum()),
+        holes=holes,
+        negative_blocks=negative,
+        block_file_agrees=agrees,
+        passed=agrees and kept and not holes and not negative,
+        sha256=sha256_of(maps / sheet.map_file),
+        blocks_file=sheet.blocks_file,
+        blocks_sha256=sha256_of(maps / sheet.blocks_file),
+    )
 
 
 def _counted(rungs: NDArray[np.uint8]) -> dict[str, int]:
@@ -265,17 +296,21 @@ def _rungs(cube: Cube, index: int, sheet: Sheet, maps: Path) -> NDArray[np.uint8
     return store.read_blocks(maps / single.blocks_file, cube.coarse)[3].astype(np.uint8)
 
 
-def _worst(cube: Cube, relative: NDArray[np.float64], book: Account, reading: Reading) -> dict[str, Any]:
+def _worst(cube: Cube, relative: NDArray[np.float64], book: Account, reading: Reading) -> WorstBlock:
     coarse, room = cube.coarse, cube.room
     row, col = (int(index) for index in np.unravel_index(np.argmax(np.abs(relative)), relative.shape))
-    return {
-        "relative_residual": float(relative[row, col]), "row": row, "col": col,
-        "x": float(coarse.x[col]), "y": float(coarse.y[row]),
-        "given": float(book.due[row, col] / room[row, col]), "placed": float(reading.sums[row, col] / room[row, col]),
-    }  # fmt: skip
+    return WorstBlock(
+        relative_residual=float(relative[row, col]),
+        row=row,
+        col=col,
+        x=float(coarse.x[col]),
+        y=float(coarse.y[row]),
+        given=float(book.due[row, col] / room[row, col]),
+        placed=float(reading.sums[row, col] / room[row, col]),
+    )
 
 
-def _heaviest(facts: list[dict[str, Any]]) -> dict[str, Any]:
+def _heaviest(measured: Sequence[MapRecord]) -> WorstBlock:
     """The worst block of all maps, with the name of its map."""
-    fact = max(facts, key=lambda fact: abs(fact["worst"]["relative_residual"]))
-    return {"file": fact["file"], "unit": fact["unit"]} | fact["worst"]
+    farthest = max(measured, key=lambda single: abs(single.worst.relative_residual))
+    return farthest.worst.with_(file=farthest.file, unit=farthest.unit)

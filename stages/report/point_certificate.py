@@ -1,7 +1,6 @@
 """What the certificate says of point sources, measured on finished maps: where they stand and that they are whole."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -9,20 +8,21 @@ from stages.artifacts import maps as store
 from stages.artifacts.cube import Cube
 from stages.artifacts.maps import Sheet
 from stages.artifacts.point_table import PointTable
+from stages.report.certificate_record import PointCertificate, PointMapRecord, PointPlace
 
 TABLE = "points.csv"
 LISTED = 1000  # cells named in the certificate, heaviest first; the table beside the maps has every point
 ROUNDING = 1e-6  # of a cell, stored in float32
 
 
-def prove_points(cube: Cube, maps: Path) -> dict[str, Any] | None:
+def prove_points(cube: Cube, maps: Path) -> PointCertificate | None:
     """Holds every map against the points that stand on it; None when the cube has none."""
     if cube.points is None:
         return None
     singles = [sheet for sheet in store.sheets(cube) if not sheet.is_sum and not sheet.is_emission]
     every = [_prove(cube, cube.points, sheet, maps) for sheet in singles]
-    told = [entry for entry in every if entry["points"]]
-    return {"rule": RULE, "table": TABLE, "passed": all(not entry["short"] for entry in told), "maps": told}
+    told = tuple(entry for entry in every if entry.points)
+    return PointCertificate(rule=RULE, table=TABLE, passed=all(not entry.short for entry in told), maps=told)
 
 
 RULE = (
@@ -32,7 +32,7 @@ RULE = (
 )
 
 
-def _prove(cube: Cube, points: PointTable, sheet: Sheet, maps: Path) -> dict[str, Any]:
+def _prove(cube: Cube, points: PointTable, sheet: Sheet, maps: Path) -> PointMapRecord:
     columns = points.columns
     mine = (columns["sector"] == sheet.members[0]) & (columns["year"] == sheet.time)
     placed = mine & (columns["placed"] > 0)
@@ -45,13 +45,22 @@ def _prove(cube: Cube, points: PointTable, sheet: Sheet, maps: Path) -> dict[str
         cells += int(here.sum())
         least = wanted[here] * (1 - ROUNDING) - grain
         short += int((~(stored[here].astype(np.float64) >= least)).sum())
-    sums = {name: float(columns[name][mine].sum()) for name in ("given", "placed", "excess", "outside")}
     order = np.argsort(-columns["placed"][placed], kind="stable")[:LISTED]
     where = [columns[name][placed][order].tolist() for name in ("row", "col", "x", "y", "placed")]
-    return {
-        "file": sheet.map_file, "sector": sheet.sector, "year": sheet.year, "points": int(mine.sum()), **sums,
-        "cells": cells, "short": short, "not_listed": int(placed.sum()) - len(order),
-        "placed_at": [
-            dict(zip(("row", "col", "x", "y", "mass"), entry, strict=True)) for entry in zip(*where, strict=True)
-        ],
-    }  # fmt: skip
+    return PointMapRecord(
+        file=sheet.map_file,
+        sector=sheet.sector,
+        year=sheet.year,
+        points=int(mine.sum()),
+        given=float(columns["given"][mine].sum()),
+        placed=float(columns["placed"][mine].sum()),
+        excess=float(columns["excess"][mine].sum()),
+        outside=float(columns["outside"][mine].sum()),
+        cells=cells,
+        short=short,
+        not_listed=int(placed.sum()) - len(order),
+        placed_at=tuple(
+            PointPlace(row=row, col=col, x=x, y=y, mass=mass)
+            for row, col, x, y, mass in zip(*where, strict=True)
+        ),
+    )

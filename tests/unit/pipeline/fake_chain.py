@@ -130,7 +130,7 @@ BODIES = {
         Config=PlainConfig,
         VERSION=1,
         run=mosaic,
-        certify=lambda cube, maps: {"passed": "bad" not in (maps / "heat.tif").read_text()},
+        certify=lambda cube, maps: SimpleNamespace(passed="bad" not in (maps / "heat.tif").read_text()),
         contradictions=lambda cube, maps: [],
     ),
     "evaluate": SimpleNamespace(Config=EvaluateConfig, VERSION=1, run=evaluate),

@@ -84,7 +84,7 @@ def test_a_unit_moved_within_the_limit_still_fails_a_map_of_whole_numbers(made):
         row, col = np.argwhere(raw > 0)[0]
         raw[row, col] += 1
         data.write(raw, 1)
-    assert not mosaic.certify(world.cube, out, limit=1.0)["passed"]
+    assert not mosaic.certify(world.cube, out, limit=1.0).passed
 
 
 def test_a_quantum_too_small_for_the_type_is_refused(tmp_path):

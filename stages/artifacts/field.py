@@ -2,7 +2,6 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import zarr
@@ -10,6 +9,7 @@ from numpy.typing import NDArray
 
 from model.ground.errors import ArtifactFault
 from stages.artifacts.cube import Cube
+from stages.artifacts.records import FieldRecord
 from stages.formats import zarr_groups as arrays
 
 STORE = "field.zarr"
@@ -19,9 +19,9 @@ FACTS = "field.json"
 class Field:
     """A field opened for reading."""
 
-    def __init__(self, group: zarr.Group, facts: dict[str, Any]) -> None:
+    def __init__(self, group: zarr.Group, record: FieldRecord) -> None:
         self._group = group
-        self.facts = facts
+        self.record = record
 
     @classmethod
     def open(cls, folder: Path) -> "Field":
@@ -31,7 +31,7 @@ class Field:
         """
         group = arrays.open_group(folder / STORE, "infer")
         try:
-            facts = json.loads((folder / FACTS).read_text("utf-8"))
+            record = FieldRecord.from_json(json.loads((folder / FACTS).read_text("utf-8")))
         except (OSError, ValueError) as error:
             raise ArtifactFault(
                 f"field/{FACTS}",
@@ -39,7 +39,7 @@ class Field:
                 "the facts of the field",
                 "pipeline run infer --force",
             ) from error
-        return cls(group, facts)
+        return cls(group, record)
 
     def mass(self, row: int, col: int, rows: int, cols: int) -> NDArray[np.float64]:
         """(sectors, time, rows, cols) mass per fine cell; NaN where the cell may not receive any."""

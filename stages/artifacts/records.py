@@ -255,3 +255,87 @@ class CubeRecord(Record):
     valid: FineFieldRecord | None = None
     emission: EmissionRecord | None = None
     scarce_blocks: int = 0
+
+
+class TrainingRecord(Record):
+    """What is told of how a method learned; a method that learns nothing leaves all but `asked` out.
+
+    Attributes:
+      asked: the method the configuration names.
+      fell_back: what was used instead; reason: why nothing was learned.
+      transferred: the run whose checkpoint was applied here.
+      pretrained: the run whose networks training began with; pretrained_left: why it began with none.
+      folds: networks, each with another part of the ground held out; tiles: that they learned from.
+      step, steps: of the states that are used; taken in all.
+      score: on held-out ground; start_score: before anything was learned; rivals: of baselines on the same ground.
+      beaten_by: the baseline that is as good or better.
+      pairs, valid_pairs: fine fields learned from; held out.
+      held_out_rmse, rival_rmse: on the dates held out.
+    """
+
+    asked: str | None = None
+    fell_back: str | None = None
+    reason: str | None = None
+    transferred: str | None = None
+    pretrained: str | None = None
+    pretrained_left: str | None = None
+    folds: int | None = None
+    tiles: int | None = None
+    step: int | None = None
+    steps: int | None = None
+    score: float | None = None
+    start_score: float | None = None
+    rivals: dict[str, float] | None = None
+    beaten_by: str | None = None
+    pairs: int | None = None
+    valid_pairs: int | None = None
+    held_out_rmse: float | None = None
+    rival_rmse: dict[str, float] | None = None
+    notes: tuple[str, ...] | None = None
+
+
+class FallbackRecord(Record):
+    """How many blocks of a sector and year each fallback level placed, by its name."""
+
+    sector: str
+    year: int
+    rungs: dict[str, int]
+
+
+class ZoneRecord(Record):
+    """A total of a zone beside those of the blocks.
+
+    Attributes:
+      residual: what its cells hold beyond it, in the cube's unit; met: it is no more than rounding.
+    """
+
+    zone: str
+    name: str
+    sector: str
+    year: int
+    total: float
+    residual: float
+    met: bool
+
+
+class FieldRecord(Record):
+    """How a field was made.
+
+    Attributes:
+      law: by which blocks meet their totals; laws: misallocated share of merged totals by each law compared.
+      describe: what the method says of itself, by words a reader sees.
+      proxy: the layer that places a total where the estimate is 0 everywhere.
+      not_finite: estimates that were no number and counted as 0.
+      reference: a sample of the ground the method learned from, see model/evaluation/applicability.py.
+    """
+
+    method: str = ""
+    law: str = ""
+    laws: dict[str, float] = {}
+    describe: dict[str, Any] = {}
+    training: TrainingRecord = TrainingRecord()
+    proxy: str | None = None
+    not_finite: int = 0
+    counts: tuple[FallbackRecord, ...] = ()
+    zones: tuple[ZoneRecord, ...] = ()
+    reference: dict[str, Any] | None = None

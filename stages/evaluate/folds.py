@@ -13,6 +13,7 @@ from model.evaluation.perturbations import Fold, hidden
 from model.ground.errors import UsageFault
 from stages.artifacts.cube import Cube
 from stages.artifacts.field import FACTS, Field
+from stages.artifacts.records import FieldRecord
 from stages.contract.section import Section
 from stages.evaluate.accumulate import Ground, Rows
 from stages.report.figures import ground as extent
@@ -65,7 +66,7 @@ def rows_of(field: Field, cube: Cube, sector: int, time: int) -> Rows:
 
 def fell_back(key: str, folder: Path) -> list[str]:
     """What a reader must know of a field whose method learned nothing."""
-    training = json.loads((folder / FACTS).read_text("utf-8")).get("training", {})
-    if instead := training.get("fell_back"):
-        return [f"{key} learned nothing ({training.get('reason')}): its field is that of {instead}."]
+    training = FieldRecord.from_json(json.loads((folder / FACTS).read_text("utf-8"))).training
+    if instead := training.fell_back:
+        return [f"{key} learned nothing ({training.reason}): its field is that of {instead}."]
     return []

@@ -20,6 +20,7 @@ from model.ground.grid import Grid
 from model.method import Method
 from stages.artifacts import checkpoint, field
 from stages.artifacts.cube import Cube
+from stages.artifacts.records import FallbackRecord, FieldRecord, TrainingRecord, ZoneRecord
 from stages.artifacts.resume_log import FOLDER, Journal
 from stages.contract.progress import step, tell
 from stages.contract.section import Clash, Section, SourcePath
@@ -35,28 +36,6 @@ from stages.report.training_figures import carry_figures
 VERSION = 5
 NEAR = 120  # fine cells along the core of a window
 HALO = 20  # fine cells around it
-# What the report says of the training.
-TOLD = (
-    "transferred",
-    "pretrained",
-    "pretrained_left",
-    "asked",
-    "fell_back",
-    "reason",
-    "folds",
-    "step",
-    "steps",
-    "score",
-    "start_score",
-    "tiles",
-    "rivals",
-    "beaten_by",
-    "pairs",
-    "valid_pairs",
-    "held_out_rmse",
-    "rival_rmse",
-    "notes",
-)
 CORE_CHUNK = 240  # fine cells along a region that is projected and written at once
 
 
@@ -145,21 +124,20 @@ def run(config: Config, *, cube: Path, checkpoint: Path | None = None, out: Path
     estimates = Estimates(opened, method, int(facts.get("years", 1)), core, halo)
     name, law, shares = _law(config, opened, estimates)
     _fill(group, opened, estimates, config, law, chunk // opened.factor, journal)
-    also = _meet_zones(config, opened, zones, group, out, chunk, journal) if zones else []
+    also = _meet_zones(config, opened, zones, group, out, chunk, journal) if zones else ()
     arrays.seal(out / field.STORE)
     regions = [value for value in journal.done.values() if value]
-    told = _summary(config, opened, facts, regions) | {"law": name} | ({"zones": also} if zones else {})
-    told |= {"laws": shares} if shares else {}
+    record = _summary(config, opened, facts, regions).with_(law=name, laws=shares, zones=also)
     if config.checkpoint is None and checkpoint is not None:
         carry_figures(checkpoint, out)
-    (out / field.FACTS).write_text(json.dumps(told, indent=1, sort_keys=True) + "\n", "utf-8")
+    (out / field.FACTS).write_text(json.dumps(record.to_json(), indent=1, sort_keys=True) + "\n", "utf-8")
     journal.close()
-    _say(told)
+    _say(record)
 
 
 def _meet_zones(
     config: Config, cube: Cube, zones: Zones, placed: arrays.Group, out: Path, chunk: int, journal: Journal
-) -> list[dict[str, Any]]:
+) -> tuple[ZoneRecord, ...]:
     """Fills the field from one that meets its blocks alone, raked to the zones' totals; returns what came of each."""
     assert config.also is not None
     wanted = read_totals(config.also, list(zones.shapes), cube.sectors, cube.years, cube.unit)
@@ -188,7 +166,7 @@ def _meet_zones(
         arrays.array_of(group, "mass")[window] = raking.region(region)
         step("meeting zones", done, len(regions), "regions")
     raking.say(cube.unit)
-    return raking.facts
+    return tuple(raking.records)
 
 
 def _law(config: Config, cube: Cube, estimates: Estimates) -> tuple[str, Law, dict[str, float]]:
@@ -343,40 +321,39 @@ def _count(rungs: NDArray[np.uint8]) -> list[list[dict[str, int]]]:
     ]
 
 
-def _summary(
-    config: Config, cube: Cube, facts: dict[str, Any], regions: list[dict[str, Any]]
-) -> dict[str, Any]:
+def _summary(config: Config, cube: Cube, facts: dict[str, Any], regions: list[dict[str, Any]]) -> FieldRecord:
     counts = []
     for index, sector in enumerate(cube.sectors):
         for when, year in enumerate(cube.years):
             summed: Counter[str] = Counter()
             for region in regions:
                 summed.update(region["rungs"][index][when])
-            counts.append({"sector": sector, "year": year, "rungs": dict(sorted(summed.items()))})
-    return {
-        "method": facts["method"],
-        "describe": facts.get("describe", {}),
-        "training": {key: facts[key] for key in TOLD if key in facts},
-        "proxy": config.proxy,
-        "reference": facts.get("reference"),
-        "counts": counts,
-        "not_finite": sum(region["not_finite"] for region in regions),
-    }
+            counts.append(FallbackRecord(sector=sector, year=year, rungs=dict(sorted(summed.items()))))
+    return FieldRecord(
+        method=facts["method"],
+        describe=facts.get("describe", {}),
+        training=TrainingRecord.from_json(facts),
+        proxy=config.proxy,
+        reference=facts.get("reference"),
+        counts=tuple(counts),
+        not_finite=sum(region["not_finite"] for region in regions),
+    )
 
 
-def _say(told: dict[str, Any]) -> None:
+def _say(record: FieldRecord) -> None:
     alike: dict[tuple[str, str], list[int]] = {}
-    for entry in told["counts"]:
-        fell = {
-            name: count for name, count in entry["rungs"].items() if name not in ("model", "nothing", "point")
-        }
+    for entry in record.counts:
+        fell = [
+            f"{count} by {name}"
+            for name, count in entry.rungs.items()
+            if name not in ("model", "nothing", "point")
+        ]
         if fell:
-            words = ", ".join(f"{count} by {name}" for name, count in fell.items())
-            alike.setdefault((entry["sector"], words), []).append(entry["year"])
+            alike.setdefault((entry.sector, ", ".join(fell)), []).append(entry.year)
     for (sector, words), years in alike.items():
         span = str(years[0]) if len(years) == 1 else f"{years[0]} to {years[-1]} ({len(years)} of them)"
         tell(f"infer: {sector} {span}: blocks not placed by the estimate: {words}", warning=True)
-    if told["not_finite"]:
+    if record.not_finite:
         tell(
-            f"infer: {told['not_finite']} estimates were not finite; the ladder took over there", warning=True
+            f"infer: {record.not_finite} estimates were not finite; the ladder took over there", warning=True
         )

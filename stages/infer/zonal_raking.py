@@ -7,7 +7,6 @@ and the field is read once more to be multiplied. Memory follows the number of b
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from model.conservation.raking import Groups, rake_within
 from stages.artifacts.cube import Cube
 from stages.artifacts.maps import ALL
+from stages.artifacts.records import ZoneRecord
 from stages.contract.progress import tell
 from stages.declare.zone_totals import ZoneTotal
 from stages.regrid.polygons import BIN
@@ -82,7 +82,7 @@ class Raking:
             )
             for k in range(3)
         )
-        self.facts: list[dict[str, Any]] = []
+        self.records: list[ZoneRecord] = []
         self._factors = np.ones((*np.shape(free[0])[:2], count))
         masses, rests = np.concatenate(free, axis=-1), np.concatenate(fixed, axis=-1)
         for time in sorted({total.time for total in wanted}):
@@ -153,19 +153,25 @@ class Raking:
         self._factors[:, time] = np.where(free.ravel() > 0, factors, 1.0).reshape(sectors, atoms)
         for total, residual in zip(mine, residuals, strict=True):
             name = ALL if total.sector is None else self._cube.sectors[total.sector]
-            self.facts.append({
-                "zone": total.zone, "name": self._zones.names[total.zone], "sector": name,
-                "year": int(self._cube.years[time]), "total": total.mass, "residual": float(residual),
-                "met": bool(abs(residual) <= CLOSE * total.mass),
-            })  # fmt: skip
+            self.records.append(
+                ZoneRecord(
+                    zone=total.zone,
+                    name=self._zones.names[total.zone],
+                    sector=name,
+                    year=int(self._cube.years[time]),
+                    total=total.mass,
+                    residual=float(residual),
+                    met=bool(abs(residual) <= CLOSE * total.mass),
+                )
+            )
 
     def say(self, unit: str) -> None:
         """Names the zones whose totals cannot be met beside those of the blocks."""
-        for fact in self.facts:
-            if not fact["met"]:
+        for zone in self.records:
+            if not zone.met:
                 tell(
-                    f"infer: zone {fact['zone']} ({fact['name']}), {fact['sector']} {fact['year']}: its total of "
-                    f"{fact['total']:.6g} {unit} contradicts the block totals by {fact['residual']:+.6g} {unit}; "
+                    f"infer: zone {zone.zone} ({zone.name}), {zone.sector} {zone.year}: its total of "
+                    f"{zone.total:.6g} {unit} contradicts the block totals by {zone.residual:+.6g} {unit}; "
                     "the blocks were kept",
                     warning=True,
                 )

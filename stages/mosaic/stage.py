@@ -92,7 +92,7 @@ def run(config: Config, *, cube: Path, field: Path, out: Path) -> None:
     zones = _write_zones(config, opened, out)
     _write_json(out / CERTIFICATE, certificate.to_json())
     facts = gather(opened, estimate, legends, config.page_width, zones)
-    if (reference := estimate.facts.get("reference")) is not None:
+    if (reference := estimate.record.reference) is not None:
         tags = _tags(opened, estimate, store.sheets(opened)[0])
         tags |= {"unit": "1", "sector": ALL, "cell_methods": ""}
         with store.frugal():
@@ -219,8 +219,8 @@ def _tags(cube: Cube, field: Field, sheet: Sheet) -> dict[str, str]:
     return {
         "variable": sheet.name, "long_name": sheet.long_name, "sector": sheet.sector, "year": str(sheet.year),
         "unit": sheet.unit, "cell_methods": "area: mean" if cube.is_intensive else "area: sum",
-        "method": str(field.facts.get("method", "")),
-        "law": str(field.facts.get("law", "")), "source": _joined(names),
+        "method": field.record.method,
+        "law": field.record.law, "source": _joined(names),
         "licence": _joined(licences),
         "attribution": cube.attribution,
         **({"factors": _joined(map(repr, sheet.factors)), "factors_of": cube.name} if sheet.factors else {}),

@@ -22,6 +22,7 @@ from stages.artifacts.field import Field
 from stages.artifacts.maps import Sheet
 from stages.report.certificate import CERTIFICATE
 from stages.report.figures import draw, ground
+from stages.report.notes import notes_of
 from stages.report.qgis_style import Legend, amount, number
 from stages.report.training_figures import environment, read_figures
 
@@ -55,11 +56,9 @@ def gather(
         "variable": cube.name, "long_name": cube.long_name, "unit": cube.unit, "quantity": cube.quantity,
         "sectors": list(cube.sectors), "years": list(cube.years), "factor": cube.factor,
         "coarse": asdict(cube.coarse), "place": _place(cube.coarse, cube.factor),
-        "method": field.facts.get("method", ""), "law": field.facts.get("law", ""),
-        "laws": field.facts.get("laws", {}),
-        "describe": field.facts.get("describe", {}), "training": field.facts.get("training", {}),
-        "proxy": field.facts.get("proxy"),
-        "not_finite": field.facts.get("not_finite", 0),
+        "method": field.record.method, "law": field.record.law, "laws": field.record.laws,
+        "describe": field.record.describe, "training": field.record.training.to_json(),
+        "proxy": field.record.proxy, "not_finite": field.record.not_finite,
         "maps": [asdict(sheet) | {"legend": asdict(legends[sheet.stem])} for sheet in every],
         "rungs": [
             {"sector": sector, "year": year, "counts": _count_rungs(totals[index, time], rungs[index, time])}
@@ -69,7 +68,7 @@ def gather(
         "points": [file.to_json() for file in cube.record.points],
         "layers": [layer.to_json() for layer in cube.record.layers],
         "totals": [total.to_json() for total in cube.record.totals], "attribution": cube.attribution,
-        "notes": _notes(cube, rungs, field.facts), "uncertainty": None,
+        "notes": notes_of(cube.record, field.record, rungs), "uncertainty": None,
         "page_width": page_width, "zones": zones,
     }  # fmt: skip
 
@@ -169,71 +168,6 @@ def _count_rungs(totals: NDArray[np.float64], rungs: NDArray[np.uint8]) -> dict[
         for rung in Rung
         if (rungs == rung).any()
     }
-
-
-def _notes(cube: Cube, rungs: NDArray[np.uint8], told: Mapping[str, Any]) -> list[str]:
-    """What was filled, masked or fell back, in sentences."""
-    notes = []
-    training = told.get("training", {})
-    if instead := training.get("fell_back"):
-        asked = f"Asked for {training.get('asked')}, but {training.get('reason')}"
-        notes.append(f"{asked}: {instead}, which learns nothing, was used instead.")
-    if donor := training.get("pretrained"):
-        flatters = "ground held out here may be ground they had seen, so the validation score flatters"
-        notes.append(f"Its networks began with those of {donor}: {flatters}.")
-    if left := training.get("pretrained_left"):
-        notes.append(f"Training began with nothing learned before: {left}.")
-    record = cube.record
-    if record.scarce_blocks:
-        notes.append(
-            f"{record.scarce_blocks:,} means of blocks with too few valid cells stand for nothing: left out."
-        )
-    if record.area:
-        kept, of = record.area.coarse_cells, record.area.of
-        notes.append(f"Only part of the totals was asked for: {kept:,} of {of:,} coarse cells.")
-    for zone in told.get("zones", []):
-        if not zone["met"]:
-            notes.append(
-                f"Zone {zone['name']} ({zone['sector']}, {zone['year']}): its total of {zone['total']:,.6g} "
-                f"{cube.unit} contradicts the block totals by {zone['residual']:+,.6g}; the blocks were kept."
-            )
-    if met := sum(zone["met"] for zone in told.get("zones", [])):
-        notes.append(f"{met:,} totals of zones are met beside those of the blocks.")
-    if rival := training.get("beaten_by"):
-        notes.append(
-            f"On ground held out of training, {rival}, which learns nothing, missed no more of the totals than "
-            f"what was learned: {training['rivals'][rival]:.3f} against {training['score']:.3f} of their mass."
-        )
-    for total in record.totals:
-        if gone := total.missing_cells:
-            place = f"{total.source} (sector {total.sector}, {total.year})"
-            what = "were read as zero" if total.missing == "zero" else "are unknown and stay without one"
-            notes.append(f"{place}: {gone:,} cells without a value {what}.")
-        if negative := total.negative_cells:
-            notes.append(f"{total.source}: {negative:,} negative cells, kept as sinks.")
-    for layer in record.layers:
-        if masked := layer.masked_cells:
-            notes.append(f"Layer {layer.name}: {masked:,} cells have no value and receive no mass.")
-        if filled := layer.filled_cells:
-            notes.append(f"Layer {layer.name}: {filled:,} cells without a value were given {layer.fill:g}.")
-        if layer.blocky:
-            said = "is as coarse as the totals: it compares blocks and tells nothing inside one"
-            notes.append(f"Layer {layer.name} {said}.")
-    if partial := int(((rungs == Rung.OUTSIDE).any(axis=0) & (rungs != Rung.OUTSIDE).any(axis=0)).sum()):
-        which = "block has" if partial == 1 else "blocks have"
-        notes.append(
-            f"{partial:,} {which} no known total in some sector: the sum over sectors holds only the others."
-        )
-    for rung, said in (
-        (Rung.PROXY, "the method saw nothing, a plain proxy placed the total"),
-        (Rung.LAND, "neither method nor proxy saw anything, the total was spread evenly over valid cells"),
-        (Rung.UNIFORM, "no cell is valid, the total was spread over the whole block"),
-    ):
-        if count := int((rungs == rung).sum()):
-            notes.append(f"{count:,} {'block' if count == 1 else 'blocks'}: {said}.")
-    if not_finite := told.get("not_finite", 0):
-        notes.append(f"{not_finite:,} estimates of the method were not finite and counted as nothing seen.")
-    return notes
 
 
 def _load(path: Path) -> dict[str, Any]:

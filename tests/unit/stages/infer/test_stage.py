@@ -68,22 +68,22 @@ def test_the_law_is_chosen_by_merged_totals_where_an_estimate_is_right_but_for_i
     exact = layer.astype(np.float64) + 0.01  # first_layer adds as much
     _, made, _ = field(lambda scene: 3 * first_layer(scene), blocks(exact), layer, law="auto")
     # Shared out in proportion the estimate is the answer; taking the same from every cell is not.
-    assert made.facts["law"] == "proportional"
-    assert made.facts["laws"]["proportional"] < 1e-6 < 0.05 < made.facts["laws"]["water_fill"]
+    assert made.record.law == "proportional"
+    assert made.record.laws["proportional"] < 1e-6 < 0.05 < made.record.laws["water_fill"]
     assert made.mass(0, 0, 260, 280)[0, 0] == pytest.approx(exact, rel=1e-5)
 
 
 def test_water_filling_stays_where_the_laws_do_equally_well(field):
     layer = np.random.default_rng(5).gamma(0.3, 2.0, (260, 280)).astype(np.float32)
     _, made, _ = field(first_layer, blocks(layer.astype(np.float64) + 0.01), layer, law="auto")
-    assert made.facts["law"] == "water_fill" and max(made.facts["laws"].values()) < 1e-6
+    assert made.record.law == "water_fill" and max(made.record.laws.values()) < 1e-6
 
 
 def test_water_filling_stays_where_nothing_can_be_compared(field):
     totals = np.zeros((26, 28))
     totals[:, 27] = 5.0  # windows of 12 x 12 end before
     _, made, _ = field(totals=totals, law="auto")
-    assert made.facts["law"] == "water_fill" and "laws" not in made.facts
+    assert made.record.law == "water_fill" and not made.record.laws
 
 
 def test_seams_leave_no_trace_where_windows_agree(field):
@@ -131,7 +131,7 @@ def test_run_02_a_window_that_gives_nan_is_counted_and_its_mass_placed(field):
         return np.full((1, 1, *scene.valid.shape), np.nan)
 
     opened, made, _ = field(estimate=broken)
-    assert made.facts["not_finite"] == 260 * 280
+    assert made.record.not_finite == 260 * 280
     assert blocks(made.mass(0, 0, 260, 280)[0, 0]) == pytest.approx(opened.totals()[0, 0], rel=1e-12)
     assert (made.rungs() == Rung.LAND).all()
 
@@ -149,7 +149,7 @@ def test_mas_02_mass_in_a_block_without_a_valid_cell_is_spread_over_the_block_an
     opened, made, _ = field(layer=layer, ingest={"covariates": [covariate]})
     assert made.rungs()[0, 0, 0, 0] == Rung.UNIFORM
     assert made.mass(0, 0, 10, 10)[0, 0] == pytest.approx(opened.totals()[0, 0, 0, 0] / 100)
-    assert made.facts["counts"][0]["rungs"]["uniform"] == 1
+    assert made.record.counts[0].rungs["uniform"] == 1
 
 
 def test_mas_03_an_estimate_of_nothing_falls_to_the_proxy_and_then_to_the_land(field):
@@ -223,7 +223,7 @@ def test_a_checkpoint_from_elsewhere_meets_the_totals_here(trained_elsewhere, la
     run(config, cube=tmp_path / "cube1", out=out)
     made = Field.open(out)
     assert blocks(made.mass(0, 0, 30, 40)[0, 0]) == pytest.approx(here.totals()[0, 0], rel=1e-12)
-    assert made.facts["training"]["transferred"] == "far_away"
+    assert made.record.training.transferred == "far_away"
     assert infer.spares(config) == ("checkpoint",)
     assert [path.rsplit("/", 1)[1] for path in infer.sources(config)] == [
         "checkpoint.json",

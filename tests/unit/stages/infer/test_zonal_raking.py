@@ -104,7 +104,7 @@ def test_blocks_and_zones_that_do_not_nest_are_met_together(land, cube, tmp_path
     assert per_block(mass) == pytest.approx(per_block(world.truth[0]), rel=1e-12)
     for zone, _, _, total in world.rows():
         assert (world.shares(zone) * mass).sum() == pytest.approx(float(total), rel=1e-8)
-    assert all(fact["met"] for fact in field.facts["zones"])
+    assert all(zone.met for zone in field.record.zones)
     # Even estimates alone would not: the zones moved mass.
     assert np.abs(mass - np.repeat(np.repeat(per_block(world.truth[0]), 10, 0), 10, 1) / 100).max() > 0.01
 
@@ -126,7 +126,7 @@ def test_a_contradiction_is_named_and_the_blocks_hold(land, cube, tmp_path, monk
     field = world.field([wrong], monkeypatch)
     mass = mass_of(field, world)[0, 0]
     assert per_block(mass) == pytest.approx(per_block(world.truth[0]), rel=1e-12)
-    (fact,) = field.facts["zones"]
+    (fact,) = (zone.to_json() for zone in field.record.zones)
     assert not fact["met"] and fact["zone"] == str(wrong[0])
     assert fact["residual"] == pytest.approx(
         (world.shares(wrong[0]) * mass).sum() - float(wrong[3]), rel=1e-6

@@ -18,7 +18,8 @@ import stages
 from model.ground.errors import NumberFault
 from stages import Stage
 from stages.contract.progress import step, tell
-from stages.contract.section import SafeName, Section, SourcePath
+from model.options import SourcePath
+from stages.contract.section import SafeName, Section
 
 CHUNK = "cube.zarr/heat/c/0/1/2"
 

@@ -1,78 +1,25 @@
 """What every way of downscaling offers, whether it learns or not."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from model.ground.scene import Layer, Masses, Scene
+from model.ground.scene import Bools, Masses, Scene, Tile
+from model.ground.survey import Survey
+from model.training.pairs import Pair
+from model.training.phase import Phase
+from model.training.protocol import Learner
 
 
-@dataclass(frozen=True)
-class Survey:
-    """The whole map at the inventory's own scale, and what the training split says of each layer.
-
-    Attributes:
-      layers: one per covariate, in the cube's order.
-      sectors: names.
-      factor: fine cells along a coarse cell.
-      totals: (sectors, time, h, w) mass; 0 where not known.
-      known: same shape.
-      sums: (layers, time, h, w) sum of each covariate over the valid fine cells of a block.
-      cells: (h, w) number of valid fine cells.
-      target: (h, w) True = coarse cell of the training split outside the buffer.
-      zero_share, positive_median: (layers,) over valid fine cells of the training split.
-      positive_sums: as sums, of values clipped at 0; None = no layer falls below 0, so the two are one.
-    """
-
-    layers: tuple[Layer, ...]
-    sectors: tuple[str, ...]
-    factor: int
-    totals: Masses
-    known: NDArray[np.bool_]
-    sums: Masses
-    cells: NDArray[np.int64]
-    target: NDArray[np.bool_]
-    zero_share: Masses
-    positive_median: Masses
-    positive_sums: Masses | None = None
-
-
-@dataclass(frozen=True)
-class Turn:
-    """One network's step within a batch: the loss it is to lower.
-
-    Attributes:
-      name: distinct among the turns of a method.
-      network: a torch module; turns may share one.
-      loss: (tiles or pairs, generator) -> scalar tensor; all chance comes from the torch generator.
-      terms: what the last loss was made of, by name, for those who watch.
-    """
-
-    name: str
-    network: Any
-    loss: Callable[[Sequence[Any], Any], Any]
-    terms: Callable[[], Mapping[str, float]] = dict
-
-
-@dataclass(frozen=True)
-class Phase:
-    """A stretch of training: how long, how fast, and whose turn it is in each step."""
-
-    name: str
-    epochs: int
-    options: Mapping[str, Any] = field(default_factory=dict)
-    turns: tuple[Turn, ...] = ()
-
-
+@runtime_checkable
 class Method(Protocol):
     """Turns a scene into a raw estimate; learns in phases, or not at all.
 
     A method is made by `Class(options)` (options: a frozen pydantic Section or None), then either
-    `prepare(survey)` and training, or `load_state(...)`. One that has a word on whole blocks, once the seams of windows
-    are blended, offers `finish(estimate, totals, known)`.
+    `prepare(survey)` and training, or `load_state(...)`.
+    What more a method can do it says by keeping one of the protocols below.
     """
 
     def prepare(self, survey: Survey) -> None:
@@ -96,3 +43,100 @@ class Method(Protocol):
 
     def describe(self) -> dict[str, Any]:
         """Plain facts for the report: what was chosen and how large it is."""
+
+
+@runtime_checkable
+class Trainable(Method, Protocol):
+    """Learns from totals alone: one learner for each part of the ground that is held out."""
+
+    def refusal(self, survey: Survey) -> str | None:
+        """Why it would rather not learn from this map; None when it may."""
+
+    def calibrate(self, tiles: Sequence[Tile]) -> None:
+        """Measures what it needs on some tiles of the learned ground, after prepare and before training."""
+
+    def place(self, device: str) -> None:
+        """Moves its networks to cpu or cuda."""
+
+    def members(self, folds: Sequence[int]) -> tuple["ScoredLearner", ...]:
+        """One learner for each fold, trained while it is held out; what had been learned is forgotten.
+
+        Without folds the method is what it knows before it learns.
+        """
+
+    def keep(self, folds: Sequence[int]) -> None:
+        """Forgets what could not be trained."""
+
+
+class ScoredLearner(Learner, Protocol):
+    """A learner whose variants validation compares on totals it was not shown."""
+
+    def candidates(self, scene: Scene) -> Mapping[str, NDArray]:
+        """Estimates among which validation chooses; plain variants of one trained state."""
+
+
+@runtime_checkable
+class PairTrainable(Method, Learner, Protocol):
+    """Learns from pairs of coarse and fine fields; it is its own learner."""
+
+    def place(self, device: str) -> None:
+        """Moves its networks to cpu or cuda."""
+
+    def fit(self, pairs: Sequence[Pair]) -> None:
+        """Fits its transform to fine values of training dates, before training."""
+
+
+@runtime_checkable
+class WarmStartable(Protocol):
+    """May begin with the networks of another training on the same inputs."""
+
+    @property
+    def begun(self) -> bool:
+        """Networks begin with those of another training."""
+
+    def incompatibilities(self, donor: Any) -> list[str]:
+        """In words, why networks of another training cannot begin here; empty when they can."""
+
+    def begin_with(self, donor: Any) -> None:
+        """The networks of the next members() begin with those of another training."""
+
+    def before_learning(self, scene: Scene) -> NDArray[np.float32]:
+        """(sectors, time, H, W) what it would say without any network."""
+
+
+@runtime_checkable
+class BlockPostprocessor(Protocol):
+    """Has a word on whole blocks, once the seams of windows are blended."""
+
+    def finish(self, estimate: NDArray, totals: Masses, known: Bools) -> Masses:
+        """Args: estimate: (sectors, time, H, W); totals, known: (sectors, time, h, w), the inventory's own."""
+
+
+@runtime_checkable
+class ThresholdAware(Protocol):
+    """Knows the least mass that an inventory reports in a cell."""
+
+    @property
+    def least(self) -> dict[str, float]:
+        """By sector; sectors of which nothing is known are left out."""
+
+    def forget_threshold(self) -> None:
+        """Called where it is applied to other totals than those it learned from."""
+
+
+@runtime_checkable
+class ContentComparing(Protocol):
+    """Compares contents of fine fields by a network whose weights a user brings."""
+
+    def compare_by(self, weights: Mapping[str, NDArray], words: str) -> None:
+        """Args: weights: by their published names; words: what the file is, for every table."""
+
+
+@runtime_checkable
+class ExpertNetwork(Protocol):
+    """A learner in which a gate chooses experts for each place."""
+
+    usage: list[float]
+
+    def where(self, scene: Scene) -> NDArray[np.int64]:
+        """(time, H, W) first choice among the experts at each place."""

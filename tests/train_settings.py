@@ -5,6 +5,9 @@ from typing import Any
 from model.methods import METHODS
 from model.options import MethodOptions
 from model.training.options import TrainingOptions
+from model.training.sampler import PairData, TileData
+from model.training.trainer import VALIDATION_TILES, Trainer
+from model.training.validation import PairValidation, TotalsValidation, evenly
 from stages.train import stage as train
 
 
@@ -22,3 +25,16 @@ def section(method: str = train.DEFAULT_METHOD, **settings: Any) -> train.Config
     own = {name: value for name, value in settings.items() if name in heard}
     loop = {name: value for name, value in settings.items() if name not in options}
     return train.Config(method={"name": method, **own}, **loop)
+
+
+def totals_trainer(
+    learner: Any, tiles: Any, validation: Any, groups: tuple[int, ...], seed: int, store: Any, **how: Any
+) -> Trainer:
+    """The loop over tiles of one split, judged on those of another."""
+    judged = [validation[index] for index in evenly(len(validation), VALIDATION_TILES)]
+    return Trainer(learner, TileData(tiles, seed), TotalsValidation(learner, judged, groups), store, **how)
+
+
+def pairs_trainer(learner: Any, pairs: Any, validation: Any, seed: int, store: Any, **how: Any) -> Trainer:
+    """The loop over pairs, judged on other ones."""
+    return Trainer(learner, PairData(pairs, seed), PairValidation(learner.estimate, validation), store, **how)

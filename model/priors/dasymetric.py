@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.ground.scene import Bools, Masses, Scene, merge, spread
-from model.method import Survey
+from model.ground.survey import Survey
 from model.priors.nonnegative import least_squares_weights, poisson_weights
 
 ROUNDS = 8  # of smoothing; the totals are met again after each

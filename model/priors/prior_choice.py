@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.ground.scene import Bools, Masses, Scene, Tile, merge, spread
-from model.method import Survey
+from model.ground.survey import Survey
 from model.methods.classical.single_proxy import SingleProxy
 from model.priors.dasymetric import FITS, REACH, Evidence, Exposure, smoothly_bent
 from model.priors.pycnophylactic import Base, meet_totals

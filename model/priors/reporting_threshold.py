@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from model.ground.blocks import from_blocks, to_blocks
 from model.ground.scene import Bools, Masses, Scene, Tile
-from model.method import Survey
+from model.ground.survey import Survey
 
 AUTO = "auto"
 # The smallest totals tell: where nothing is cut off they thin out towards zero, at a cut-off they crowd.

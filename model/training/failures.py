@@ -1,6 +1,5 @@
 """What can go wrong in a step of training: memory that ends, and numbers that are none."""
 
-import numpy as np
 import torch
 
 from model.ground.errors import NumberFault
@@ -17,16 +16,11 @@ def is_memory(error: BaseException) -> bool:
     )
 
 
-def unusable(found: str, step: int, draw: Draw) -> NumberFault:
-    """Names the step, the tiles and the range of every layer in them."""
-    ranges = []
-    for index, layer in enumerate(draw.tiles[0].layers):
-        values = np.stack([tile.covariates[index] for tile in draw.tiles])
-        ranges.append(f"{layer.name} {values.min():.6g} to {values.max():.6g}")
+def unusable(found: str, step: int, draw: Draw, explained: str) -> NumberFault:
+    """Names the step, the items and the range of what is in them."""
     return NumberFault(
-        f"train: step {step}, tiles {', '.join(str(index) for index in draw.numbers)}",
-        f"{found}; layers there: {'; '.join(ranges)}",
+        f"train: step {step}, {', '.join(draw.names)}",
+        f"{found}; {explained}",
         "finite numbers",
-        "look at the named layers in those tiles, lower train.learning_rate, or set train.not_finite: skip; "
-        "the last good state is kept",
+        "look at what is named, lower train.learning_rate, or set train.not_finite: skip; the last good state is kept",
     )

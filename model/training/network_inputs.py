@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.ground.scene import Bools, Floats, Masses, Scene, Tile, spread
-from model.method import Survey
+from model.ground.survey import Survey
 from model.priors.pycnophylactic import mean_density
 
 CLIP = 6.0  # standard deviations: one wild pixel must not steer the network

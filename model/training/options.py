@@ -1,10 +1,13 @@
 """What the training loop may be told, whatever method learns: how long, how fast, from how much at once."""
 
-from typing import Annotated, Any, Literal
+from dataclasses import replace
+from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from model.options import StrictModel
+from model.training.phase import Optim
+from model.training.schedule import Schedule
 
 # Why these: they divide a window of 12 coarse cells.
 Coarsening = Literal[2, 3, 4, 6, 12]
@@ -23,22 +26,29 @@ class TrainingOptions(StrictModel):
     patience: PositiveInt = 5  # epochs without a better validation score before it stops
     weight_decay: NonNegativeFloat = 1e-3  # of AdamW
     max_grad_norm: PositiveFloat = 1.0  # beyond which the gradient is scaled down
-    # Memory of the exponential moving average (EMA) of the weights, which are the ones used.
-    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    # Memory of the exponential moving average (EMA) of the weights, which are the ones used; 0: none. None: the
+    # method's own, 0.9 for those that learn from totals, 0 for those that learn from pairs.
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] | None = None
+    # Of the learning rate. None: the method's own, one_cycle from totals, cosine from pairs.
+    schedule: Literal["one_cycle", "cosine", "plateau"] | None = None
+    # Share of a phase's steps on the way to the highest rate. None: 0.3, or 0.1 of the method's own cosine.
+    warm_up: Annotated[float, Field(ge=0, lt=1)] | None = None
 
-    def phase(self, steps: int, tolerance: float) -> dict[str, Any]:
-        """Options of a phase of so many steps an epoch.
+    def optim(self, schedule: Schedule, ema_decay: float, rate: float = 1.0) -> Optim:
+        """How weights are moved, where what was not asked for is the method's own.
 
         Args:
-          tolerance: share by which an earlier state may be worse than the best and still be preferred.
+          schedule, ema_decay: the method's own.
+          rate: share of the highest learning rate that this phase takes.
         """
-        return {
-            "steps": steps,
-            "batch": self.batch_tiles,
-            "learning_rate": self.learning_rate,
-            "weight_decay": self.weight_decay,
-            "clip": self.max_grad_norm,
-            "average": self.ema_decay,
-            "patience": self.patience,
-            "tolerance": tolerance,
-        }
+        return Optim(
+            learning_rate=self.learning_rate * rate,
+            weight_decay=self.weight_decay,
+            max_grad_norm=self.max_grad_norm,
+            ema_decay=ema_decay if self.ema_decay is None else self.ema_decay,
+            schedule=self._chosen(schedule),
+        )
+
+    def _chosen(self, own: Schedule) -> Schedule:
+        chosen = own if self.schedule is None else Schedule(self.schedule)
+        return chosen if self.warm_up is None else replace(chosen, warm_up=self.warm_up)

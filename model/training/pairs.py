@@ -65,7 +65,7 @@ class Pair:
         return Scene(covariates, self.valid, self.totals[None, None], self.known[None, None], self.factor, ())
 
 
-class Drawn(Protocol):
+class PairSource(Protocol):
     """Where pairs come from."""
 
     def __len__(self) -> int:

@@ -35,6 +35,8 @@ class Progress:
       parts: pieces in which a batch is worked on, more than one where memory was too small for the whole.
       skipped: steps left out because a number was not finite; in_a_row: the last ones among them.
       kept: the latest is the best.
+      losses: sums of each loss over the epoch so far, by name; epoch: means over the last whole one.
+      notes: what those who read of the training must know.
       history: a line for each validation.
     """
 
@@ -47,6 +49,9 @@ class Progress:
     skipped: int = 0
     in_a_row: int = 0
     kept: list[Kept] = field(default_factory=list)
+    losses: dict[str, float] = field(default_factory=dict)
+    epoch: dict[str, float] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
     history: list[dict[str, Any]] = field(default_factory=list)
 
     @property
@@ -55,11 +60,11 @@ class Progress:
         return min(self.history[0]["scores"].values())
 
 
-def packed(now: Weights, average: Weights, optimisers: Optimisers, progress: Progress, seed: int) -> State:
+def packed(now: Weights, average: Weights, optimisers: Optimisers, progress: Progress) -> State:
     """Everything from which training goes on as if it had never stopped.
 
     Networks with the weights their losses learn, averages, optimisers and progress. Schedule, chance and the
-    order of the data follow from progress and seed; bf16 needs no scaler.
+    order of the data follow from progress and the data's seed; bf16 needs no scaler.
     """
     groups: dict[str, Mapping[str, Tensor]] = {"now": now, "average": average}
     groups |= {f"kept{index}": kept.weights for index, kept in enumerate(progress.kept)}
@@ -67,7 +72,7 @@ def packed(now: Weights, average: Weights, optimisers: Optimisers, progress: Pro
     plain["kept"] = [
         {"step": kept.step, "choice": kept.choice, "score": kept.score} for kept in progress.kept
     ]
-    return to_arrays(groups, optimisers), plain | {"seed": seed}
+    return to_arrays(groups, optimisers), plain
 
 
 def unpacked(state: State, optimisers: Optimisers) -> tuple[Weights, Weights, Progress]:
@@ -75,7 +80,7 @@ def unpacked(state: State, optimisers: Optimisers) -> tuple[Weights, Weights, Pr
     arrays, plain = state
     groups = from_arrays(arrays, optimisers)
     kept = [Kept(**entry, weights=groups[f"kept{index}"]) for index, entry in enumerate(plain["kept"])]
-    known = {name: value for name, value in plain.items() if name not in ("kept", "seed")}
+    known = {name: value for name, value in plain.items() if name != "kept"}
     return groups["now"], groups["average"], Progress(**known, kept=kept)
 
 

@@ -1,7 +1,8 @@
 """What a state of training is worth: the share it misses of totals it was not shown, on ground it has not seen."""
 
 from collections.abc import Callable, Mapping, Sequence
-from math import isfinite, nan
+from dataclasses import dataclass
+from math import isfinite, nan, sqrt
 from typing import Protocol
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from model.evaluation.scores import Scores
 from model.ground.scene import Scene, Tile, merge, spread
 from model.training.losses import counted_groups
+from model.training.pairs import Pair, squared_errors
 
 
 class Judged(Protocol):
@@ -26,6 +28,43 @@ def evenly(count: int, wanted: int) -> list[int]:
         if count
         else []
     )
+
+
+@dataclass(frozen=True)
+class TotalsValidation:
+    """What a learner misses of totals it was not shown.
+
+    Attributes:
+      tiles: of ground it does not learn from.
+      groups: coarse cells merged along each axis when scores are taken; fixed.
+      score: a key of RELATIVE.
+    """
+
+    learner: Judged
+    tiles: Sequence[Tile]
+    groups: tuple[int, ...]
+    score: str = "nonzero_mae"
+
+    def __call__(self) -> dict[str, float]:
+        return candidate_scores(self.learner, self.tiles, self.groups, self.score)
+
+
+@dataclass(frozen=True)
+class PairValidation:
+    """Root mean squared error of an estimate of fine fields of dates held out."""
+
+    estimate: Callable[[Scene], NDArray]
+    pairs: Sequence[Pair]
+
+    def __call__(self) -> dict[str, float]:
+        return {"as trained": rmse_of(self.estimate, self.pairs)}
+
+
+def rmse_of(estimate: Callable[[Scene], NDArray], pairs: Sequence[Pair]) -> float:
+    """Root mean squared error over the counted cells of all pairs; NaN when there is none."""
+    found = [squared_errors(estimate(pair.scene())[0, 0], pair) for pair in pairs]
+    cells = sum(count for _, count in found)
+    return sqrt(sum(total for total, _ in found) / cells) if cells else nan
 
 
 def candidate_scores(

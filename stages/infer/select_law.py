@@ -37,14 +37,14 @@ def choose(cube: Cube, estimates: Estimates) -> tuple[str, dict[str, float]]:
     wrong, whole = dict.fromkeys(CANDIDATES, 0.0), 0.0
     places = list(_windows(cube))
     for done, (row, col, side) in enumerate(places, start=1):
-        seen = estimates.seen(row, col, side)
-        _, valid, totals, known = seen
-        raw = estimates.estimate(seen, GROUP)
+        inputs = estimates.windows.read(row, col, side)
+        totals, known = inputs.totals, inputs.known
+        raw = estimates.estimate(inputs, GROUP)
         together = merge(known, GROUP) == GROUP * GROUP
         judged = np.repeat(np.repeat(together, GROUP, -2), GROUP, -1)
         whole += totals[judged].sum()
         for name, law in CANDIDATES.items():
-            found = _shared_out(raw, merge(totals, GROUP), together, valid, cube.factor, law)
+            found = _shared_out(raw, merge(totals, GROUP), together, inputs.valid, cube.factor, law)
             wrong[name] += np.abs(found - totals)[judged].sum() / 2
         step("comparing laws", done, len(places), "windows")
     if not whole > 0:

@@ -17,7 +17,7 @@ from model.conservation.laws import LAWS, Law, additive
 from model.ground.blocks import from_blocks, to_blocks
 from model.ground.errors import ArtifactFault, Fault, InputFault, UsageFault, raise_all
 from model.ground.grid import Grid
-from model.method import Method
+from model.method import Method, ThresholdAware
 from model.options import SourcePath
 from stages.artifacts import checkpoint, field
 from stages.artifacts.cube import Cube
@@ -196,8 +196,8 @@ def _load(config: Config, folder: Path | None, cube: Cube) -> tuple[Method, dict
     except ArtifactFault as fault:
         fix = "name the checkpoint folder of a run with the same layers, sectors, factor and unit, or train here"
         raise InputFault(f"infer.checkpoint, {fault.where}", fault.found, fault.wanted, fix) from fault
-    if (away := getattr(method, "away", None)) is not None:
-        away()
+    if isinstance(method, ThresholdAware):
+        method.forget_threshold()
     return method, {**facts, "transferred": Path(config.checkpoint).absolute().parent.name}
 
 

@@ -5,7 +5,7 @@ import ctypes
 import gc
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,7 +14,9 @@ from typing import Any
 import numpy as np
 
 from model.ground.scene import Layer, Tile, merge
-from model.method import Survey
+from model.ground.survey import Survey
+from model.training.protocol import Forgetful
+from model.training.sampler import TileData
 from stages.train.folds import policy_of
 
 SPARE = 0.2  # of free memory, left to everything else
@@ -35,6 +37,20 @@ class Cost:
     fits: int
 
 
+class MadeUp:
+    """A few tiles that stand for those of a split."""
+
+    def __init__(self, tiles: Sequence[Tile]) -> None:
+        self._tiles = tiles
+        self.mass = np.array([float(tile.totals.sum()) for tile in tiles])
+
+    def __len__(self) -> int:
+        return len(self._tiles)
+
+    def __getitem__(self, index: int) -> Tile:
+        return self._tiles[index]
+
+
 def rehearse(config: Any, device: str, sizes: Mapping[str, Any], free: int) -> Cost | None:
     """Cost of a step; None when the method does not learn.
 
@@ -49,12 +65,21 @@ def rehearse(config: Any, device: str, sizes: Mapping[str, Any], free: int) -> C
     if not method.phases():
         return None
     method.calibrate(tiles[:1])
-    method.members((0,))
+    from model.training.trainer import Trainer
+
+    trainer = Trainer(
+        method.members((0,))[0],
+        TileData(MadeUp(tiles), config.seed),
+        lambda: {},
+        Forgetful(),
+        policy=policy_of(config),
+    )
     method.place(device)
-    (turn, *_) = method.phases()[0].turns
-    step = _stepper(turn, policy_of(config).halves(device))
-    step(tiles[:1])  # the first one fills caches
-    one, two = (measured(partial(step, tiles[:count]), device) for count in (1, 2))
+    try:
+        trainer.step(1)  # the first one fills caches
+        one, two = (measured(partial(trainer.step, count), device) for count in (1, 2))
+    finally:
+        trainer.close()
     each = max(two[1] - one[1], one[1] // 4, 1)
     count = config.batch_tiles
     return Cost(
@@ -62,22 +87,6 @@ def rehearse(config: Any, device: str, sizes: Mapping[str, Any], free: int) -> C
         one[1] + each * (count - 1),
         max(0, 1 + int(((1 - SPARE) * free - one[1]) // each)),
     )
-
-
-def _stepper(turn: Any, halves: bool) -> Callable[[list[Tile]], None]:
-    import torch
-
-    optimiser = torch.optim.AdamW(turn.network.parameters(), 1e-4)
-    kind = next(turn.network.parameters()).device.type
-
-    def step(batch: list[Tile]) -> None:
-        optimiser.zero_grad(set_to_none=True)
-        with torch.autocast(kind, torch.bfloat16, enabled=halves):
-            loss = turn.loss(batch, torch.Generator().manual_seed(0))
-        loss.backward()
-        optimiser.step()
-
-    return step
 
 
 def measured(step: Callable[[], Any], device: str = "cpu") -> tuple[float, int]:

@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 
 from model.ground.errors import UsageFault
 from model.ground.scene import Scene, Tile
-from model.method import Method, Survey
+from model.ground.survey import Survey
+from model.method import Method, WarmStartable
 from model.methods import method_class
-from model.priors.pycnophylactic import meet_totals
 from model.training.losses import groups_of
 from model.training.policy import Policy
 from model.training.protocol import State
-from model.training.validation import candidate_scores
+from model.training.sampler import TileData
+from model.training.validation import TotalsValidation, candidate_scores, evenly
 from stages.artifacts.checkpoint import replace_file, write_lines
 from stages.artifacts.cube import Cube
 from stages.artifacts.tiles import Samples
@@ -57,7 +58,7 @@ def learn(
     Args:
       unit: of the totals, for the page.
     """
-    from model.training.trainer import Trainer
+    from model.training.trainer import VALIDATION_TILES, Trainer
 
     numbers = list(folds.pairs)
     members = method.members(numbers)
@@ -68,13 +69,12 @@ def learn(
     for number, member in zip(numbers, members, strict=True):
         train, valid = folds.pairs.pop(number)  # its tiles make room for those of the next
         groups = groups_of(config.validation_coarsen or config.coarsen, train.side, train.side)
+        validation = [valid[index] for index in evenly(len(valid), VALIDATION_TILES)]
         live = Live(out, number, f"train, network {numbers.index(number) + 1} of {len(numbers)}")
         trainer = Trainer(
             member,
-            train,
-            valid,
-            groups,
-            config.seed + 1000 * number,
+            TileData(train, config.seed + 1000 * number),
+            TotalsValidation(member, validation, groups, config.validation_score),
             States(out, number, config_hash(config)),
             config.save_every,
             live.hear,
@@ -97,7 +97,7 @@ def learn(
                 "words": live.told(),
                 "steps": read_steps(live.path),
                 "history": progress.history,
-                "sample": sampled(member, trainer.validation, groups[0], best.choice),
+                "sample": sampled(member, validation, groups[0], best.choice),
                 "chosen": chosen_experts(member, folds.cube, folds.years),
             }
         )
@@ -106,10 +106,8 @@ def learn(
             "steps": progress.total,
             "tiles": len(train),
             "score": best.score,
-            "rivals": {
-                OWN_BASE: _base_score(method, progress.first_score, trainer.validation, groups, config)
-            }
-            | _free_scores(survey, trainer.validation, groups, config.validation_score),
+            "rivals": {OWN_BASE: _base_score(method, progress.first_score, validation, groups, config)}
+            | _free_scores(survey, validation, groups, config.validation_score),
         }
     if not results:
         return {"reason": "no group of validation cells holds mass, so nothing could tell when to stop"}, []
@@ -192,11 +190,8 @@ def policy_of(config: Any) -> Policy:
     """The settings of the section that say how the loop behaves."""
     return Policy(
         config.accumulate,
-        config.schedule,
-        config.warm_up,
         config.not_finite,
         config.precision,
-        config.validation_score,
     )
 
 
@@ -243,10 +238,11 @@ def _base_score(
     method: Any, first: float, tiles: Sequence[Tile], groups: tuple[int, ...], config: Any
 ) -> float:
     """What the base alone misses: the first score, but where pretrained networks already bend it there."""
-    if not getattr(method, "begun", False):
+    if not (isinstance(method, WarmStartable) and method.begun):
         return first
-    base = _Rival(lambda scene: meet_totals(method.base(scene), scene))
-    return candidate_scores(base, tiles, groups, config.validation_score)["as it is"]
+    return candidate_scores(_Rival(method.before_learning), tiles, groups, config.validation_score)[
+        "as it is"
+    ]
 
 
 class _Rival:

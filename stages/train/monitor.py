@@ -38,7 +38,7 @@ class Live:
         """One step is over."""
         if self._first is None:
             self._first = news.done - 1
-            self._go_on_from(news.step - 1)
+            self._go_on_from(news.done - 1)
         if news.done == news.total or news.done % max(1, news.total // LINES) == 0:
             self._write(news)
         self._news, self._seconds = news, perf_counter() - self._began
@@ -72,7 +72,7 @@ class Live:
 
     def _write(self, news: StepNews) -> None:
         line: dict[str, Any] = {
-            "step": news.step,
+            "step": news.done,
             "loss": news.loss,
             "rate": news.rate,
             "best": news.best,
@@ -84,8 +84,8 @@ class Live:
         if self._board is not None:
             for name, value in line.items():
                 if name != "step":
-                    self._board.add_scalar(name, value, news.step)
-            self._board.add_scalar("waiting for data", news.waiting, news.step)
+                    self._board.add_scalar(name, value, news.done)
+            self._board.add_scalar("waiting for data", news.waiting, news.done)
 
 
 def _board(folder: Path, step: int) -> Any:

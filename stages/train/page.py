@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.ground.scene import Tile, merge
+from model.method import ExpertNetwork, ScoredLearner
 from stages.report.pictures import class_picture, mass_picture, signed_picture
 from stages.report.qgis_style import legend_of, number
 from stages.report.training_figures import environment
@@ -41,14 +42,14 @@ class Sample:
     usage: tuple[float, ...] = ()
 
 
-def sampled(member: Any, tiles: Sequence[Tile], group: int, choice: str) -> Sample:
+def sampled(member: ScoredLearner, tiles: Sequence[Tile], group: int, choice: str) -> Sample:
     """What the network says of the heaviest window of its held-out ground."""
     part = max(tiles, key=lambda tile: float((tile.totals * tile.target).sum())).fitted(group)
     scene = part.scene(group)
     estimate = member.candidates(scene)[choice][0, 0].astype(np.float64)
-    rim, usage = part.halo * part.factor, tuple(getattr(member, "usage", ()))
+    rim, usage = part.halo * part.factor, tuple(member.usage) if isinstance(member, ExpertNetwork) else ()
     fine = _inside(estimate, rim)
-    where = _inside(member.where(scene)[0], rim) if usage else None
+    where = _inside(member.where(scene)[0], rim) if isinstance(member, ExpertNetwork) and usage else None
     return Sample(_inside(part.totals[0, 0], part.halo), merge(fine, part.factor), fine, group, where, usage)
 
 

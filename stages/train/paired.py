@@ -4,23 +4,27 @@ from pathlib import Path
 from typing import Any
 
 from model.ground.errors import InputFault, UsageFault
-from model.method import Survey
+from model.ground.survey import Survey
+from model.method import ContentComparing, PairTrainable
 from model.methods import method_class
+from model.training.sampler import PairData
+from model.training.validation import PairValidation, evenly, rmse_of
 from stages.artifacts.checkpoint import network_weights, write_lines
 from stages.artifacts.cube import Cube
 from stages.artifacts.pairs import PairSamples
 from stages.artifacts.training_states import States
 from stages.contract.progress import tell
-from stages.train.folds import STEPS, STEPS_TABLE, config_hash
+from stages.train.folds import STEPS, STEPS_TABLE, begun_from, config_hash, policy_of
 from stages.train.monitor import Live, read_steps
 
 RIVAL = "bilinear"  # learns nothing; keeps the totals too
+SCORED = 24  # fields scored after each epoch, evenly spaced
 FITTED = 200  # fields the transform is fitted to, evenly spaced
 
 
 def learn_pairs(
     config: Any,
-    method: Any,
+    method: PairTrainable,
     survey: Survey,
     data: Cube,
     folders: tuple[Path, Path],
@@ -32,8 +36,7 @@ def learn_pairs(
     Args: folders: of the cube and the tiles.
     Raises: UsageFault (exit 2) when the run declares no pairs.
     """
-    from model.training.pair_trainer import PairTrainer, error_of
-    from model.training.validation import evenly
+    from model.training.trainer import Trainer
 
     if not data.record.pairs:
         raise UsageFault(
@@ -51,6 +54,7 @@ def learn_pairs(
     for file in config.method.options.weight_files():
         weights, sha256 = network_weights(file)
         words = f"VGG19 features, {Path(file).name}, SHA-256 {sha256}"
+        assert isinstance(method, ContentComparing)
         try:
             method.compare_by(weights, words)
         except (KeyError, RuntimeError) as error:
@@ -61,23 +65,40 @@ def learn_pairs(
         tell(f"train: contents are compared by {words}")
     method.place(device)
     method.fit([train.whole(index) for index in evenly(len(train), FITTED)])
-    from model.training.pair_trainer import SCORED
-
     scored = [valid.whole(index) for index in evenly(len(valid), SCORED)]
-    keeper = States(out, 0, config_hash(config))
     live = Live(out, 0, "train")
-    progress = PairTrainer(method, train, scored, config.seed, keeper, config.save_every, live.hear).run()
+    trainer = Trainer(
+        method,
+        PairData(train, config.seed),
+        PairValidation(method.estimate, scored),
+        States(out, 0, config_hash(config)),
+        config.save_every,
+        live.hear,
+        lambda text: tell(text, warning=True),
+        policy_of(config),
+        begun_from(config, 0),
+    )
+    progress = trainer.run()
     live.close()
+    if progress is None:
+        raise UsageFault(
+            "ingest.pairs",
+            "no fine value on the dates that validate",
+            "fine fields with values where totals are known",
+            "declare other dates under `ingest.pairs`, or change `tile.valid_dates`",
+        )
     write_lines(read_steps(live.path), out / STEPS, out / STEPS_TABLE)
     rival: Any = method_class(RIVAL)(None)
     rival.prepare(survey)
-    score, free = error_of(method.estimate, scored), error_of(rival.estimate, scored)
+    score, free = rmse_of(method.estimate, scored), rmse_of(rival.estimate, scored)
     tell(f"train: {progress.total} steps; on held-out dates RMSE {score:.4g} {data.unit}, {RIVAL} {free:.4g}")
     if made := sum(pair.interpolated for pair in data.record.pairs):
         progress.notes.append(
             f"{made} of {len(data.record.pairs)} fine fields were interpolated from coarse ones: what was learned is "
             "interpolation, and no score tells of skill"
         )
+    if progress.skipped:
+        progress.notes.append(f"{progress.skipped} steps were left out, not finite")
     for note in progress.notes:
         tell(f"train: {note}", warning=True)
     facts = {

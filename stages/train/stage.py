@@ -9,7 +9,8 @@ from pydantic import Field, PositiveInt, SerializerFunctionWrapHandler, field_va
 
 from model.ground.errors import InputFault, UsageFault
 from model.ground.scene import merge
-from model.method import Survey
+from model.ground.survey import Survey
+from model.method import Method, PairTrainable, ThresholdAware, Trainable
 from model.methods.choice import MethodChoice
 from model.options import SourcePath
 from model.training.losses import groups_of
@@ -52,8 +53,6 @@ class Config(Section, TrainingOptions):
     validation_score: Literal["nonzero_mae", "balanced_mae"] = "nonzero_mae"
     networks: PositiveInt | None = None  # one for each fold held out; 1: the first fold's alone, as published
     accumulate: PositiveInt = 1  # batches whose gradients make one step: more ground without more memory
-    schedule: Literal["one_cycle", "cosine", "plateau"] = "one_cycle"  # of the learning rate
-    warm_up: Annotated[float, Field(ge=0, lt=1)] = 0.3  # share of the steps on the way to the highest rate
     not_finite: Literal["stop", "skip"] = "stop"  # when a loss is no number: end there, or leave the step out
     precision: Literal["auto", "float32", "bf16"] = "auto"  # inside networks; auto: bf16 on a GPU alone
     # Folder of a checkpoint made on other ground of the same inputs: networks begin with its own; `start` goes first.
@@ -110,15 +109,15 @@ def run(config: Config, *, cube: Path, tiles: Path, out: Path) -> None:
     choice = config.method
     if data.is_intensive:
         choice = MethodChoice(choice.name, choice.options.for_means())
-    method: Any = choice.make(config)
+    method = choice.make(config)
     method.prepare(survey)
     facts = {**checkpoint.cube_facts(data), "asked": choice.name, "years": years, "seed": config.seed}
     history: list[dict[str, Any]] = []
-    if choice.row.trained_on == "pairs":
+    if isinstance(method, PairTrainable):
         device = device_of(config.device)
         learned, history = learn_pairs(config, method, survey, data, (cube, tiles), out, device)
         facts |= learned
-    elif method.phases():
+    elif isinstance(method, Trainable) and method.phases():
         from model.training.trainer import CALIBRATION_TILES  # torch loads only when something learns
 
         method.calibrate([samples[index] for index in evenly(len(samples), CALIBRATION_TILES)])
@@ -157,12 +156,12 @@ def _tell_unheard(config: Config) -> None:
         tell(f"train: {config.method} does not hear {keys}")
 
 
-def _tell_least(method: Any, survey: Survey, unit: str) -> None:
+def _tell_least(method: Method, survey: Survey, unit: str) -> None:
     """Says what a cell is taken to hold at least.
 
     Raises: InputFault when no total holds as much.
     """
-    least = getattr(method, "least", {})
+    least = method.least if isinstance(method, ThresholdAware) else {}
     for sector, totals in zip(survey.sectors, survey.totals, strict=True):
         if amount := least.get(sector):
             if amount > totals.max():
@@ -173,10 +172,10 @@ def _tell_least(method: Any, survey: Survey, unit: str) -> None:
             tell(f"train: {sector}: a cell is taken to hold nothing or at least {amount:.4g} {unit}")
 
 
-def _why_not(method: Any, survey: Survey, folds: Folds) -> str | None:
+def _why_not(method: Trainable, survey: Survey, folds: Folds) -> str | None:
     """A reason to learn nothing; None when there is none."""
     if (reason := method.refusal(survey)) is not None:
-        return str(reason)
+        return reason
     if not folds.pairs:
         return "the map is too small to hold ground apart, so nothing could tell when to stop"
     train, _ = next(iter(folds.pairs.values()))

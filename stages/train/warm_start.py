@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from model.ground.errors import ArtifactFault, InputFault
+from model.method import Method, WarmStartable
 from stages.artifacts import checkpoint
 from stages.contract.progress import tell
 
@@ -19,7 +20,7 @@ def asked(config: Any) -> Path | None:
     return Path(config.pretrained)
 
 
-def open_donor(folder: Path) -> tuple[Any, dict[str, Any]]:
+def open_donor(folder: Path) -> tuple[Method, dict[str, Any]]:
     """The method of a checkpoint made elsewhere, and its facts.
 
     Raises: InputFault (exit 3) when it is not there, or cannot be read.
@@ -33,7 +34,7 @@ def open_donor(folder: Path) -> tuple[Any, dict[str, Any]]:
         raise InputFault("train.pretrained", f"{folder} is a file", "a folder", FIX) from error
 
 
-def begin_with(folder: Path, method: Any, here: Mapping[str, Any]) -> dict[str, Any]:
+def begin_with(folder: Path, method: Method, here: Mapping[str, Any]) -> dict[str, Any]:
     """Hands the networks of a checkpoint to a calibrated method; returns facts for its own checkpoint.
 
     Where they do not fit, training begins with none of them, and that is said: what a network learned is how certain
@@ -48,22 +49,20 @@ def begin_with(folder: Path, method: Any, here: Mapping[str, Any]) -> dict[str, 
         told = f"the networks of {name} do not fit: {'; '.join(unlike)}"
         tell(f"train: {told}; begins untrained", warning=True)
         return {"pretrained_left": told}
+    assert isinstance(method, WarmStartable)
     method.begin_with(donor)
     tell(f"train: begins with the networks of {name}; held-out ground may be ground they have seen")
     return {"pretrained": name}
 
 
-def _unlike(donor: Any, method: Any, there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
-    if type(donor) is not type(method):
+def _unlike(donor: Method, method: Method, there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
+    if type(donor) is not type(method) or not isinstance(method, WarmStartable):
         return [f"they are of {there['method']}"]
-    found = list(method.unlike(donor))
+    found = method.incompatibilities(donor)
     if there["factor"] != here["factor"]:
         found.append(f"factor {there['factor']} there, {here['factor']} here")
     kinds = [{layer["name"]: checkpoint.title(layer) for layer in side["layers"]} for side in (there, here)]
     for name in kinds[0].keys() & kinds[1].keys():
         if kinds[0][name] != kinds[1][name]:
             found.append(f"layer {kinds[0][name]} there, {kinds[1][name]} here")
-    if not found and donor.base.kinds != method.base.kinds:
-        bases = [", ".join(side.base.kinds) for side in (donor, method)]
-        found.append(f"they bend another base ({bases[0]}, here {bases[1]})")
     return sorted(found)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from model.ground.scene import Layer, Tile, merge
-from model.method import Survey
+from model.ground.survey import Survey
 from model.methods import METHODS, method_class
 
 FACTOR = 5

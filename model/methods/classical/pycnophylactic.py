@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.ground.scene import Scene
-from model.method import Phase, Survey
+from model.ground.survey import Survey
+from model.method import Phase
 from model.options import MethodOptions
 from model.priors.pycnophylactic import meet_totals, smooth_density
 from model.training.options import TrainingOptions

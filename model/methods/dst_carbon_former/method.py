@@ -26,10 +26,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from model.ground.scene import Bools, Masses, Scene, Tile
+from model.ground.survey import Survey
 from model.layers.networks.dual_stream import DualStream
 from model.layers.networks.plain import Plain
 from model.layers.precision import measuring
-from model.method import Phase, Survey, Turn
 from model.methods.dst_carbon_former.options import DSTCarbonFormerOptions
 from model.priors.prior_choice import ChosenBase
 from model.priors.pycnophylactic import Base, meet_totals
@@ -37,12 +37,16 @@ from model.priors.reporting_threshold import CutOff
 from model.training.losses import Groups, groups_of, share_loss
 from model.training.network_inputs import Inputs
 from model.training.options import TrainingOptions
+from model.training.phase import Keep, OptimisationStep, Patience, Phase
+from model.training.schedule import ONE_CYCLE
 
 LEARNABLE = 100  # fewer coarse cells with mass than this: the score that stops training is noise
 SMALL, VERY_SMALL = (
     1000,
     600,
 )  # coarse cells with mass below which training is cut short (measured on six maps)
+EMA_DECAY = 0.9  # memory of the averaged weights
+TOLERANCE = 0.03  # on a small map an earlier state this much worse is preferred
 BOUND = 8.0  # of the log factor: exp stays finite whatever the network says
 STRENGTHS = ("1.0", "0.5")  # what may stand before the log factor
 
@@ -67,8 +71,17 @@ class Member:
         steps = training.steps_per_epoch
         if cells < VERY_SMALL:
             steps = min(steps, max(1, 100 // training.epochs))
-        chosen = training.phase(steps, 0.03 if cells < SMALL else 0.0)
-        return (Phase("shares", training.epochs, chosen, (Turn("network", self.network, self.loss),)),)
+        phase = Phase(
+            "shares",
+            training.epochs,
+            steps,
+            training.batch_tiles,
+            turns=(OptimisationStep("network", self.network, self.loss),),
+            optim=training.optim(ONE_CYCLE, EMA_DECAY),
+            keep=Keep.best_within(TOLERANCE if cells < SMALL else 0.0),
+            stop=(Patience(training.patience),),
+        )
+        return (phase,)
 
     def loss(self, tiles: Sequence[Tile], generator: torch.Generator) -> Tensor:
         """Shows each tile merged totals and compares the estimate with the totals it was not shown."""
@@ -171,7 +184,7 @@ class DSTCarbonFormer:
         each = zip(self.sectors, self.cut_off.least, strict=False)
         return {sector: least for sector, least in each if least > 0.0}
 
-    def unlike(self, donor: "DSTCarbonFormer") -> list[str]:
+    def incompatibilities(self, donor: "DSTCarbonFormer") -> list[str]:
         """In words, why networks of another training cannot begin here; empty when they can."""
         there = [donor.layers[index] for index in donor.inputs.layers]
         here = [self.layers[index] for index in self.inputs.layers]
@@ -180,12 +193,21 @@ class DSTCarbonFormer:
         for name in ("network", "width", "pool")[: 3 if self.options.network == "dual_stream" else 2]:
             pairs[name] = getattr(donor.options, name), getattr(self.options, name)
         told = [f"{name} {old} there, {new} here" for name, (old, new) in pairs.items() if old != new]
-        return told if donor._members else [*told, "nothing was learned there"]
+        if not donor._members:
+            told.append("nothing was learned there")
+        if not told and donor.base.kinds != self.base.kinds:
+            theirs, ours = (", ".join(side.base.kinds) for side in (donor, self))
+            told.append(f"they bend another base ({theirs}, here {ours})")
+        return told
 
     @property
     def begun(self) -> bool:
         """Networks begin with those of another training."""
         return bool(self._donors)
+
+    def before_learning(self, scene: Scene) -> NDArray[np.float32]:
+        """The base, scaled to the totals shown."""
+        return meet_totals(self.base(scene), scene)
 
     def begin_with(self, donor: "DSTCarbonFormer") -> None:
         """The networks of the next members() begin with those of another training, and see inputs on its scales."""
@@ -221,8 +243,8 @@ class DSTCarbonFormer:
         """
         return self.cut_off(estimate, totals, known)
 
-    def away(self) -> None:
-        """Told that it is applied to other totals than those it learned from, so their least is forgotten."""
+    def forget_threshold(self) -> None:
+        """Called where it is applied to other totals than those it learned from, so their least is forgotten."""
         self.cut_off = CutOff()
 
     def state(self) -> tuple[dict[str, NDArray], dict[str, Any]]:

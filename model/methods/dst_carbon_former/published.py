@@ -10,16 +10,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from model.ground.scene import Scene, Tile, spread
+from model.ground.survey import Survey
 from model.layers.losses.aggregate import ZeroStatistics, log_sum_loss, macro_micro_loss, tweedie_loss
 from model.layers.losses.image import balanced_charbonnier, roughness, ssim_loss
 from model.layers.network_batch import Everywhere, Scale, Shown
 from model.layers.networks.carbon_former import V1_7, V3_0, Form
 from model.layers.water_filling import block_sums
-from model.method import Phase, Survey
 from model.methods.dst_carbon_former.options import PublishedOptions, V17Options, V30Options
 from model.methods.dst_carbon_former.published_network import Member
 from model.training.network_inputs import Inputs
 from model.training.options import TrainingOptions
+from model.training.phase import Phase
 
 LEARNABLE = 100  # fewer coarse cells with mass than this: the score that stops training is noise
 ON_SUMS = {"published": macro_micro_loss, "log_sum": log_sum_loss, "tweedie": tweedie_loss}

@@ -16,9 +16,11 @@ from model.layers.network_batch import Shown, as_it_is, random_turn
 from model.layers.networks.carbon_former import CarbonFormer
 from model.layers.precision import measuring
 from model.layers.water_filling import meet_shown
-from model.method import Phase, Turn
 from model.training.losses import counted_groups, groups_of
+from model.training.phase import Keep, OptimisationStep, Patience, Phase
+from model.training.schedule import ONE_CYCLE
 
+EMA_DECAY = 0.9  # memory of the averaged weights
 BALANCE = 0.01  # weight of the experts' balance term, in units of the loss's own factor (Fedus et al. 2021)
 
 
@@ -36,9 +38,17 @@ class Member:
     def phases(self) -> tuple[Phase, ...]:
         """One phase."""
         training = self.method.training
-        chosen = training.phase(training.steps_per_epoch, tolerance=0.0)
-        turn = Turn("network", self.network, self.loss, self.told)
-        return (Phase(self.method.NAME, training.epochs, chosen, (turn,)),)
+        phase = Phase(
+            self.method.NAME,
+            training.epochs,
+            training.steps_per_epoch,
+            training.batch_tiles,
+            turns=(OptimisationStep("network", self.network, self.loss, self.told),),
+            optim=training.optim(ONE_CYCLE, EMA_DECAY),
+            keep=Keep.best_within(),
+            stop=(Patience(training.patience),),
+        )
+        return (phase,)
 
     def loss(self, tiles: Sequence[Tile], generator: torch.Generator) -> Tensor:
         """Shows merged totals and compares with the 1 km totals: their mosaic (v1.7), or their sums (v3.0)."""

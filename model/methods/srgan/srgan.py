@@ -8,12 +8,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from model.ground.survey import Survey
 from model.layers.losses.content import CONTENTS, SHIPPED, Content, Vgg
 from model.layers.networks.srresnet import Discriminator
-from model.method import Phase, Survey, Turn
+from model.layers.precision import measuring
 from model.methods.srgan.options import SRGANOptions
-from model.methods.srgan.srresnet import SRResNet
+from model.methods.srgan.srresnet import Batch, SRResNet
 from model.training.options import TrainingOptions
+from model.training.phase import Keep, OptimisationStep, Phase, WhenWon
+from model.training.schedule import WARM_COSINE
+
+ADVERSARIAL_RATE = 1 / 4  # of the learning rate, in the second phase
+WON = 0.02  # mean loss of the discriminator over an epoch below which nothing is learned from it any more
 
 
 class SRGAN(SRResNet):
@@ -30,7 +36,7 @@ class SRGAN(SRResNet):
         self.critic: Discriminator | None = None
         self.content: Content = CONTENTS.get(self.options.content, CONTENTS["spectral"])
         self.compared = SHIPPED.get(self.options.content, "")
-        self.told: dict[str, float] = {}
+        self.terms: dict[str, float] = {}  # of the last loss
 
     def prepare(self, survey: Survey) -> None:
         """Builds both networks."""
@@ -53,11 +59,20 @@ class SRGAN(SRResNet):
         """Pixels first; then the discriminator's turn and the generator's in each step."""
         if self.critic is None:
             return ()
-        judge = Turn("discriminator", self.critic, self.critic_loss)
-        fool = Turn("generator", self._network, self.content_loss)
-        pace = {**self._pace(), "learning_rate": self.training.learning_rate / 4}
-        options = {**pace, "keep": "last", "judge": "discriminator"}
-        return self._pretrain(), Phase("adversarial", self.options.adversarial_epochs, options, (judge, fool))
+        training = self.training
+        judge = OptimisationStep("discriminator", self.critic, self.critic_loss)
+        fool = OptimisationStep("generator", self._network, self.content_loss, lambda: self.terms)
+        adversarial = Phase(
+            "adversarial",
+            self.options.adversarial_epochs,
+            training.steps_per_epoch,
+            training.batch_tiles,
+            turns=(judge, fool),
+            optim=training.optim(WARM_COSINE, ema_decay=0.0, rate=ADVERSARIAL_RATE),
+            keep=Keep.last(),
+            stop=(WhenWon("discriminator", WON),),
+        )
+        return self._pretrain(), adversarial
 
     def critic_loss(self, pairs: Any, generator: torch.Generator) -> Tensor:
         """Binary cross entropy of telling true fields from found ones."""
@@ -70,6 +85,10 @@ class SRGAN(SRResNet):
     def content_loss(self, pairs: Any, generator: torch.Generator) -> Tensor:
         """Pixels, contents, and a little of what the discriminator says."""
         found, batch = self.generate(pairs)
+        with measuring(found):
+            return self._content(found, batch)
+
+    def _content(self, found: Tensor, batch: Batch) -> Tensor:
         counted = batch.counted
         off = (found - batch.fine) / self.deviation
         pixels = (off**2 * counted).sum() / counted.sum().clamp(min=1.0)
@@ -77,13 +96,13 @@ class SRGAN(SRResNet):
         content = pixels + self.options.content_weight * self.content(fields[0], fields[1])
         judged = self._judged(self.scale.to(found * counted)[:, None])
         fooled = functional.binary_cross_entropy_with_logits(judged, torch.ones_like(judged))
-        self.told = {"content": float(content.item()), "adversarial": float(fooled.item())}
+        self.terms = {"content": float(content.item()), "adversarial": float(fooled.item())}
         return content + self.options.adversarial_weight * fooled
 
     def _judged(self, fields: Tensor) -> Tensor:
         assert self.critic is not None
         logits: Tensor = self.critic(fields)
-        return logits
+        return logits.float()
 
     def _fields(self, pairs: Any) -> tuple[Tensor, Tensor]:
         """(N, 1, H, W) found and true, on the scale of networks; both 0 where the truth is not counted."""

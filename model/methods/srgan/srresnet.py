@@ -11,13 +11,16 @@ from torch import Tensor
 from torch.nn import functional
 
 from model.ground.scene import Masses, Scene, Tile, merge, spread
+from model.ground.survey import Survey
 from model.layers.depth_scale import DepthScale
 from model.layers.networks.srresnet import Generator, primes
-from model.method import Phase, Survey, Turn
+from model.layers.precision import measuring
 from model.methods.srgan.options import SRResNetOptions
 from model.priors.pycnophylactic import bilinear, mean_density, meet_totals
 from model.training.options import TrainingOptions
 from model.training.pairs import Pair, looks
+from model.training.phase import Keep, OptimisationStep, Patience, Phase
+from model.training.schedule import WARM_COSINE
 
 CHANNELS = 2  # density of a block, and the share of its cells that is valid
 
@@ -67,19 +70,28 @@ class SRResNet:
         return (self._pretrain(),)
 
     def _pretrain(self) -> Phase:
-        turn = Turn("generator", self._network, self.pixel_loss)
-        return Phase("pretrain", self.training.epochs, {**self._pace(), "keep": "best"}, (turn,))
+        training = self.training
+        return Phase(
+            "pretrain",
+            training.epochs,
+            training.steps_per_epoch,
+            training.batch_tiles,
+            turns=(OptimisationStep("generator", self._network, self.pixel_loss),),
+            optim=training.optim(WARM_COSINE, ema_decay=0.0),
+            keep=Keep.best_within(),
+            stop=(Patience(training.patience),),
+        )
 
-    def _pace(self) -> dict[str, Any]:
-        options = self.training
-        return {
-            "steps": options.steps_per_epoch, "batch": options.batch_tiles, "learning_rate": options.learning_rate,
-            "weight_decay": options.weight_decay, "clip": options.max_grad_norm, "patience": options.patience,
-        }  # fmt: skip
+    def choose(self, name: str) -> None:
+        """There is one candidate."""
 
     def pixel_loss(self, pairs: Any, generator: torch.Generator) -> Tensor:
         """Mean squared error over counted cells, in variances of the fine field."""
         estimate, batch = self.generate(pairs)
+        with measuring(estimate):
+            return self._squared(estimate, batch)
+
+    def _squared(self, estimate: Tensor, batch: "Batch") -> Tensor:
         off = (estimate - batch.fine) / self.deviation
         return (off**2 * batch.counted).sum() / batch.counted.sum().clamp(min=1.0)
 
@@ -87,12 +99,15 @@ class SRResNet:
         """(N, H, W) mass per fine cell that meets the totals shown, and the batch as tensors."""
         batch = Batch.of(pairs, next(self._network.parameters()).device)
         raw = self._raw(batch.seen)[:, 0] * batch.valid
-        return conserve(raw, batch.totals, batch.known, pairs[0].factor), batch
+        with measuring(raw):
+            return conserve(raw, batch.totals, batch.known, pairs[0].factor), batch
 
     def _raw(self, seen: Tensor) -> Tensor:
         """(N, 1, H, W) depth per fine cell, before it meets totals."""
         scaled = torch.cat([self.scale.to(seen[:, :1]), seen[:, 1:]], dim=1)
-        return self.scale.back(self._network(scaled))
+        answer = self._network(scaled)
+        with measuring(answer):
+            return self.scale.back(answer.float())
 
     def estimate(self, scene: Scene) -> NDArray[np.float32]:
         """The learned field, scaled to the totals shown; of another factor than it learned, interpolated from it.

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from model.ground.block_focal import around, radius_in_cells
 from model.ground.errors import UsageFault
 from model.ground.scene import Masses, Scene
-from model.method import Phase, Survey
+from model.ground.survey import Survey
+from model.method import Phase
 from model.options import MethodOptions
 from model.priors.forest import Forest
 from model.priors.pycnophylactic import Base, meet_totals

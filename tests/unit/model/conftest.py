@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from model.ground.scene import Layer, Tile, merge
-from model.method import Survey
+from model.ground.survey import Survey
 
 LAYERS = (Layer("built", "share"), Layer("age", "share"), Layer("census", "total", blocky=True))
 

@@ -74,7 +74,7 @@ def test_small_maps_train_shorter_and_prefer_the_earlier_state(
     method = ready(make_survey(make_tile(0)))
     method.cells = cells
     (phase,) = method.phases()
-    assert (phase.epochs * phase.options["steps"], phase.options["tolerance"]) == (steps, tolerance)
+    assert (phase.length, phase.keep.tolerance) == (steps, tolerance)
 
 
 def test_the_strength_that_was_chosen_is_used(make_tile, make_survey):

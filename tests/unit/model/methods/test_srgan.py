@@ -7,10 +7,9 @@ import torch
 from model.layers.losses.content import VGG19, Vgg, features, radial_power, spectral
 from model.methods.srgan.options import SRGANOptions
 from model.methods.srgan.srgan import SRGAN
-from model.training.pair_trainer import PairTrainer
 from model.training.pairs import Pair
 from stages.artifacts.checkpoint import network_weights
-from tests.train_settings import told
+from tests.train_settings import pairs_trainer, told
 
 FACTOR = 3
 
@@ -37,7 +36,7 @@ class Fields:
 
 
 class Forgetful:
-    def save(self, state) -> None: ...
+    def save(self, state, epoch=None, best=False) -> None: ...
 
     def load(self):
         return None
@@ -71,10 +70,10 @@ def test_contents_by_spectrum_do_not_mind_where_the_rain_fell():
 
 def test_the_second_phase_tells_content_adversary_and_discriminator():
     made = method()
-    progress = PairTrainer(made, Fields(rough(6, 2)), rough(2, 9), 0, Forgetful()).run()
+    progress = pairs_trainer(made, Fields(rough(6, 2)), rough(2, 9), 0, Forgetful()).run()
     last = progress.history[-1]
     assert last["phase"] == "adversarial" and progress.total == 9
-    assert {"loss_content", "loss_adversarial", "loss_discriminator", "loss_generator"} <= set(last)
+    assert {"content", "adversarial", "discriminator", "generator"} <= set(last["losses"])
     assert made.describe()["contents compared by"].startswith("difference of log power spectra")
 
 
@@ -84,7 +83,7 @@ def test_training_stops_when_the_discriminator_has_won():
     made.critic_loss = lambda pairs, generator: (
         1e-4 * sum(p.square().mean() for p in made.critic.parameters())
     )
-    progress = PairTrainer(made, Fields(rough(6, 2)), rough(2, 9), 0, Forgetful()).run()
+    progress = pairs_trainer(made, Fields(rough(6, 2)), rough(2, 9), 0, Forgetful()).run()
     assert progress.total == 3 + 3
     assert len(progress.notes) == 1 and "discriminator had won at step 6" in progress.notes[0]
 

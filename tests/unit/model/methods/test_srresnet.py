@@ -9,9 +9,9 @@ from model.layers.depth_scale import DepthScale
 from model.layers.networks.srresnet import Discriminator, Generator, primes
 from model.methods.srgan.options import SRResNetOptions
 from model.methods.srgan.srresnet import SRResNet, conserve
-from model.training.pair_trainer import PairTrainer, error_of
 from model.training.pairs import Pair
-from tests.train_settings import told
+from model.training.validation import rmse_of
+from tests.train_settings import pairs_trainer, told
 
 FACTOR = 3
 
@@ -55,7 +55,7 @@ class Memory:
     def __init__(self) -> None:
         self.states = []
 
-    def save(self, state) -> None:
+    def save(self, state, epoch=None, best=False) -> None:
         arrays, plain = state
         self.states.append(({name: np.array(value) for name, value in arrays.items()}, dict(plain)))
 
@@ -146,10 +146,10 @@ def test_what_is_learned_from_stands_after_totals_are_met():
 def test_an_untrained_network_is_interpolation_on_the_log_scale_and_training_beats_it():
     made = method(epochs=8, steps_per_epoch=20, learning_rate=5e-3, width=12)
     valid = fields(3, 100)
-    before = error_of(made.estimate, valid)
-    progress = PairTrainer(made, Fields(fields(12, 7)), valid, 0, Memory()).run()
-    after = error_of(made.estimate, valid)
-    assert after == pytest.approx(progress.best)
+    before = rmse_of(made.estimate, valid)
+    progress = pairs_trainer(made, Fields(fields(12, 7)), valid, 0, Memory()).run()
+    after = rmse_of(made.estimate, valid)
+    assert after == pytest.approx(progress.kept[0].score)
     assert after < 0.97 * before
 
 
@@ -168,10 +168,10 @@ def test_training_that_was_stopped_ends_in_the_same_bytes():
     """The keeper's state after two epochs, taken up by a fresh method, leads where the first one went."""
     train, valid = Fields(fields(6, 7)), fields(2, 100)
     whole, memory = method(), Memory()
-    PairTrainer(whole, train, valid, 3, memory, every=8).run()
+    pairs_trainer(whole, train, valid, 3, memory, every=8).run()
     stopped = Memory()
     stopped.states = [state for state in memory.states if state[1]["total"] <= 16]
     resumed = method()
-    PairTrainer(resumed, train, valid, 3, stopped, every=8).run()
+    pairs_trainer(resumed, train, valid, 3, stopped, every=8).run()
     for name, value in whole.state()[0].items():
         assert value.tobytes() == resumed.state()[0][name].tobytes(), name

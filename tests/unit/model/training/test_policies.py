@@ -8,16 +8,16 @@ import pytest
 import torch
 
 from model.ground.errors import NumberFault, ResourceFault
-from model.method import Phase, Turn
 from model.methods.classical.smooth_mask import SmoothMask
 from model.methods.dst_carbon_former.method import DSTCarbonFormer
 from model.methods.dst_carbon_former.options import DSTCarbonFormerOptions, V17Options, V30Options
 from model.methods.dst_carbon_former.published import V17, V30
+from model.training.phase import Optim, OptimisationStep, Phase
 from model.training.policy import HALVE_AFTER, SKIPS_IN_A_ROW, USUAL, Policy
 from model.training.protocol import StepNews
-from model.training.sampler import Draws
-from model.training.trainer import Trainer
-from tests.train_settings import told
+from model.training.sampler import ReadAhead, TileData
+from model.training.schedule import ONE_CYCLE, Schedule
+from tests.train_settings import told, totals_trainer
 
 
 class Memory:
@@ -36,19 +36,20 @@ class Memory:
 class Line(SmoothMask):
     """One weight that is to become what the tiles hold on average; the loss of a call may be spoilt."""
 
-    def __init__(self, steps=4, batch=4, spoilt=(), tiles_that_fit=99, clip=1e9):
+    def __init__(
+        self, steps=4, batch=4, spoilt=(), tiles_that_fit=99, clip=1e9, schedule=ONE_CYCLE, epochs=1
+    ):
         super().__init__()
         self.network = torch.nn.Linear(1, 1, bias=False)
         torch.nn.init.ones_(self.network.weight)
         self.steps, self.batch, self.spoilt, self.fit, self.clip = steps, batch, spoilt, tiles_that_fit, clip
+        self.schedule, self.epochs = schedule, epochs
         self.calls, self.seen, self.slopes = 0, [], []
 
     def phases(self):
-        options = {
-            "steps": self.steps, "batch": self.batch, "learning_rate": 0.1, "weight_decay": 0.0,
-            "clip": self.clip, "average": 0.0, "tolerance": 0.0, "patience": 99,
-        }  # fmt: skip
-        return (Phase("line", 1, options, (Turn("only", self.network, self.loss, lambda: {"square": 3.0}),)),)
+        turn = OptimisationStep("only", self.network, self.loss, lambda: {"square": 3.0})
+        optim = Optim(0.1, max_grad_norm=self.clip, schedule=self.schedule)
+        return (Phase("line", self.epochs, self.steps, self.batch, (turn,), optim),)
 
     def loss(self, tiles, generator):
         if len(tiles) > self.fit:
@@ -70,7 +71,7 @@ class Line(SmoothMask):
 
 def learned(method, training, validation, policy=USUAL, **how):
     told, notes = [], []
-    trainer = Trainer(
+    trainer = totals_trainer(
         method, training, validation, (2,), 7, Memory(),
         report=told.append, note=notes.append, policy=policy, **how,
     )  # fmt: skip
@@ -78,7 +79,7 @@ def learned(method, training, validation, policy=USUAL, **how):
 
 
 def test_the_learning_rate_rises_then_falls_to_almost_nothing():
-    rates = [Policy().pace(step, 100) for step in range(100)]
+    rates = [ONE_CYCLE.pace(step, 100) for step in range(100)]
     assert rates[0] == pytest.approx(1 / 25)
     assert max(rates) == rates[30] == pytest.approx(1.0)
     assert rates[99] < 0.002
@@ -86,7 +87,7 @@ def test_the_learning_rate_rises_then_falls_to_almost_nothing():
 
 def test_a_cosine_warms_up_along_a_line_and_ends_near_nothing():
     """Ten steps up: 0.1, 0.2, ... 1; half-way down, at step 10 + 45, half of it is left."""
-    rates = [Policy(schedule="cosine", warm_up=0.1).pace(step, 100) for step in range(100)]
+    rates = [Schedule("cosine", 0.1).pace(step, 100) for step in range(100)]
     assert rates[:10] == pytest.approx([0.1 * step for step in range(1, 11)])
     assert rates[10] == 1.0 and rates[55] == pytest.approx(0.5)
     assert rates[99] == pytest.approx((1 + np.cos(np.pi * 89 / 90)) / 2)
@@ -97,25 +98,21 @@ def test_a_plateau_halves_the_rate_each_time_validation_stands_still(
 ):
     """Scores 1, then worse for four validations: halved after the second and the fourth."""
     assert HALVE_AFTER == 2
-    policy = Policy(schedule="plateau", warm_up=0.0)
-    assert [policy.pace(50, 100, halvings) for halvings in range(3)] == [1.0, 0.5, 0.25]
+    plateau = Schedule("plateau", 0.0)
+    assert [plateau.pace(50, 100, halvings) for halvings in range(3)] == [1.0, 0.5, 0.25]
     scores = iter([{"a": value} for value in (1.0, 1.1, 1.2, 1.3, 1.4, 1.5, 1.6)])
-    monkeypatch.setattr("model.training.trainer.candidate_scores", lambda *_: next(scores))
-    method = Line(steps=1)
-    (phase,) = method.phases()
-    method.phases = lambda: (Phase("line", 6, phase.options, phase.turns),)
-    _, told, _ = learned(method, training_plan, validation_plan, policy)
+    monkeypatch.setattr("model.training.validation.candidate_scores", lambda *_: next(scores))
+    method = Line(steps=1, schedule=plateau, epochs=6)
+    _, told, _ = learned(method, training_plan, validation_plan)
     assert [news.rate for news in told] == pytest.approx([0.1, 0.1, 0.05, 0.05, 0.025, 0.025])
 
 
 def test_a_step_that_is_not_finite_is_left_out_and_counted(training_plan, validation_plan):
-    method = Line(spoilt=(2,))
-    progress, told, notes = learned(
-        method, training_plan, validation_plan, Policy(not_finite="skip", schedule="plateau", warm_up=0)
-    )
+    method = Line(spoilt=(2,), schedule=Schedule("plateau", 0.0))
+    progress, told, notes = learned(method, training_plan, validation_plan, Policy(not_finite="skip"))
     assert (progress.skipped, progress.total) == (1, 4)
     assert [news.skipped for news in told] == [0, 1, 1, 1]
-    assert len(notes) == 1 and "step 2, tiles" in notes[0] and "built" in notes[0]
+    assert len(notes) == 1 and "step 2, tile " in notes[0] and "built" in notes[0]
     assert method.slopes[1] == method.slopes[2]  # nothing was learned from the second step
     assert progress.history[-1]["skipped"] == 1
 
@@ -124,7 +121,7 @@ def test_many_in_a_row_are_no_accident(training_plan, validation_plan):
     method = Line(steps=30, spoilt=range(3, 99))
     with pytest.raises(NumberFault) as caught:
         learned(method, training_plan, validation_plan, Policy(not_finite="skip"))
-    assert caught.value.where.startswith(f"train: step {3 + SKIPS_IN_A_ROW}, tiles")
+    assert caught.value.where.startswith(f"train: step {3 + SKIPS_IN_A_ROW}, tile ")
 
 
 def test_a_gradient_that_is_not_finite_stops_although_the_loss_is(training_plan, validation_plan):
@@ -152,8 +149,8 @@ def test_where_memory_ends_the_batch_is_halved_and_that_is_said(training_plan, v
     progress, _, notes = learned(cramped, training_plan, validation_plan)
     assert progress.parts == 4 and set(cramped.seen) == {1}
     assert [note.split("; ")[0] for note in notes] == [
-        "train: step 1: memory ran out with 4 tiles at once",
-        "train: step 1: memory ran out with 2 tiles at once",
+        "train: step 1: memory ran out with 4 items at once",
+        "train: step 1: memory ran out with 2 items at once",
     ]
     assert "goes on with 1" in notes[1] and "still sees 4" in notes[1]
     assert cramped.network.weight.item() == pytest.approx(whole.network.weight.item(), rel=1e-6)
@@ -163,7 +160,7 @@ def test_memory_too_small_for_a_single_tile_is_a_fault_that_says_what_to_try(tra
     with pytest.raises(ResourceFault) as caught:
         learned(Line(batch=2, tiles_that_fit=0), training_plan, validation_plan)
     assert caught.value.code == 6
-    assert "single tile" in caught.value.found and "train.method.width" in caught.value.fix
+    assert "single item" in caught.value.found and "train.method.width" in caught.value.fix
 
 
 def test_another_error_of_the_library_is_not_taken_for_memory(training_plan, validation_plan):
@@ -177,9 +174,9 @@ def test_each_step_is_told_with_its_terms_and_the_share_of_waiting(training_plan
     _, told, _ = learned(Line(steps=3), training_plan, validation_plan)
     news = told[-1]
     assert isinstance(news, StepNews)
-    assert (news.done, news.total, news.step, news.terms) == (3, 3, 3, {"square": 3.0})
+    assert (news.done, news.total, news.terms) == (3, 3, {"square": 3.0})
     assert 0.0 <= news.waiting < 1.0
-    assert [each.rate for each in told] == [0.1 * Policy().pace(step, 3) for step in range(3)]
+    assert [each.rate for each in told] == [0.1 * ONE_CYCLE.pace(step, 3) for step in range(3)]
 
 
 def test_slow_tiles_show_in_the_share_of_waiting(training_plan, validation_plan, monkeypatch):
@@ -209,14 +206,15 @@ def test_tiles_are_read_while_the_step_before_is_computed(training_plan):
             asked.append(index)
             return training_plan[index]
 
-    draws, alone = Draws(Watched(), 7), Draws(training_plan, 7)
+    draws, alone = ReadAhead(TileData(Watched(), 7)), ReadAhead(TileData(training_plan, 7))
     draws.at(0, 3, more=True)
     wait(draws._ahead.values(), timeout=10)
     assert len(asked) == 6
     ahead = draws.at(1, 3, more=False)
     assert len(asked) == 6
     without = alone.at(1, 3, more=False)
-    assert ahead.seed == without.seed and ahead.numbers.tolist() == without.numbers.tolist() == asked[3:]
+    assert ahead.seed == without.seed
+    assert ahead.names == without.names == tuple(f"tile {number}" for number in asked[3:])
 
 
 def test_an_error_while_reading_ahead_is_told_by_the_step_that_needs_the_tiles(training_plan):
@@ -233,7 +231,7 @@ def test_an_error_while_reading_ahead_is_told_by_the_step_that_needs_the_tiles(t
                 raise OSError("a chunk is gone")
             return training_plan[index]
 
-    draws = Draws(Torn(), 7)
+    draws = ReadAhead(TileData(Torn(), 7))
     draws.at(0, 2, more=True)
     with pytest.raises(OSError, match="a chunk is gone"):
         draws.at(1, 2, more=False)
@@ -282,7 +280,7 @@ def test_networks_learn_in_bf16_with_weights_losses_and_statistics_in_float32(
             if precision == "bf16" and isinstance(module, torch.nn.Linear | torch.nn.Conv2d):
                 module.register_forward_hook(lambda _, given, made: halves.append(made.dtype))
         memory, told = Memory(), []
-        trainer = Trainer(
+        trainer = totals_trainer(
             member, training_plan, validation_plan, (2,), 7, memory, report=told.append,
             policy=Policy(precision=precision),
         )  # fmt: skip

@@ -8,14 +8,13 @@ import pytest
 import torch
 
 from model.ground.errors import NumberFault
-from model.method import Phase, Turn
 from model.methods.classical.smooth_mask import SmoothMask
 from model.methods.dst_carbon_former.method import DSTCarbonFormer
 from model.methods.dst_carbon_former.options import DSTCarbonFormerOptions
+from model.training.phase import Keep, Optim, OptimisationStep, Patience, Phase
 from model.training.sampler import draw_chances
-from model.training.trainer import Trainer
 from model.training.validation import candidate_scores
-from tests.train_settings import told
+from tests.train_settings import told, totals_trainer
 
 
 class Killed(Exception):
@@ -49,7 +48,7 @@ def learner(survey, **chosen):
 def trained(method, training, validation, keeper, **how):
     method.calibrate(training.tiles)
     (member,) = method.members((0,))
-    return Trainer(member, training, validation, (2,), 7, keeper, every=3, **how).run()
+    return totals_trainer(member, training, validation, (2,), 7, keeper, every=3, **how).run()
 
 
 def weights(method) -> bytes:
@@ -87,7 +86,7 @@ def test_another_seed_draws_other_tiles(training_plan, validation_plan, make_sur
     results = []
     for seed in (1, 2):
         method = learner(survey, epochs=1)
-        Trainer(*method.members((0,)), training_plan, validation_plan, (2,), seed, Memory()).run()
+        totals_trainer(*method.members((0,)), training_plan, validation_plan, (2,), seed, Memory()).run()
         results.append(weights(method))
     assert results[0] != results[1]
 
@@ -108,8 +107,8 @@ def test_a_loss_that_is_not_finite_stops_with_step_tiles_and_layer_ranges(
         tile.covariates[0, :, 3, 3] = np.nan
     keeper = Memory()
     with pytest.raises(NumberFault) as caught:
-        Trainer(*method.members((0,)), training_plan, validation_plan, (2,), 7, keeper).run()
-    assert "step 1, tiles" in caught.value.where
+        totals_trainer(*method.members((0,)), training_plan, validation_plan, (2,), 7, keeper).run()
+    assert "step 1, tile " in caught.value.where
     assert "built nan to nan" in caught.value.found
     assert "age 0 to" in caught.value.found
     assert caught.value.code == 7
@@ -124,11 +123,9 @@ class Scripted(SmoothMask):
         self.scores, self.tolerance, self.patience, self.chosen = scores, tolerance, patience, None
 
     def phases(self):
-        options = {
-            "steps": 1, "batch": 1, "learning_rate": 1.0, "weight_decay": 0.0, "clip": 1.0, "average": 0.0,
-            "tolerance": self.tolerance, "patience": self.patience,
-        }  # fmt: skip
-        return (Phase("script", len(self.scores) - 1, options, (Turn("only", self.network, self.loss),)),)
+        turn = OptimisationStep("only", self.network, self.loss)
+        keep, stop = Keep.best_within(self.tolerance), (Patience(self.patience),)
+        return (Phase("script", len(self.scores) - 1, 1, 1, (turn,), Optim(1.0), keep, stop),)
 
     def loss(self, tiles, generator):
         return self.network.weight.sum()
@@ -151,8 +148,8 @@ def test_the_earliest_state_within_the_tolerance_of_the_best_is_used(
 ):
     method = Scripted([{"full": score, "half": score + 0.1} for score in scores], tolerance)
     script = iter(method.scores)
-    monkeypatch.setattr("model.training.trainer.candidate_scores", lambda *_: next(script))
-    progress = Trainer(method, training_plan, validation_plan, (2,), 0, Memory()).run()
+    monkeypatch.setattr("model.training.validation.candidate_scores", lambda *_: next(script))
+    progress = totals_trainer(method, training_plan, validation_plan, (2,), 0, Memory()).run()
     assert (progress.kept[0].step, method.chosen) == (step, choice)
 
 
@@ -161,8 +158,8 @@ def test_the_better_strength_is_chosen_and_patience_ends_training(
 ):
     method = Scripted([{"full": 1.0, "half": 0.9 + 0.01 * step} for step in range(9)], 0.0, patience=3)
     script = iter(method.scores)
-    monkeypatch.setattr("model.training.trainer.candidate_scores", lambda *_: next(script))
-    progress = Trainer(method, training_plan, validation_plan, (2,), 0, Memory()).run()
+    monkeypatch.setattr("model.training.validation.candidate_scores", lambda *_: next(script))
+    progress = totals_trainer(method, training_plan, validation_plan, (2,), 0, Memory()).run()
     assert (method.chosen, progress.total, progress.kept[0].step) == ("half", 3, 0)
 
 

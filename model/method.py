@@ -46,7 +46,15 @@ class Method(Protocol):
 
 
 @runtime_checkable
-class Trainable(Method, Protocol):
+class Placeable(Protocol):
+    """Has networks that run on a device."""
+
+    def place(self, device: str) -> None:
+        """Moves its networks to cpu or cuda."""
+
+
+@runtime_checkable
+class Trainable(Method, Placeable, Protocol):
     """Learns from totals alone: one learner for each part of the ground that is held out."""
 
     def refusal(self, survey: Survey) -> str | None:
@@ -54,9 +62,6 @@ class Trainable(Method, Protocol):
 
     def calibrate(self, tiles: Sequence[Tile]) -> None:
         """Measures what it needs on some tiles of the learned ground, after prepare and before training."""
-
-    def place(self, device: str) -> None:
-        """Moves its networks to cpu or cuda."""
 
     def members(self, folds: Sequence[int]) -> tuple["ScoredLearner", ...]:
         """One learner for each fold, trained while it is held out; what had been learned is forgotten.
@@ -76,11 +81,8 @@ class ScoredLearner(Learner, Protocol):
 
 
 @runtime_checkable
-class PairTrainable(Method, Learner, Protocol):
+class PairTrainable(Method, Placeable, Learner, Protocol):
     """Learns from pairs of coarse and fine fields; it is its own learner."""
-
-    def place(self, device: str) -> None:
-        """Moves its networks to cpu or cuda."""
 
     def fit(self, pairs: Sequence[Pair]) -> None:
         """Fits its transform to fine values of training dates, before training."""

@@ -106,6 +106,7 @@ METHODS: dict[str, MethodRow] = {
         "SRResNet (Ledig et al. 2017, doi:10.1109/CVPR.2017.19)",
         "model.methods.srgan.options:SRResNetOptions",
         trained_on="pairs",
+        any_factor=True,
         layers=False,
     ),
     "srgan": MethodRow(
@@ -115,6 +116,7 @@ METHODS: dict[str, MethodRow] = {
         "SRGAN (Ledig et al. 2017, doi:10.1109/CVPR.2017.19)",
         "model.methods.srgan.options:SRGANOptions",
         trained_on="pairs",
+        any_factor=True,
         layers=False,
     ),
     "gradient_boosting": MethodRow(

@@ -21,6 +21,7 @@ class MethodRow:
       trained_on: what the training loop shows it, totals or pairs of coarse and fine fields; None: no steps are taken.
       layers: it uses covariates, so without any it has nothing to say.
       pretrained: its networks may begin with those of another run's checkpoint.
+      any_factor: what it learned at one factor it applies at any other.
       package: what it imports beyond the core, brought by the extra of the name `extra`.
     """
 
@@ -32,6 +33,7 @@ class MethodRow:
     trained_on: Literal["totals", "pairs"] | None = None
     layers: bool = True
     pretrained: bool = False
+    any_factor: bool = False
     package: str | None = None
     extra: str | None = None
 

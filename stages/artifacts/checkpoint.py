@@ -53,8 +53,7 @@ def load(folder: Path, cube: Cube | None = None) -> tuple[Method, dict[str, Any]
     record = _read_record(folder / FACTS)
     arrays = _read_weights(folder / WEIGHTS, record["weights"])
     if cube is not None:
-        free = getattr(method_class(record["method"]), "serves_any_factor", False)
-        same = ("sectors", "unit") if free else ("factor", "sectors", "unit")
+        same = ("sectors", "unit") if METHODS[record["method"]].any_factor else ("factor", "sectors", "unit")
         _check_fit(folder / FACTS, record["facts"], cube_facts(cube), same)
     method = method_class(record["method"])(None)
     try:

@@ -17,12 +17,13 @@ from model.conservation.laws import LAWS, Law, additive
 from model.ground.blocks import from_blocks, to_blocks
 from model.ground.errors import ArtifactFault, Fault, InputFault, UsageFault, raise_all
 from model.ground.grid import Grid
-from model.method import Method, ThresholdAware
+from model.method import Method, Placeable, ThresholdAware
 from model.options import SourcePath
 from stages.artifacts import checkpoint, field
 from stages.artifacts.cube import Cube
 from stages.artifacts.records import FallbackRecord, FieldRecord, TrainingRecord, ZoneRecord
 from stages.artifacts.resume_log import FOLDER, Journal
+from stages.contract.device import Device, device_of
 from stages.contract.progress import step, tell
 from stages.contract.section import Clash, Section
 from stages.declare.zone_totals import ZoneTotals, read_totals
@@ -52,6 +53,7 @@ class Config(Section):
     proxy: str | None = None  # layer that places a block's total where the estimate is 0 everywhere
     # Folder of a checkpoint trained elsewhere; then nothing is trained here.
     checkpoint: SourcePath | None = None
+    device: Device = "auto"  # that networks run on; auto: a GPU where there is one
     also: ZoneTotals | None = None  # totals of zones, to be met beside those of the blocks
 
 
@@ -107,6 +109,8 @@ def run(config: Config, *, cube: Path, checkpoint: Path | None = None, out: Path
     """
     opened = Cube.open(cube)
     method, facts = _load(config, checkpoint, opened)
+    if isinstance(method, Placeable):
+        method.place(device_of(config.device, "infer.device"))
     _check(config, opened)
     chunk = max(1, round(CORE_CHUNK / opened.factor)) * opened.factor
     if config.also is not None and opened.is_intensive:
@@ -214,6 +218,8 @@ def check(config: Config, layers: Sequence[str] | None) -> None:
       layers: names the cube will have; None when they are not known yet.
     Raises: UsageFault (exit 2).
     """
+    if config.device == "cuda":
+        device_of(config.device, "infer.device")
     raise_all(_unknown_proxy(config, layers) if layers is not None else [])
 
 

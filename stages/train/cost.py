@@ -67,14 +67,15 @@ def rehearse(config: Any, device: str, sizes: Mapping[str, Any], free: int) -> C
     method.calibrate(tiles[:1])
     from model.training.trainer import Trainer
 
+    (learner,) = method.members((0,))
+    method.place(device)
     trainer = Trainer(
-        method.members((0,))[0],
+        learner,
         TileData(MadeUp(tiles), config.seed),
         lambda: {},
         Forgetful(),
         policy=policy_of(config),
     )
-    method.place(device)
     try:
         trainer.step(1)  # the first one fills caches
         one, two = (measured(partial(trainer.step, count), device) for count in (1, 2))

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import Field, PositiveInt, SerializerFunctionWrapHandler, field_validator, model_serializer
 
-from model.ground.errors import InputFault, UsageFault
+from model.ground.errors import InputFault
 from model.ground.scene import merge
 from model.ground.survey import Survey
 from model.method import Method, PairTrainable, ThresholdAware, Trainable
@@ -20,6 +20,7 @@ from stages.artifacts import checkpoint
 from stages.artifacts.applicability import draw_reference
 from stages.artifacts.cube import Cube
 from stages.artifacts.tiles import Samples
+from stages.contract.device import Device, device_of
 from stages.contract.progress import tell
 from stages.contract.section import SafeName, Section
 from stages.train.folds import OWN_BASE, Folds, file_away, go_back, learn, states
@@ -60,7 +61,7 @@ class Config(Section, TrainingOptions):
     start: SourcePath | None = None  # folder of a finished run's history whose states training begins with
     start_at: SafeName = "best"  # which of them: best, epoch_010, ...
     save_every: PositiveInt = 50  # steps between two saves of the state from which training resumes
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: Device = "auto"
 
     @field_validator("method", mode="before")
     @classmethod
@@ -114,7 +115,7 @@ def run(config: Config, *, cube: Path, tiles: Path, out: Path) -> None:
     facts = {**checkpoint.cube_facts(data), "asked": choice.name, "years": years, "seed": config.seed}
     history: list[dict[str, Any]] = []
     if isinstance(method, PairTrainable):
-        device = device_of(config.device)
+        device = device_of(config.device, "train.device")
         learned, history = learn_pairs(config, method, survey, data, (cube, tiles), out, device)
         facts |= learned
     elif isinstance(method, Trainable) and method.phases():
@@ -127,7 +128,7 @@ def run(config: Config, *, cube: Path, tiles: Path, out: Path) -> None:
         if reason is None:
             if (donor := asked(config)) is not None:
                 facts |= begin_with(donor, method, facts)
-            device = device_of(config.device)
+            device = device_of(config.device, "train.device")
             learned, history = learn(config, method, survey, folds, device, data.unit, out)
             reason = learned.pop("reason", None)
             facts |= learned
@@ -201,7 +202,7 @@ def check(config: Config, layers: Sequence[str] | None) -> None:
     Raises: UsageFault (exit 2), InputFault (exit 3).
     """
     if config.device == "cuda":
-        device_of(config.device)
+        device_of(config.device, "train.device")
     if (donor := asked(config)) is not None:
         open_donor(donor)
 
@@ -217,7 +218,7 @@ def expect(config: Config, facts: Mapping[str, Any], free: int) -> dict[str, Any
         return {}
     from stages.train.cost import rehearse
 
-    device = device_of(config.device)
+    device = device_of(config.device, "train.device")
     sizes = {
         "layers": facts["layers"], "sectors": len(facts["sectors"]), "years": len(facts["years"]),
         "factor": facts["factor"], "side": facts["tile, coarse cells"], "halo": facts["around it"],
@@ -231,25 +232,6 @@ def expect(config: Config, facts: Mapping[str, Any], free: int) -> dict[str, Any
         "tiles a step": f"{config.batch_tiles} set, {cost.fits} would fit",
         "training of one network, at most": f"{steps} steps, {steps * cost.seconds / 60:.3g} min",
     }
-
-
-def device_of(asked: str) -> str:
-    """cpu or cuda.
-
-    Raises: UsageFault when cuda is asked for and there is none.
-    """
-    import torch
-
-    if asked == "cpu" or (asked == "auto" and not torch.cuda.is_available()):
-        return "cpu"
-    if not torch.cuda.is_available():
-        raise UsageFault(
-            "train.device",
-            "cuda, but this machine offers no CUDA device",
-            "cpu or auto",
-            "set train.device: auto",
-        )
-    return "cuda"
 
 
 def survey_of(data: Cube, samples: Samples) -> Survey:

@@ -28,8 +28,6 @@ CHANNELS = 2  # density of a block, and the share of its cells that is valid
 class SRResNet:
     """Fine depth = scale of (interpolated + learned), cut at 0, each block scaled to the total shown."""
 
-    learns_from_pairs = True
-    serves_any_factor = True  # a field of another factor is interpolated from the learned one
     summary = "a residual network with sub-pixel steps, learned from pairs of coarse and fine fields"
 
     OPTIONS: ClassVar[type[SRResNetOptions]] = SRResNetOptions

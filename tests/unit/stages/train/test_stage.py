@@ -21,6 +21,7 @@ from stages.artifacts import checkpoint
 from stages.artifacts.cube import STORE, Cube
 from stages.artifacts.tiles import Samples
 from stages.contract import progress
+from stages.contract.device import device_of
 from stages.formats import zarr_groups as arrays
 from stages.report.training_figures import FIGURES
 from stages.tile import stage as tile
@@ -326,7 +327,7 @@ def test_cuda_where_there_is_none_is_a_usage_fault(world, tmp_path):
     with pytest.raises(UsageFault, match="no CUDA device") as caught:
         trained(world, tmp_path / "out", device="cuda")
     assert caught.value.code == 2
-    assert train.device_of("auto") == "cpu"
+    assert device_of("auto", "train.device") == "cpu"
 
 
 def test_the_survey_read_in_parts_equals_the_map_read_at_once(world, monkeypatch):

@@ -14,7 +14,7 @@ from stages.train.monitor import Live, read_steps, steps_file, told
 
 def news(done, **changed):
     facts = {
-        "done": done, "total": 4, "step": done, "loss": 0.5, "terms": {"pixel": 0.25}, "rate": 1e-3,
+        "done": done, "total": 4, "loss": 0.5, "terms": {"pixel": 0.25}, "rate": 1e-3,
         "best": 0.125, "skipped": 0, "waiting": 0.03,
     }  # fmt: skip
     return StepNews(**(facts | changed))

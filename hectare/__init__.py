@@ -1,7 +1,4 @@
-"""The public door for notebooks: run a configuration, open what it left, apply a law to arrays.
-
-Nothing of pipeline, stages and model imports it. Faults are exceptions; the process is never ended.
-"""
+"""The public door for notebooks; nothing of ours imports it, faults are exceptions, the process never ends."""
 
 from hectare import laws
 from hectare.runs import Run, open_run, run

@@ -17,6 +17,7 @@ from pathlib import Path
 
 # A configuration, and overrides where its full training takes hours: a few steps go through the same code.
 SHORT = ("train.epochs=1", "train.steps_per_epoch=2", "train.batch_tiles=1", "tile.size=60")
+SRGAN = "{name: srgan, width: 32, residual_blocks: 4, adversarial_epochs: 4, adversarial_weight: 0.01, content_weight: 0.02}"
 RUNS: dict[str, tuple[str, tuple[str, ...]]] = {
     "vienna_city": ("default", ()),
     "vienna_footprint": ("vienna_footprint", ()),
@@ -27,7 +28,7 @@ RUNS: dict[str, tuple[str, tuple[str, ...]]] = {
     "krems": ("krems", ()),
     "malta": ("malta", ()),
     "precipitation_monthly": ("precipitation_monthly", ()),
-    "precipitation_monthly_srgan": ("precipitation_monthly", ("train.method=srgan",)),
+    "precipitation_monthly_srgan": ("precipitation_monthly", (f"train.method={SRGAN}",)),
     "precipitation_hourly": ("precipitation_hourly", ("train.epochs=2",)),
     "v1_7": ("dst_carbon_former_v1_7", SHORT),
     "v3_0": ("dst_carbon_former_v3_0", SHORT),

@@ -41,15 +41,15 @@ class Groups:
         return cls(truth, mass, group, tile.factor)
 
 
-def groups_of(scales: Sequence[int], rows: int, cols: int) -> tuple[int, ...]:
+def groups_of(coarsen: Sequence[int], rows: int, cols: int) -> tuple[int, ...]:
     """How many coarse cells are merged along each axis, for windows of rows x cols coarse cells.
 
-    A scale s is the number of totals shown along 12 cells, so it merges 12 / s; where that does not divide
-    the window, its smallest proper group stands in. Empty when the window cannot be grouped at all.
+    Where a factor does not divide the window, its smallest proper group stands in. Empty when the window cannot be
+    grouped at all.
     """
     size = gcd(rows, cols)
     stand_in = next((group for group in range(2, size + 1) if size % group == 0), None)
-    fitting = {12 // scale if size % (12 // scale) == 0 else stand_in for scale in scales}
+    fitting = {group if size % group == 0 else stand_in for group in coarsen}
     return tuple(sorted(group for group in fitting if group))
 
 

@@ -1,56 +1,30 @@
-"""What every network that learns from totals may be told: how long, how fast, from how much at once."""
+"""What the training loop may be told, whatever method learns: how long, how fast, from how much at once."""
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
-from typing import Any, Self
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+
+from model.options import StrictModel
+
+# Why these: they divide a window of 12 coarse cells.
+Coarsening = Literal[2, 3, 4, 6, 12]
 
 
-@dataclass(frozen=True)
-class Learning:
-    """What may be chosen; the train section of a configuration offers the same names.
+class TrainingOptions(StrictModel):
+    """The part of the train section that a method's phases are made of; a method without any takes the defaults."""
 
-    Attributes:
-      seed: of the first weights.
-      scales: totals shown along 12 coarse cells in training, one drawn for each tile.
-      epochs, steps_per_epoch, batch_tiles, learning_rate, patience: see the train section.
-      weight_decay, clip, average: of AdamW; largest gradient norm; memory of the averaged weights.
-      width: channels of the network.
-      blocky_layers: drop or average covariates as coarse as a block.
-    """
-
-    seed: int = 0
-    scales: tuple[int, ...] = (6,)
-    epochs: int = 8
-    steps_per_epoch: int = 25
-    batch_tiles: int = 3
-    learning_rate: float = 3e-3
-    patience: int = 5
-    weight_decay: float = 1e-3
-    clip: float = 1.0
-    average: float = 0.9
-    width: int = 24
-    blocky_layers: str = "drop"
-
-    @classmethod
-    def taken_from(cls, section: Any) -> Self:
-        """The same names of any object that has them; the defaults for the rest."""
-        return cls(
-            **{item.name: getattr(section, item.name) for item in fields(cls) if hasattr(section, item.name)}
-        )
-
-    @classmethod
-    def from_plain(cls, plain: Mapping[str, Any]) -> Self:
-        """The inverse of plain()."""
-        values: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value for name, value in plain.items()
-        }
-        return cls(**values)
-
-    def plain(self) -> dict[str, Any]:
-        """As JSON values."""
-        return {
-            name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()
-        }
+    seed: NonNegativeInt = 0  # the same seed gives the same weights, byte for byte, on the same kind of CPU
+    # Coarse cells merged along an axis before totals are shown, one factor drawn for each tile: 2 merges 2 x 2.
+    coarsen: Annotated[tuple[Coarsening, ...], Field(min_length=1)] = (2,)
+    epochs: PositiveInt = 8  # each ends with a validation
+    steps_per_epoch: PositiveInt = 25  # fewer on a map with under 600 coarse cells that hold mass
+    batch_tiles: PositiveInt = 3  # tiles a step; memory grows with it
+    learning_rate: PositiveFloat = 3e-3  # the highest of the cycle
+    patience: PositiveInt = 5  # epochs without a better validation score before it stops
+    weight_decay: NonNegativeFloat = 1e-3  # of AdamW
+    max_grad_norm: PositiveFloat = 1.0  # beyond which the gradient is scaled down
+    # Memory of the exponential moving average (EMA) of the weights, which are the ones used.
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.9
 
     def phase(self, steps: int, tolerance: float) -> dict[str, Any]:
         """Options of a phase of so many steps an epoch.
@@ -58,6 +32,13 @@ class Learning:
         Args:
           tolerance: share by which an earlier state may be worse than the best and still be preferred.
         """
-        names = ("learning_rate", "weight_decay", "clip", "average", "patience")
-        chosen = {name: getattr(self, name) for name in names}
-        return {"steps": steps, "batch": self.batch_tiles, **chosen, "tolerance": tolerance}
+        return {
+            "steps": steps,
+            "batch": self.batch_tiles,
+            "learning_rate": self.learning_rate,
+            "weight_decay": self.weight_decay,
+            "clip": self.max_grad_norm,
+            "average": self.ema_decay,
+            "patience": self.patience,
+            "tolerance": tolerance,
+        }

@@ -336,6 +336,32 @@ def evaluate(request: Request, protocol: str) -> None:
 
 
 @pipeline.command()
+@click.argument("name", required=False)
+@click.option("--debug", is_flag=True, help="Show tracebacks.")
+@click.pass_context
+def methods(context: click.Context, name: str | None, debug: bool) -> None:
+    """Lists the methods of downscaling, or tells the options, the needs and the source of the one called NAME."""
+    context.find_root().ensure_object(dict).update(debug=debug)
+    from pipeline.cli import methods as told
+
+    for line in told.table() if name is None else told.page(name):
+        click.echo(line)
+
+
+@pipeline.command()
+@click.option("--debug", is_flag=True, help="Show tracebacks.")
+@click.pass_context
+def schema(context: click.Context, debug: bool) -> None:
+    """Prints the JSON schema of configurations, by which editors complete and check them."""
+    context.find_root().ensure_object(dict).update(debug=debug)
+    import json
+
+    from pipeline.config.editor_schema import editor_schema
+
+    click.echo(json.dumps(editor_schema(), indent=1))
+
+
+@pipeline.command()
 @common
 def verify(request: Request) -> None:
     """Replays the hashes of every artifact and the certificate of the maps."""

@@ -9,9 +9,12 @@ from typing import Any
 from pydantic import ValidationError
 
 from model.ground.errors import Fault, UsageFault
+from model.methods import METHODS
+from model.methods.choice import UNHEARD, UNKNOWN
+from model.training.options import TrainingOptions
 from pipeline.config import schema
 from pipeline.config.yaml_source import Document, KeyPath, Place, spell
-from stages.contract.section import Section
+from stages.contract.section import Renamed, Section
 
 
 def mistakes(stage: str, cls: type[Section], document: Document, error: ValidationError) -> list[Fault]:
@@ -32,6 +35,12 @@ def _told(
     path: KeyPath, detail: dict[str, Any], wants: list[str], cls: type[Section], document: Document
 ) -> tuple[KeyPath, Fault]:
     where = f"{place_of(document, path)}: {spell(path)}"
+    if detail["type"] == UNHEARD:
+        return path, _unheard(where, path, detail)
+    if detail["type"] == UNKNOWN:
+        return path, _unknown_method(where, path, detail)
+    if detail["type"] == "extra_forbidden" and (new := cls.RENAMED.get(".".join(map(str, path[1:])))):
+        return path, _renamed(where, path, new)
     if detail["type"] == "extra_forbidden":
         known = schema.keys_at(cls, path[1:-1])
         accepted = "one of " + ", ".join(known) if known else "no such key"
@@ -48,6 +57,36 @@ def _told(
         return path, UsageFault(where, "nothing", wanted, f"set `{spell(path)}`")
     fix = f"change `{spell(path)}`" if path in document.places else f"set `{spell(path)}`"
     return path, UsageFault(where, _shorten(detail["input"]), wanted, fix)
+
+
+def _renamed(where: str, path: KeyPath, new: Renamed) -> UsageFault:
+    """Of a key that an earlier version knew."""
+    name = f"{path[0]}.{new.to}"
+    also = f"; {new.how}" if new.how else ""
+    return UsageFault(where, f"`{spell(path)}`, its former name", f"`{name}`", f"renamed to `{name}`{also}")
+
+
+def _unheard(where: str, path: KeyPath, detail: Mapping[str, Any]) -> UsageFault:
+    """Of an option that the chosen method does not have."""
+    told, key = detail["ctx"], str(path[-1])
+    found = f"`{key}`, which {told['method']} does not hear"
+    holder = path[:-1]
+    if told["renamed"] is not None:
+        fix = f"renamed to `{spell((*holder, told['renamed']))}`"
+    elif told["heard_by"]:
+        fix = f"remove it, or choose a method that hears it: {', '.join(told['heard_by'])}"
+    elif key in TrainingOptions.model_fields:
+        fix = f"it belongs to the training loop: `{path[0]}.{key}`"
+    else:
+        fix = hint(key, told["known"], {}, holder)
+    return UsageFault(where, found, told["wanted"], fix)
+
+
+def _unknown_method(where: str, path: KeyPath, detail: Mapping[str, Any]) -> UsageFault:
+    """Of a name that the table of methods does not have."""
+    close = difflib.get_close_matches(str(detail["input"]), METHODS, 1, 0.6)
+    fix = f"did you mean `{close[0]}`?" if close else "`pipeline methods` tells what each is for"
+    return UsageFault(where, _shorten(detail["input"]), detail["ctx"]["wanted"], fix)
 
 
 def _lacking(section: Any, wanted: str) -> str | None:

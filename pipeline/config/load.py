@@ -58,8 +58,9 @@ def load(path: Path, overrides: Sequence[str] = (), table: Sequence[Stage] = TAB
     file = Path(path).absolute()
     classes: dict[str, type[Section]] = {stage.name: stage.body().Config for stage in table}
     document = _read_with_bases(file, str(path), classes, ())
+    chosen = _choices(classes)
     for word in overrides:
-        _override(document, word)
+        _override(document, word, chosen)
     faults = list(document.faults)
     name = _run_name(document, file, faults)
     _refuse_unknown_sections(document, classes, faults)
@@ -93,6 +94,7 @@ def _read_with_bases(
         document.data = {}
     if not isinstance(document.data, dict):
         raise UsageFault(shown, "not a mapping", "sections such as `ingest:`", "write `key: value` lines")
+    _spell_out(document, _choices(classes))
     extends = document.data.pop("extends", None)
     if extends is None:
         return document
@@ -109,7 +111,36 @@ def _read_with_bases(
             base.data[stage] = schema.rebase(base.data.get(stage), cls, base_file.parent)
     base.data.pop("name", None)  # a run that extends another is another run
     base.places.pop(("name",), None)
+    for stage, key in _choices(classes):
+        _begin_anew(base.data.get(stage), key, document.data.get(stage))
     return _merge(base, document)
+
+
+def _choices(classes: Mapping[str, type[Section]]) -> list[tuple[str, str]]:
+    """Section and key of everything that is a method and its options."""
+    return [(stage, key) for stage, cls in classes.items() for key in schema.choices(cls)]
+
+
+def _spell_out(document: Document, chosen: Sequence[tuple[str, str]]) -> None:
+    """`method: srgan` becomes `method: {name: srgan}`, so that options can be laid beside it."""
+    for stage, key in chosen:
+        section = document.data.get(stage)
+        if isinstance(section, dict) and isinstance(section.get(key), str):
+            section[key] = {"name": section[key]}
+            if (place := document.places.get((stage, key))) is not None:
+                document.places[(stage, key, "name")] = place
+
+
+def _begin_anew(section: Any, key: str, over: Any) -> None:
+    """Where another method is named, options of the one below are forgotten: it begins with its defaults."""
+    old = section.get(key) if isinstance(section, dict) else None
+    new = over.get(key) if isinstance(over, dict) else None
+    if (
+        isinstance(old, dict)
+        and isinstance(new, dict)
+        and new.get("name", old.get("name")) != old.get("name")
+    ):
+        section[key] = {}
 
 
 def _merge(base: Document, over: Document) -> Document:
@@ -139,8 +170,11 @@ def _take_places(base: Document, over: Document, path: KeyPath) -> None:
     base.places.update(kept)
 
 
-def _override(document: Document, word: str) -> None:
-    """Lays one `a.b=5` over the document; faults are noted, not raised."""
+def _override(document: Document, word: str, chosen: Sequence[tuple[str, str]]) -> None:
+    """Lays one `a.b=5` over the document; faults are noted, not raised.
+
+    Args: chosen: section and key of methods, where `train.method.name=X` is the same as `train.method=X`.
+    """
     shown = f"--set {word}"
     keys, equals, text = word.partition("=")
     if not equals or not all(keys.split(".")):
@@ -157,6 +191,8 @@ def _override(document: Document, word: str) -> None:
         document.faults.append(fault)
         return
     document.faults.extend(value.faults)
+    if keys.endswith(".name") and tuple(keys.removesuffix(".name").split(".")) in chosen:
+        keys = keys.removesuffix(".name")
     holder: Any = document.data
     path: KeyPath = ()
     for number, key in enumerate(parts := keys.split(".")):
@@ -180,6 +216,7 @@ def _override(document: Document, word: str) -> None:
     for known in [known for known in document.places if known[:inside] == path]:
         del document.places[known]
     document.places[path] = Place(shown)
+    _spell_out(document, chosen)
 
 
 def _run_name(document: Document, file: Path, faults: list[Fault]) -> str:

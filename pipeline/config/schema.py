@@ -8,7 +8,9 @@ from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel
 
-from stages.contract.section import REMOTE, SourcePath
+from model.methods import METHODS
+from model.methods.choice import MethodChoice
+from model.options import REMOTE, SourcePath
 
 PATH_MARK = get_args(SourcePath)[1]
 
@@ -20,6 +22,11 @@ def keys_at(cls: type[BaseModel], path: tuple[str | int, ...]) -> list[str]:
         kinds = [inner for kind in kinds for inner in _inside(kind, key)]
     sections = [section for kind in kinds for section in _models(kind)]
     return list(dict.fromkeys(name for section in sections for name in section.model_fields))
+
+
+def choices(cls: type[BaseModel]) -> list[str]:
+    """The keys of a section that hold a method and its options."""
+    return [name for name, field in cls.model_fields.items() if field.annotation is MethodChoice]
 
 
 def rebase(data: Any, kind: Any, folder: Path) -> Any:
@@ -47,6 +54,9 @@ def _inside(kind: Any, key: str | int) -> list[Any]:
         return _inside(arguments[0], key)
     if origin in (Union, types.UnionType):
         return [inner for member in arguments for inner in _inside(member, key)]
+    if kind is MethodChoice:
+        options = [row.options_class() for row in METHODS.values()]
+        return [inner for each in dict.fromkeys(options) for inner in _inside(each, key)]
     if isinstance(kind, type) and issubclass(kind, BaseModel):
         field = kind.model_fields.get(str(key))
         return [] if field is None else [_marked(field.annotation, field.metadata)]

@@ -7,6 +7,7 @@ from typing import Any
 
 from model.ground.errors import UsageFault
 from model.methods import installed
+from model.methods.choice import MethodChoice
 from pipeline.config.load import RunConfig
 from pipeline.runner import Runner, advance, tasks
 from pipeline.staleness import Task, staleness
@@ -78,16 +79,25 @@ def others(
     settings: Any = config[last.name]
     shared = [stage.gives for stage in table if stage.name in SHARED]
     optional = getattr(settings, "methods_if_installed", ())
-    for method in dict.fromkeys([*settings.methods, *filter(installed, optional)]):
-        if method != judged(config):
-            overrides = [f"train.method={method}"]
+    named: dict[str, Any] = {}
+    for method in [*settings.methods, *(choice for choice in optional if installed(str(choice)))]:
+        named.setdefault(str(method), method)
+    for name, method in named.items():
+        if name != judged(config):
+            overrides = [f"train.method={_given(method)}"]
             overrides += ["infer.checkpoint=null"] if judged(config) == TRANSFERRED else []
-            yield method, config.changed(*overrides), home.beside(method, shared)
+            yield name, config.changed(*overrides), home.beside(name, shared)
+
+
+def _given(method: Any) -> str:
+    """A method and the options it was given, as a word of `--set` states them."""
+    return json.dumps(method.given()) if isinstance(method, MethodChoice) else str(method)
 
 
 def left_out(config: RunConfig, last: Stage = EVALUATE) -> list[str]:
     """Methods that are compared where their extra is installed, and it is not."""
-    return [name for name in getattr(config[last.name], "methods_if_installed", ()) if not installed(name)]
+    optional = getattr(config[last.name], "methods_if_installed", ())
+    return [str(choice) for choice in optional if not installed(str(choice))]
 
 
 def judged(config: RunConfig) -> str:

@@ -17,9 +17,11 @@ from safetensors.numpy import save as format_tensors
 from model.ground.errors import ArtifactFault, InputFault
 from model.method import Method
 from model.methods import METHODS, method_class
+from model.methods.choice import RENAMED_OPTIONS
 from stages.artifacts.cube import Cube
 
-FORMAT = 1
+FORMAT = 2
+OLD_FORMAT = 1  # of version 0.1: options under their old names, beside settings of the training loop
 FACTS = "checkpoint.json"
 WEIGHTS = "weights.safetensors"
 HISTORY, TABLE = "history.jsonl", "history.csv"
@@ -125,7 +127,9 @@ def network_weights(path: str) -> tuple[dict[str, NDArray], str]:
             loaded = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
             arrays = {str(key): value.float().numpy() for key, value in loaded.items()}
     except FileNotFoundError as error:
-        raise InputFault(name, "no such file", "the file of weights", "correct `train.vgg19`") from error
+        raise InputFault(
+            name, "no such file", "the file of weights", "correct `train.method.vgg19`"
+        ) from error
     except Exception as error:
         told = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
         raise InputFault(
@@ -144,10 +148,23 @@ def _read_record(path: Path) -> dict[str, Any]:
         raise ArtifactFault(FACTS, "missing", "a checkpoint", REDO) from error
     except (ValueError, KeyError, TypeError) as error:
         raise ArtifactFault(FACTS, f"not readable ({error})", "a whole checkpoint.json", REDO) from error
-    if found["format"] != FORMAT or found["method"] not in METHODS or not complete:
+    if found["format"] not in (OLD_FORMAT, FORMAT) or found["method"] not in METHODS or not complete:
         said = f"format {found['format']}, method {found['method']!r}"
         raise ArtifactFault(FACTS, said, f"format {FORMAT} and one of {', '.join(METHODS)}", REDO)
-    return record
+    return _of_today(record) if found["format"] == OLD_FORMAT else record
+
+
+def _of_today(record: dict[str, Any]) -> dict[str, Any]:
+    """A record of version 0.1 with its options under today's names; those of the training loop are left out."""
+    state = record["state"]
+    if not isinstance(state, dict) or "options" not in state:
+        return record
+    known = METHODS[record["method"]].options_class().model_fields
+    options = {RENAMED_OPTIONS.get(name, name): value for name, value in state["options"].items()}
+    own = {name: value for name, value in options.items() if name in known and value is not None}
+    if own.get("content") == "vgg19":
+        del own["content"]  # its file was not recorded, and is of no use to a finished generator
+    return {**record, "state": {**state, "options": own}}
 
 
 def _read_weights(path: Path, wanted: Mapping[str, Any]) -> dict[str, NDArray]:

@@ -1,37 +1,37 @@
-"""What every section of a configuration is made of: frozen, strict pydantic models and paths relative to the file."""
+"""What every section of a configuration is made of: a frozen strict model, safe names, clashes, renamed keys."""
 
-import os
 import re
 import unicodedata
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, PlainSerializer, ValidationInfo
+from pydantic import AfterValidator
 
 from model.ground.errors import UsageFault
-
-REMOTE = re.compile(r"^(?:[a-zA-Z][a-zA-Z0-9+.-]*:|/vsi|\\\\)", re.ASCII)
-
-
-class Section(BaseModel):
-    """A part of the configuration: unknown keys refused, never changed after reading."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+from model.options import StrictModel
 
 
-def _resolve(text: str, info: ValidationInfo) -> str:
-    if "\0" in text or not text.strip():
-        raise ValueError("a path must not be empty or hold a NUL character")
-    if REMOTE.match(text):
-        raise ValueError("only files on this machine are read: no URL, no /vsi path, no driver prefix")
-    folder = (info.context or {}).get("folder", Path.cwd())
-    return os.path.normpath(Path(folder) / Path(text).expanduser())
+@dataclass(frozen=True)
+class Renamed:
+    """A key of an earlier version: where its value stands now, and how to write it there.
+
+    Attributes:
+      to: path of keys inside the section, such as `method.width`.
+      how: what else changes, in words; empty when the value stays as it is.
+    """
+
+    to: str
+    how: str = ""
 
 
-# Why a name only: moving a checkout must make nothing stale; the content is hashed beside it.
-SourcePath = Annotated[str, AfterValidator(_resolve), PlainSerializer(lambda path: Path(path).name)]
-"""An input file, given relative to the configuration file; absolute once read. Dumps to its name alone."""
+class Section(StrictModel):
+    """A part of the configuration.
+
+    RENAMED: keys of earlier versions, told with their new names where they are still used.
+    """
+
+    RENAMED: ClassVar[Mapping[str, Renamed]] = {}
 
 
 RESERVED = re.compile(

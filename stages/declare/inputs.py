@@ -9,7 +9,8 @@ from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt, model_va
 
 from model.ground import time_steps as when
 from model.ground.units import spelled
-from stages.contract.section import SafeName, Section, SourcePath
+from model.options import SourcePath
+from stages.contract.section import SafeName, Section
 from stages.declare.dates import Dates, file_of, is_pattern
 from stages.declare.derived_layers import Derived
 from stages.declare.emission_factors import Emission

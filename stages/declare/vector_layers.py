@@ -10,9 +10,10 @@ from pydantic import Field
 
 from model.ground.errors import Fault, InputFault, raise_all
 from model.ground.grid import Grid
+from model.options import SourcePath
 from stages.artifacts.records import FileRecord, LayerRecord
 from stages.contract.progress import tell, track
-from stages.contract.section import SafeName, Section, SourcePath
+from stages.contract.section import SafeName, Section
 from stages.declare.types import Bounds, CrsText
 from stages.formats.content_hash import sha256_of
 from stages.formats.vector import read as vectors

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from model.ground.errors import Fault, InputFault, raise_all
 from model.ground.units import Unit, parse_unit
+from model.options import SourcePath
 from stages.artifacts.maps import ALL
-from stages.contract.section import SourcePath
 from stages.declare.zones import ZoneFile
 
 COLUMNS = ("zone", "sector", "year", "total")

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_validator
 
-from model.methods import METHODS
+from model.methods.choice import MethodChoice
 from stages.artifacts.cube import Cube
 from stages.artifacts.maps import Sheet, read_part
 from stages.contract.progress import step, tell
@@ -26,6 +26,7 @@ from stages.formats.content_hash import files_of
 
 VERSION = 4
 Names = Annotated[tuple[SafeName, ...], Field(strict=False)]
+Methods = Annotated[tuple[MethodChoice, ...], Field(strict=False)]
 JUDGES = {"intensive": means.judge}  # quantities that are no amounts have scores of their own
 MISMATCH = 1e-3  # share of the mass by which a truth may miss the totals without a word
 
@@ -33,8 +34,9 @@ MISMATCH = 1e-3  # share of the mass by which a truth may miss the totals withou
 class Config(Section):
     """What is compared, how, and with which truth."""
 
-    methods: Names = ("uniform", "single_proxy", "smooth_mask")
-    methods_if_installed: Names = ()  # as well, where the extra they take is installed; else the table says so
+    # Each by name with its defaults, or {name: NAME, option: value}; what `train` says of the loop holds for all.
+    methods: Methods = tuple(map(MethodChoice.parse, ("uniform", "single_proxy", "smooth_mask")))
+    methods_if_installed: Methods = ()  # as well, where the extra they take is installed; else the table says so
     cases: dict[SafeName, Names] = Field(default_factory=dict)  # name -> the layers used; none: the run's own
     truth: Annotated[tuple[Truth, ...], Field(strict=False)] = ()
     block: PositiveInt = 10  # coarse cells along the spatial blocks of the bootstrap
@@ -60,10 +62,12 @@ class Config(Section):
 
     @field_validator("methods", "methods_if_installed")
     @classmethod
-    def _known(cls, names: Names) -> Names:
-        if unknown := sorted(set(names) - METHODS.keys()):
-            raise ValueError(f"methods that there are, of {', '.join(METHODS)}; not {', '.join(unknown)}")
-        return names
+    def _once(cls, choices: tuple[MethodChoice, ...]) -> tuple[MethodChoice, ...]:
+        """A method has one row in a table; named twice alike it is compared once."""
+        different = {choice.name: choice for choice in choices}
+        if odd := [choice.name for choice in choices if choice != different[choice.name]]:
+            raise ValueError(f"each method with one set of options; {', '.join(odd)} has two")
+        return tuple(different.values())
 
 
 def sources(config: Config) -> list[str]:
@@ -190,7 +194,7 @@ def _padded(entry: Entry, length: int) -> Entry:
 def left_out(config: Config, maps: Mapping[str, Path]) -> list[str]:
     """Methods asked for where installed, and not made, in sentences."""
     made = {key.rpartition("/")[2] for key in maps}
-    missing = [name for name in config.methods_if_installed if name not in made]
+    missing = [choice.name for choice in config.methods_if_installed if choice.name not in made]
     return [f"{name} was left out: the extra `trees` is not installed." for name in missing]
 
 

@@ -18,12 +18,13 @@ from model.ground.blocks import from_blocks, to_blocks
 from model.ground.errors import ArtifactFault, Fault, InputFault, UsageFault, raise_all
 from model.ground.grid import Grid
 from model.method import Method
+from model.options import SourcePath
 from stages.artifacts import checkpoint, field
 from stages.artifacts.cube import Cube
 from stages.artifacts.records import FallbackRecord, FieldRecord, TrainingRecord, ZoneRecord
 from stages.artifacts.resume_log import FOLDER, Journal
 from stages.contract.progress import step, tell
-from stages.contract.section import Clash, Section, SourcePath
+from stages.contract.section import Clash, Section
 from stages.declare.zone_totals import ZoneTotals, read_totals
 from stages.declare.zones import judge, open_zones, zone_files
 from stages.formats import zarr_groups as arrays

@@ -15,7 +15,6 @@ import numpy as np
 
 from model.ground.scene import Layer, Tile, merge
 from model.method import Survey
-from model.methods import method_class
 from stages.train.folds import policy_of
 
 SPARE = 0.2  # of free memory, left to everything else
@@ -44,7 +43,7 @@ def rehearse(config: Any, device: str, sizes: Mapping[str, Any], free: int) -> C
       sizes: layers, sectors, years: numbers; factor; side, halo: coarse cells of a tile and around it.
       free: bytes a batch may take.
     """
-    method: Any = method_class(config.method)(config)
+    method: Any = config.method.make(config)
     tiles = [_tile(sizes, config.years, seed) for seed in range(2)]
     method.prepare(_survey(tiles[0]))
     if not method.phases():

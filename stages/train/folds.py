@@ -67,7 +67,7 @@ def learn(
     shown: list[dict[str, Any]] = []
     for number, member in zip(numbers, members, strict=True):
         train, valid = folds.pairs.pop(number)  # its tiles make room for those of the next
-        groups = groups_of(config.judge_scales or config.scales, train.side, train.side)
+        groups = groups_of(config.validation_coarsen or config.coarsen, train.side, train.side)
         live = Live(out, number, f"train, network {numbers.index(number) + 1} of {len(numbers)}")
         trainer = Trainer(
             member,
@@ -109,7 +109,7 @@ def learn(
             "rivals": {
                 OWN_BASE: _base_score(method, progress.first_score, trainer.validation, groups, config)
             }
-            | _free_scores(survey, trainer.validation, groups, config.judge_by),
+            | _free_scores(survey, trainer.validation, groups, config.validation_score),
         }
     if not results:
         return {"reason": "no group of validation cells holds mass, so nothing could tell when to stop"}, []
@@ -120,7 +120,7 @@ def learn(
     figures = drawn(shown, unit)
     write_figures(figures, out)
     told = [plain | {"words": network["words"]} for plain, network in zip(figures, shown, strict=True)]
-    page = render({**facts, "asked": config.method, "describe": method.describe()}, told)
+    page = render({**facts, "asked": config.method.name, "describe": method.describe()}, told)
     replace_file(out / PAGE, page.encode())
     return facts, history
 
@@ -196,7 +196,7 @@ def policy_of(config: Any) -> Policy:
         config.warm_up,
         config.not_finite,
         config.precision,
-        config.judge_by,
+        config.validation_score,
     )
 
 
@@ -246,7 +246,7 @@ def _base_score(
     if not getattr(method, "begun", False):
         return first
     base = _Rival(lambda scene: meet_totals(method.base(scene), scene))
-    return candidate_scores(base, tiles, groups, config.judge_by)["as it is"]
+    return candidate_scores(base, tiles, groups, config.validation_score)["as it is"]
 
 
 class _Rival:

@@ -41,21 +41,21 @@ def learn_pairs(
             "declare them under `ingest.pairs`, or choose a method that learns from totals alone",
         )  # fmt: skip
     cube, tiles = folders
-    train = PairSamples(cube, tiles, "train", shift=config.shift_blocks)
+    train = PairSamples(cube, tiles, "train", shift=config.method.options.shift_blocks)
     valid = PairSamples(cube, tiles, "valid")
     if not len(train) or not len(valid):
         raise UsageFault(
             "ingest.pairs", f"{len(train)} fine fields to learn from, {len(valid)} to validate on", "at least one each",
             "declare more dates under `ingest.pairs`, or change `tile.valid_dates`",
         )  # fmt: skip
-    if config.vgg19 is not None and hasattr(method, "compare_by"):
-        weights, sha256 = network_weights(config.vgg19)
-        words = f"VGG19 features, {Path(config.vgg19).name}, SHA-256 {sha256}"
+    for file in config.method.options.weight_files():
+        weights, sha256 = network_weights(file)
+        words = f"VGG19 features, {Path(file).name}, SHA-256 {sha256}"
         try:
             method.compare_by(weights, words)
         except (KeyError, RuntimeError) as error:
             raise InputFault(
-                Path(config.vgg19).name, f"weights of another network ({str(error)[:120]})", "those of VGG19",
+                Path(file).name, f"weights of another network ({str(error)[:120]})", "those of VGG19",
                 "give the file of vgg19 with the names features.0.weight and so on",
             ) from error  # fmt: skip
         tell(f"train: contents are compared by {words}")

@@ -5,127 +5,85 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, PositiveInt, SerializerFunctionWrapHandler, field_validator, model_serializer
 
 from model.ground.errors import InputFault, UsageFault
 from model.ground.scene import merge
 from model.method import Survey
-from model.methods import method_class
+from model.methods.choice import MethodChoice
+from model.options import SourcePath
 from model.training.losses import groups_of
+from model.training.options import Coarsening, TrainingOptions
 from model.training.validation import evenly
 from stages.artifacts import checkpoint
 from stages.artifacts.applicability import draw_reference
 from stages.artifacts.cube import Cube
 from stages.artifacts.tiles import Samples
 from stages.contract.progress import tell
-from stages.contract.section import SafeName, Section, SourcePath
+from stages.contract.section import SafeName, Section
 from stages.train.folds import OWN_BASE, Folds, file_away, go_back, learn, states
 from stages.train.paired import learn_pairs
+from stages.train.renamed import RENAMED
 from stages.train.warm_start import FILES, asked, begin_with, open_donor
 
-VERSION = 4
+VERSION = 5
 # What the pipeline asks of this stage, whatever file it lies in.
 __all__ = ["VERSION", "Config", "check", "expect", "go_back", "run", "sources", "states"]
 READ = 512  # fine cells along a window of the survey: bounds memory, about a chunk of the cube
 
 
-class Config(Section):
-    """What learns, from what, for how long."""
+DEFAULT_METHOD = "dst_carbon_former"
+# Settings heard whatever the method; by whatever takes steps, beside these; and by what learns from totals alone.
+ALWAYS = frozenset({"method", "seed", "years"})
+FROM_TOTALS = frozenset({"coarsen", "validation_coarsen", "networks"})
 
-    method: Literal[
-        "dst_carbon_former",
-        "dst_carbon_former_v1_7",
-        "dst_carbon_former_v3_0",
-        "smooth_mask",
-        "single_proxy",
-        "uniform",
-        "bilinear",
-        "pycnophylactic",
-        "proxy_product",
-        "additive_nnls",
-        "additive_poisson",
-        "exposure",
-        "random_forest",
-        "gradient_boosting",
-        "srresnet",
-        "srgan",
-    ] = "dst_carbon_former"
-    seed: NonNegativeInt = 0  # the same seed gives the same weights, byte for byte, on the same kind of CPU
+
+class Config(Section, TrainingOptions):
+    """What learns, from what, for how long; what one method alone may be told stands under `method`."""
+
+    RENAMED = RENAMED
+
+    # A short name of the table of methods, or {name: NAME, option: value}; `pipeline methods` lists them.
+    method: MethodChoice = MethodChoice.parse(DEFAULT_METHOD)
     years: PositiveInt = 3  # years in a window; fewer when the cube has fewer
-    # Totals shown along a window of 12 coarse cells, one drawn for each tile: 6 merges 2 x 2 cells, 1 all.
-    scales: Annotated[tuple[Literal[1, 2, 3, 4, 6], ...], Field(min_length=1)] = (6,)
-    # The same when validation is scored; None: as in training. A whole window is seldom validation ground alone.
-    judge_scales: Annotated[tuple[Literal[1, 2, 3, 4, 6], ...], Field(min_length=1)] | None = None
+    # As coarsen, when validation is scored; None: as in training. A whole window is seldom validation ground alone.
+    validation_coarsen: Annotated[tuple[Coarsening, ...], Field(min_length=1)] | None = None
     # What stops training and chooses its state, over the mean non-zero total; balanced: zeros count as much.
-    judge_by: Literal["nonzero_mae", "balanced_mae"] = "nonzero_mae"
-    epochs: PositiveInt = 8  # each ends with a validation
-    steps_per_epoch: PositiveInt = 25  # fewer on a map with under 600 coarse cells that hold mass
-    batch_tiles: PositiveInt = 3  # tiles a step; memory grows with it
-    learning_rate: PositiveFloat = 3e-3  # the highest of the cycle
-    members: PositiveInt | None = (
-        None  # networks, one for each fold held out; 1: the first fold's alone, as published
-    )
-    patience: PositiveInt = 5  # epochs without a better validation score before it stops
-    weight_decay: NonNegativeFloat = 1e-3  # of AdamW
-    clip: PositiveFloat = 1.0  # largest norm of the gradient
-    average: Annotated[float, Field(ge=0, lt=1)] = (
-        0.9  # memory of the averaged weights, which are the ones used
-    )
-    noise: NonNegativeFloat = 0.1  # added to inputs in training, in standard deviations
-    network: Literal["plain", "dual_stream"] = (
-        "plain"  # covariates alone, or with the base and a scan for context
-    )
-    width: Annotated[int, Field(ge=4, le=512)] = 24  # channels of the network
-    pool: Annotated[int, Field(ge=1, le=64)] = 8  # fine cells along a place of the scan
-    blocky_layers: Literal["drop", "average"] = (
-        "drop"  # covariates as coarse as a block: leave out, or show averaged
-    )
-    # Mass that a fine cell holds at least if any, in the unit of the maps; auto: read off the smallest totals. The
-    # default method alone hears this and the next.
-    least: Literal["auto", "none"] | PositiveFloat = "auto"
-    # Folder of a checkpoint made on other ground of the same inputs: networks begin with its own; `start` goes first.
-    pretrained: SourcePath | None = None
-    # The next five are heard by the published forms alone.
-    without: tuple[
-        Literal["scan", "experts", "sft", "frequency", "attention", "law"], ...
-    ] = ()  # parts left out
-    added: tuple[
-        Literal["fusion", "valley", "context", "exact_zero", "years_wave", "coordinates"], ...
-    ] = ()  # parts neither published form has
-    turns: bool = True  # flips and quarter turns of each batch
-    drop_layers: Annotated[float, Field(ge=0, lt=1)] = 0.0  # chance that a covariate is hidden
-    sum_loss: Literal["published", "log_sum", "tweedie"] = "published"  # what v3.0 minimises
+    validation_score: Literal["nonzero_mae", "balanced_mae"] = "nonzero_mae"
+    networks: PositiveInt | None = None  # one for each fold held out; 1: the first fold's alone, as published
     accumulate: PositiveInt = 1  # batches whose gradients make one step: more ground without more memory
     schedule: Literal["one_cycle", "cosine", "plateau"] = "one_cycle"  # of the learning rate
     warm_up: Annotated[float, Field(ge=0, lt=1)] = 0.3  # share of the steps on the way to the highest rate
     not_finite: Literal["stop", "skip"] = "stop"  # when a loss is no number: end there, or leave the step out
     precision: Literal["auto", "float32", "bf16"] = "auto"  # inside networks; auto: bf16 on a GPU alone
-    # The next nine are heard by methods that learn from pairs.
-    blocks: PositiveInt = 8  # residual blocks
-    transform: Literal["log1p", "quantile"] = "log1p"  # of depths, fitted on the training dates
-    shift_blocks: bool = (
-        True  # blocks are laid anew over the fine field at each draw; False: the run's own alone
-    )
-    adversarial_epochs: PositiveInt = 8  # srgan, after the others
-    adversarial_weight: NonNegativeFloat = (
-        1e-3  # srgan: of fooling the discriminator, beside the content loss
-    )
-    # srgan: where contents are compared; vgg19 needs a file of its weights, which is not shipped
-    content: Literal["spectral", "features", "pixel", "vgg19"] = "spectral"
-    content_weight: NonNegativeFloat = 0.1  # srgan: of that, beside the pixels
-    vgg19: SourcePath | None = (
-        None  # weights as published (features.0.weight ...), .pt or .safetensors; never a pickle
-    )
+    # Folder of a checkpoint made on other ground of the same inputs: networks begin with its own; `start` goes first.
+    pretrained: SourcePath | None = None
     start: SourcePath | None = None  # folder of a finished run's history whose states training begins with
     start_at: SafeName = "best"  # which of them: best, epoch_010, ...
     save_every: PositiveInt = 50  # steps between two saves of the state from which training resumes
     device: Literal["auto", "cpu", "cuda"] = "auto"
 
-    @model_validator(mode="after")
-    def _agree(self) -> "Config":
-        if (self.content == "vgg19") != (self.vgg19 is not None):
-            raise ValueError("`content: vgg19` and `vgg19:`, a file of its weights, go together")
-        return self
+    @field_validator("method", mode="before")
+    @classmethod
+    def _named(cls, method: Any) -> Any:
+        """Options without a name are those of the default method."""
+        if isinstance(method, Mapping) and "name" not in method:
+            return {"name": DEFAULT_METHOD, **method}
+        return method
+
+    @model_serializer(mode="wrap")
+    def _heard_alone(self, everything: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """As it enters a fingerprint: a setting that the method does not hear makes nothing stale."""
+        return {name: value for name, value in everything(self).items() if name not in self.unheard}
+
+    @property
+    def unheard(self) -> tuple[str, ...]:
+        """Settings of the loop that mean nothing to the chosen method."""
+        row = self.method.row
+        if row.trained_on is None:
+            return tuple(name for name in type(self).model_fields if name not in ALWAYS)
+        deaf = set() if row.trained_on == "totals" else set(FROM_TOTALS)
+        return tuple(sorted(deaf if row.pretrained else deaf | {"pretrained"}))
 
 
 def run(config: Config, *, cube: Path, tiles: Path, out: Path) -> None:
@@ -148,13 +106,15 @@ def run(config: Config, *, cube: Path, tiles: Path, out: Path) -> None:
             "layers with values under the totals",
             "see the gaps in ingest.json",
         )
-    # Why: a block's mean times its room is no sum of what cells report.
-    heard = config.model_copy(update={"least": "none"}) if data.is_intensive else config
-    method: Any = method_class(config.method)(heard)
+    _tell_unheard(config)
+    choice = config.method
+    if data.is_intensive:
+        choice = MethodChoice(choice.name, choice.options.for_means())
+    method: Any = choice.make(config)
     method.prepare(survey)
-    facts = {**checkpoint.cube_facts(data), "asked": config.method, "years": years, "seed": config.seed}
+    facts = {**checkpoint.cube_facts(data), "asked": choice.name, "years": years, "seed": config.seed}
     history: list[dict[str, Any]] = []
-    if getattr(method, "learns_from_pairs", False):
+    if choice.row.trained_on == "pairs":
         device = device_of(config.device)
         learned, history = learn_pairs(config, method, survey, data, (cube, tiles), out, device)
         facts |= learned
@@ -163,7 +123,7 @@ def run(config: Config, *, cube: Path, tiles: Path, out: Path) -> None:
 
         method.calibrate([samples[index] for index in evenly(len(samples), CALIBRATION_TILES)])
         _tell_least(method, survey, data.unit)
-        folds = Folds(cube, tiles, years, samples.folds, config.members)
+        folds = Folds(cube, tiles, years, samples.folds, config.networks)
         reason = _why_not(method, survey, folds)
         if reason is None:
             if (donor := asked(config)) is not None:
@@ -181,7 +141,20 @@ def run(config: Config, *, cube: Path, tiles: Path, out: Path) -> None:
         file_away(config, facts, out)
     facts["reference"] = draw_reference(data, samples.target_map, config.seed)
     checkpoint.write_history(history, out)
-    checkpoint.save(config.method, method, facts, out)
+    checkpoint.save(choice.name, method, facts, out)
+
+
+def _tell_unheard(config: Config) -> None:
+    """Says which settings were changed and mean nothing to the method."""
+    fields = type(config).model_fields
+    changed = [
+        name
+        for name in config.unheard
+        if name in config.model_fields_set and getattr(config, name) != fields[name].default
+    ]
+    if changed:
+        keys = ", ".join(f"`train.{name}`" for name in changed)
+        tell(f"train: {config.method} does not hear {keys}")
 
 
 def _tell_least(method: Any, survey: Survey, unit: str) -> None:
@@ -195,7 +168,8 @@ def _tell_least(method: Any, survey: Survey, unit: str) -> None:
             if amount > totals.max():
                 wanted = f"at most the largest total, {totals.max():g} {unit}"
                 found = f"{amount:g} {unit} for {sector}"
-                raise InputFault("train.least", found, wanted, "correct it, or set `train.least: auto`")
+                key = "train.method.reporting_threshold"
+                raise InputFault(key, found, wanted, f"correct it, or set `{key}: auto`")
             tell(f"train: {sector}: a cell is taken to hold nothing or at least {amount:.4g} {unit}")
 
 
@@ -206,14 +180,14 @@ def _why_not(method: Any, survey: Survey, folds: Folds) -> str | None:
     if not folds.pairs:
         return "the map is too small to hold ground apart, so nothing could tell when to stop"
     train, _ = next(iter(folds.pairs.values()))
-    if not groups_of((6,), train.side, train.side):
+    if not groups_of((2,), train.side, train.side):
         return "a window is a single coarse cell, so no totals can be merged"
     return None
 
 
 def sources(config: Config) -> list[str]:
     """Files whose content enters the fingerprint: weights to compare by, networks and states to begin with."""
-    weights = [config.vgg19] if config.vgg19 else []
+    weights = list(config.method.options.weight_files())
     if (donor := asked(config)) is not None:
         weights += [str(donor / name) for name in FILES]
     if config.start is None:
@@ -240,8 +214,7 @@ def expect(config: Config, facts: Mapping[str, Any], free: int) -> dict[str, Any
       facts: what the stages before this one tell.
       free: bytes of memory left on this machine.
     """
-    method: Any = method_class(config.method)
-    if not hasattr(method, "members"):
+    if config.method.row.trained_on != "totals":
         return {}
     from stages.train.cost import rehearse
 

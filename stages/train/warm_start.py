@@ -8,15 +8,13 @@ from model.ground.errors import ArtifactFault, InputFault
 from stages.artifacts import checkpoint
 from stages.contract.progress import tell
 
-# Methods with begin_with(); by name, since to ask them would load torch in every run.
-HEARS = ("dst_carbon_former",)
 FILES = (checkpoint.FACTS, checkpoint.WEIGHTS)
 FIX = "name a run's checkpoint folder (from the configuration's own folder), or set `train.pretrained: null`"
 
 
 def asked(config: Any) -> Path | None:
     """The folder, where the method can begin with one and nothing else says what training begins with."""
-    if config.pretrained is None or config.start is not None or config.method not in HEARS:
+    if config.pretrained is None or config.start is not None or not config.method.row.pretrained:
         return None
     return Path(config.pretrained)
 

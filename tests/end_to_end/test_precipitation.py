@@ -10,7 +10,12 @@ import xarray as xr
 from pipeline.cli.commands import main
 
 ROOT = Path(__file__).resolve().parents[2]
-SHORT = ("train.epochs=1", "train.steps_per_epoch=1", "train.width=4", "train.blocks=1")
+SHORT = (
+    "train.epochs=1",
+    "train.steps_per_epoch=1",
+    "train.method.width=4",
+    "train.method.residual_blocks=1",
+)
 
 
 @pytest.mark.parametrize(

@@ -66,7 +66,7 @@ def test_a_method_that_sees_no_covariate_has_none(small):
 
 @pytest.mark.slow
 def test_the_default_method_has_skill_and_loses_it_when_it_forgets_its_covariates(tmp_path):
-    town, method = Town(tmp_path, blocks=36), train.Config().method
+    town, method = Town(tmp_path, blocks=36), train.DEFAULT_METHOD
     own = town.misallocated(method)
     assert own < town.bar()
     assert town.misallocated(method, forgetful=True) > town.bar()

@@ -8,8 +8,10 @@ from numpy.typing import NDArray
 
 from model.ground.scene import Masses, Scene
 from model.method import Phase, Survey
+from model.options import MethodOptions
 from model.priors.dasymetric import Evidence, Exposure
 from model.priors.pycnophylactic import meet_totals
+from model.training.options import TrainingOptions
 
 
 class AdditivePoisson:
@@ -18,8 +20,8 @@ class AdditivePoisson:
     how: ClassVar[str] = "poisson"
     summary: ClassVar[str] = "each total shared out by a non-negative sum of covariates (Poisson)"
 
-    def __init__(self, options: Any = None) -> None:
-        """There is nothing to choose; options are ignored."""
+    def __init__(self, options: MethodOptions | None = None, training: TrainingOptions | None = None) -> None:
+        """There is nothing to choose."""
         self.exposure = Exposure((), (), ())
         self.layers: tuple[str, ...] = ()
         self.sectors: tuple[str, ...] = ()

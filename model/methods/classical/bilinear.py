@@ -8,14 +8,16 @@ from numpy.typing import NDArray
 
 from model.ground.scene import Scene, merge
 from model.method import Phase, Survey
+from model.options import MethodOptions
 from model.priors.pycnophylactic import bilinear, meet_totals, pycnophylactic
+from model.training.options import TrainingOptions
 
 
 class Bilinear:
     """Bilinear interpolation of mass per valid cell, scaled back to the totals; knows no covariate."""
 
-    def __init__(self, options: Any = None) -> None:
-        """There is nothing to choose; options are ignored."""
+    def __init__(self, options: MethodOptions | None = None, training: TrainingOptions | None = None) -> None:
+        """There is nothing to choose."""
 
     def prepare(self, survey: Survey) -> None:
         """Nothing to look at."""

@@ -8,8 +8,10 @@ from numpy.typing import NDArray
 
 from model.ground.scene import Masses, Scene
 from model.method import Phase, Survey
+from model.options import MethodOptions
 from model.priors.dasymetric import Evidence
 from model.priors.pycnophylactic import meet_totals
+from model.training.options import TrainingOptions
 
 FLOOR = 0.01  # of a layer's mean: only a cell that every layer leaves out is ruled out
 
@@ -21,8 +23,8 @@ class ProxyProduct:
     light). Why a geometric mean: without the root every further layer would sharpen the map, however alike.
     """
 
-    def __init__(self, options: Any = None) -> None:
-        """There is nothing to choose; options are ignored."""
+    def __init__(self, options: MethodOptions | None = None, training: TrainingOptions | None = None) -> None:
+        """There is nothing to choose."""
         self.chosen: tuple[tuple[int, ...], ...] = ()
         self.used: tuple[int, ...] = ()
         self.means: tuple[float, ...] = ()

@@ -8,14 +8,16 @@ from numpy.typing import NDArray
 
 from model.ground.scene import Scene
 from model.method import Phase, Survey
+from model.options import MethodOptions
 from model.priors.pycnophylactic import Base, meet_totals
+from model.training.options import TrainingOptions
 
 
 class SmoothMask:
     """Pycnophylactic density times the mask; also what a learning method falls back to on a small map."""
 
-    def __init__(self, options: Any = None) -> None:
-        """There is nothing to choose; options are ignored."""
+    def __init__(self, options: MethodOptions | None = None, training: TrainingOptions | None = None) -> None:
+        """There is nothing to choose."""
         self.base = Base((), ())
         self.layers: tuple[str, ...] = ()
 

@@ -16,7 +16,7 @@ part it names is a small file in model/layers.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import cycle
 from typing import Any
 
@@ -30,12 +30,13 @@ from model.layers.networks.dual_stream import DualStream
 from model.layers.networks.plain import Plain
 from model.layers.precision import measuring
 from model.method import Phase, Survey, Turn
+from model.methods.dst_carbon_former.options import DSTCarbonFormerOptions
 from model.priors.prior_choice import ChosenBase
 from model.priors.pycnophylactic import Base, meet_totals
-from model.priors.reporting_threshold import AUTO, CutOff
+from model.priors.reporting_threshold import CutOff
 from model.training.losses import Groups, groups_of, share_loss
 from model.training.network_inputs import Inputs
-from model.training.options import Learning
+from model.training.options import TrainingOptions
 
 LEARNABLE = 100  # fewer coarse cells with mass than this: the score that stops training is noise
 SMALL, VERY_SMALL = (
@@ -44,23 +45,6 @@ SMALL, VERY_SMALL = (
 )  # coarse cells with mass below which training is cut short (measured on six maps)
 BOUND = 8.0  # of the log factor: exp stays finite whatever the network says
 STRENGTHS = ("1.0", "0.5")  # what may stand before the log factor
-
-
-@dataclass(frozen=True)
-class Options(Learning):
-    """What may be chosen beside.
-
-    Attributes:
-      noise: standard deviation added to standardised inputs in training.
-      network: plain (covariates alone) or dual_stream (the base modulated by them, with a scan for context).
-      pool: fine cells along a place of the scan.
-      least: mass that a fine cell holds at least if any, in the unit of the totals; auto: read off them; none.
-    """
-
-    noise: float = 0.1
-    network: str = "plain"
-    pool: int = 8
-    least: str | float = AUTO
 
 
 class Member:
@@ -75,21 +59,21 @@ class Member:
             self.network: Plain | DualStream = Plain(channels, sectors, options.width)
         else:
             self.network = DualStream(channels, sectors, sectors, options.width, options.pool)
-        self.network.start(torch.Generator().manual_seed(options.seed + 1000 * number))
+        self.network.start(torch.Generator().manual_seed(method.training.seed + 1000 * number))
 
     def phases(self) -> tuple[Phase, ...]:
         """One phase; shorter epochs on a small map, where every step may be the one too many."""
-        options, cells = self._method.options, self._method.cells
-        steps = options.steps_per_epoch
+        training, cells = self._method.training, self._method.cells
+        steps = training.steps_per_epoch
         if cells < VERY_SMALL:
-            steps = min(steps, max(1, 100 // options.epochs))
-        chosen = options.phase(steps, 0.03 if cells < SMALL else 0.0)
-        return (Phase("shares", options.epochs, chosen, (Turn("network", self.network, self.loss),)),)
+            steps = min(steps, max(1, 100 // training.epochs))
+        chosen = training.phase(steps, 0.03 if cells < SMALL else 0.0)
+        return (Phase("shares", training.epochs, chosen, (Turn("network", self.network, self.loss),)),)
 
     def loss(self, tiles: Sequence[Tile], generator: torch.Generator) -> Tensor:
         """Shows each tile merged totals and compares the estimate with the totals it was not shown."""
         side = tiles[0].target.shape[-1] - 2 * tiles[0].halo
-        offered = groups_of(self._method.options.scales, side, side)
+        offered = groups_of(self._method.training.coarsen, side, side)
         drawn = torch.randint(len(offered), (len(tiles),), generator=generator).tolist()
         estimates, asked = [], []
         for tile, index in zip(tiles, drawn, strict=True):
@@ -141,9 +125,11 @@ class Member:
 class DSTCarbonFormer:
     """p = base x exp(mean over networks of strength x network), each sector scaled to the totals shown."""
 
-    def __init__(self, options: Any = None) -> None:
-        """Takes the fields of Options from any object that has them."""
-        self.options = Options.taken_from(options)
+    def __init__(
+        self, options: DSTCarbonFormerOptions | None = None, training: TrainingOptions | None = None
+    ) -> None:
+        """Args: options: its own; training: of the loop, of which its phases are made."""
+        self.options, self.training = options or DSTCarbonFormerOptions(), training or TrainingOptions()
         self.base = ChosenBase(Base((), ()), (), {}, 1, {})
         self.cut_off = CutOff()
         self._members: tuple[Member, ...] = ()
@@ -161,8 +147,8 @@ class DSTCarbonFormer:
         self.layers = tuple(layer.name for layer in survey.layers)
         self.sectors = survey.sectors
         self.cells = coarse_cells_with_mass(survey)
-        self.cut_off = CutOff.of(survey, self.options.least)
-        self.base = ChosenBase.of(survey, groups_of(self.options.scales, 12, 12))
+        self.cut_off = CutOff.of(survey, self.options.reporting_threshold)
+        self.base = ChosenBase.of(survey, groups_of(self.training.coarsen, 12, 12))
         self.inputs = Inputs.of(survey, keep_blocky=self.options.blocky_layers == "average")
         self.members((0,))
 
@@ -247,7 +233,7 @@ class DSTCarbonFormer:
             for name, value in member.network.state_dict().items()
         }
         plain = {
-            "options": self.options.plain(),
+            "options": self.options.to_json(),
             "layers": list(self.layers),
             "sectors": list(self.sectors),
             "cells": self.cells,
@@ -260,7 +246,7 @@ class DSTCarbonFormer:
 
     def load_state(self, arrays: Mapping[str, NDArray], plain: Mapping[str, Any]) -> None:
         """Rebuilds the networks as they were saved."""
-        self.options = Options.from_plain(plain["options"])
+        self.options = DSTCarbonFormerOptions.from_json(plain["options"])
         self.layers, self.sectors = tuple(plain["layers"]), tuple(plain["sectors"])
         self.cells = plain["cells"]
         self.base, self.inputs = ChosenBase.from_plain(plain["base"]), Inputs.from_plain(plain["inputs"])

@@ -1,8 +1,8 @@
 """DSTCarbonFormer in its two published forms, one method with two presets: v1.7 and v3.0."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import asdict, replace
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -16,9 +16,10 @@ from model.layers.network_batch import Everywhere, Scale, Shown
 from model.layers.networks.carbon_former import V1_7, V3_0, Form
 from model.layers.water_filling import block_sums
 from model.method import Phase, Survey
+from model.methods.dst_carbon_former.options import PublishedOptions, V17Options, V30Options
 from model.methods.dst_carbon_former.published_network import Member
 from model.training.network_inputs import Inputs
-from model.training.options import Learning
+from model.training.options import TrainingOptions
 
 LEARNABLE = 100  # fewer coarse cells with mass than this: the score that stops training is noise
 ON_SUMS = {"published": macro_micro_loss, "log_sum": log_sum_loss, "tweedie": tweedie_loss}
@@ -42,52 +43,29 @@ ADDED: dict[str, dict[str, Any]] = {
 }
 
 
-@dataclass(frozen=True)
-class Options(Learning):
-    """What may be chosen beside.
-
-    Attributes:
-      scales: the published forms show 1.
-      pool: fine cells along a place of the scan; None: as published.
-      without: parts left out: scan, experts, sft, frequency, attention, or the law inside training.
-      added: parts neither form has; see ADDED.
-      turns: flips and quarter turns of each batch; drop_layers: chance that a covariate is hidden.
-      sum_loss: what v3.0 minimises; published, or one of ours.
-    """
-
-    scales: tuple[int, ...] = (1,)
-    epochs: int = 10
-    steps_per_epoch: int = 30
-    learning_rate: float = 1e-3
-    width: int = 64
-    pool: int | None = None
-    without: tuple[str, ...] = ()
-    added: tuple[str, ...] = ()
-    turns: bool = True
-    drop_layers: float = 0.0
-    sum_loss: str = "published"
-
-
 class Published:
     """What both forms share: scales, members, state."""
 
     NAME = ""
     FORM = Form()
     FACTOR = 1.0  # by which the loss is multiplied
+    OPTIONS: ClassVar[type[PublishedOptions]] = PublishedOptions
 
-    def __init__(self, options: Any = None) -> None:
-        """Takes the fields of Options from any object that has them."""
-        self.options = Options.taken_from(options)
+    def __init__(
+        self, options: PublishedOptions | None = None, training: TrainingOptions | None = None
+    ) -> None:
+        """Args: options: its own; training: of the loop, of which its phases are made."""
+        self.options, self.training = options or self.OPTIONS(), training or TrainingOptions()
         self.networks: list[Member] = []
 
     @property
     def form(self) -> Form:
         """The published form, with and without what was chosen."""
-        changes: dict[str, Any] = {} if self.options.pool is None else {"pool": self.options.pool}
+        changes: dict[str, Any] = {"pool": self.options.pool}
         for part in self.options.without:
             changes |= LEFT_OUT[part]
-        for part in self.options.added:
-            changes |= ADDED[part]
+        for addition in self.options.added:
+            changes |= ADDED[addition]
         return replace(self.FORM, **changes)
 
     def refusal(self, survey: Survey) -> str | None:
@@ -111,7 +89,7 @@ class Published:
         """A network for each fold, untrained."""
         self.networks = [Member(self) for _ in folds]
         for fold, member in zip(folds, self.networks, strict=True):
-            generator = torch.Generator().manual_seed(self.options.seed + 1000 * fold)
+            generator = torch.Generator().manual_seed(self.training.seed + 1000 * fold)
             body: Any = member.network["body"]
             body.start(generator)
         self.folds = tuple(folds)
@@ -177,7 +155,7 @@ class Published:
             for name, value in member.network.state_dict().items()
         }
         plain = {
-            "options": self.options.plain(),
+            "options": self.options.to_json(),
             "layers": list(self.layers),
             "sectors": list(self.sectors),
             "inputs": self.inputs.plain(),
@@ -190,7 +168,7 @@ class Published:
 
     def load_state(self, arrays: Mapping[str, NDArray], plain: Mapping[str, Any]) -> None:
         """Rebuilds the networks as they were saved."""
-        self.options = Options.from_plain(plain["options"])
+        self.options = self.OPTIONS.from_json(plain["options"])
         self.layers, self.sectors = tuple(plain["layers"]), tuple(plain["sectors"])
         self.inputs = Inputs.from_plain(plain["inputs"])
         self.scale = Scale(**{name: tuple(values) for name, values in plain["scale"].items()})
@@ -229,6 +207,7 @@ class V17(Published):
 
     NAME = "v1.7"
     FORM = V1_7
+    OPTIONS = V17Options
     FACTOR = 1000.0  # as published; AdamW does not feel it
 
     def compare(
@@ -258,6 +237,8 @@ class V30(Published):
 
     NAME = "v3.0"
     FORM = V3_0
+    OPTIONS = V30Options
+    options: V30Options
 
     def compare(
         self, network: Any, estimate: Tensor, totals: Tensor, counted: Tensor, shown: Shown, factor: int

@@ -35,17 +35,17 @@ class Member:
 
     def phases(self) -> tuple[Phase, ...]:
         """One phase."""
-        options = self.method.options
-        chosen = options.phase(options.steps_per_epoch, tolerance=0.0)
+        training = self.method.training
+        chosen = training.phase(training.steps_per_epoch, tolerance=0.0)
         turn = Turn("network", self.network, self.loss, self.told)
-        return (Phase(self.method.NAME, options.epochs, chosen, (turn,)),)
+        return (Phase(self.method.NAME, training.epochs, chosen, (turn,)),)
 
     def loss(self, tiles: Sequence[Tile], generator: torch.Generator) -> Tensor:
         """Shows merged totals and compares with the 1 km totals: their mosaic (v1.7), or their sums (v3.0)."""
         method = self.method
-        offered = groups_of(method.options.scales, *tiles[0].totals.shape[-2:])
+        offered = groups_of(method.training.coarsen, *tiles[0].totals.shape[-2:])
         group = offered[int(torch.randint(len(offered), (), generator=generator))]
-        turn = random_turn(generator) if method.options.turns else as_it_is
+        turn = random_turn(generator) if method.options.augment else as_it_is
         batch = [tile.scene(group) for tile in tiles]
         shown = Shown.of(batch, method.inputs, method.scale, self._device()).turned(turn)
         hidden = torch.rand(shown.auxiliary.shape[:2], generator=generator) < method.options.drop_layers

@@ -11,7 +11,9 @@ from torch.nn import functional
 from model.layers.losses.content import CONTENTS, SHIPPED, Content, Vgg
 from model.layers.networks.srresnet import Discriminator
 from model.method import Phase, Survey, Turn
+from model.methods.srgan.options import SRGANOptions
 from model.methods.srgan.srresnet import SRResNet
+from model.training.options import TrainingOptions
 
 
 class SRGAN(SRResNet):
@@ -19,9 +21,12 @@ class SRGAN(SRResNet):
 
     summary = "SRResNet, then taught by contents and a discriminator, for fields as rough as true ones"
 
-    def __init__(self, options: Any = None) -> None:
-        """Takes the fields of Options from any object that has them."""
-        super().__init__(options)
+    OPTIONS = SRGANOptions
+    options: SRGANOptions
+
+    def __init__(self, options: SRGANOptions | None = None, training: TrainingOptions | None = None) -> None:
+        """Args: options: its own; training: of the loop, of which its phases are made."""
+        super().__init__(options, training)
         self.critic: Discriminator | None = None
         self.content: Content = CONTENTS.get(self.options.content, CONTENTS["spectral"])
         self.compared = SHIPPED.get(self.options.content, "")
@@ -31,7 +36,7 @@ class SRGAN(SRResNet):
         """Builds both networks."""
         super().prepare(survey)
         self.critic = Discriminator(max(4, self.options.width // 2))
-        self.critic.start(torch.Generator().manual_seed(self.options.seed + 1))
+        self.critic.start(torch.Generator().manual_seed(self.training.seed + 1))
 
     def compare_by(self, weights: Mapping[str, NDArray], words: str) -> None:
         """Compares contents by VGG19. Args: weights: of it; words: what the file is, for every table."""
@@ -50,7 +55,7 @@ class SRGAN(SRResNet):
             return ()
         judge = Turn("discriminator", self.critic, self.critic_loss)
         fool = Turn("generator", self._network, self.content_loss)
-        pace = {**self._pace(), "learning_rate": self.options.learning_rate / 4}
+        pace = {**self._pace(), "learning_rate": self.training.learning_rate / 4}
         options = {**pace, "keep": "last", "judge": "discriminator"}
         return self._pretrain(), Phase("adversarial", self.options.adversarial_epochs, options, (judge, fool))
 

@@ -1,8 +1,8 @@
 """SRResNet: a network that learns from pairs how fields look inside a block; every block keeps its total."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -14,39 +14,12 @@ from model.ground.scene import Masses, Scene, Tile, merge, spread
 from model.layers.depth_scale import DepthScale
 from model.layers.networks.srresnet import Generator, primes
 from model.method import Phase, Survey, Turn
+from model.methods.srgan.options import SRResNetOptions
 from model.priors.pycnophylactic import bilinear, mean_density, meet_totals
+from model.training.options import TrainingOptions
 from model.training.pairs import Pair, looks
 
 CHANNELS = 2  # density of a block, and the share of its cells that is valid
-
-
-@dataclass(frozen=True)
-class Options:
-    """What may be chosen; the train section of a configuration offers the same names.
-
-    Attributes:
-      seed: of the first weights.
-      epochs, steps_per_epoch, batch_tiles, learning_rate, patience, weight_decay, clip: see the train section.
-      width, blocks: channels of the network; its residual blocks.
-      transform: log1p or quantile, fitted on the training dates.
-      adversarial_epochs, adversarial_weight, content, content_weight: of SRGAN's second phase.
-    """
-
-    seed: int = 0
-    epochs: int = 8
-    steps_per_epoch: int = 25
-    batch_tiles: int = 3
-    learning_rate: float = 3e-3
-    patience: int = 5
-    weight_decay: float = 1e-3
-    clip: float = 1.0
-    width: int = 24
-    blocks: int = 8
-    transform: str = "log1p"
-    adversarial_epochs: int = 8
-    adversarial_weight: float = 1e-3
-    content: str = "spectral"
-    content_weight: float = 0.1
 
 
 class SRResNet:
@@ -56,11 +29,13 @@ class SRResNet:
     serves_any_factor = True  # a field of another factor is interpolated from the learned one
     summary = "a residual network with sub-pixel steps, learned from pairs of coarse and fine fields"
 
-    def __init__(self, options: Any = None) -> None:
-        """Takes the fields of Options from any object that has them."""
-        if options is not None:
-            options = Options(**{field.name: getattr(options, field.name) for field in fields(Options)})
-        self.options = options or Options()
+    OPTIONS: ClassVar[type[SRResNetOptions]] = SRResNetOptions
+
+    def __init__(
+        self, options: SRResNetOptions | None = None, training: TrainingOptions | None = None
+    ) -> None:
+        """Args: options: its own; training: of the loop, of which its phases are made."""
+        self.options, self.training = options or self.OPTIONS(), training or TrainingOptions()
         self.scale = DepthScale(1.0)
         self.deviation = 1.0  # of fine values over the training dates
         self.generator: Generator | None = None
@@ -93,13 +68,13 @@ class SRResNet:
 
     def _pretrain(self) -> Phase:
         turn = Turn("generator", self._network, self.pixel_loss)
-        return Phase("pretrain", self.options.epochs, {**self._pace(), "keep": "best"}, (turn,))
+        return Phase("pretrain", self.training.epochs, {**self._pace(), "keep": "best"}, (turn,))
 
     def _pace(self) -> dict[str, Any]:
-        options = self.options
+        options = self.training
         return {
             "steps": options.steps_per_epoch, "batch": options.batch_tiles, "learning_rate": options.learning_rate,
-            "weight_decay": options.weight_decay, "clip": options.clip, "patience": options.patience,
+            "weight_decay": options.weight_decay, "clip": options.max_grad_norm, "patience": options.patience,
         }  # fmt: skip
 
     def pixel_loss(self, pairs: Any, generator: torch.Generator) -> Tensor:
@@ -145,21 +120,21 @@ class SRResNet:
         return self.generator
 
     def _build(self, factor: int) -> None:
-        self.generator = Generator(CHANNELS, factor, self.options.width, self.options.blocks)
-        self.generator.start(torch.Generator().manual_seed(self.options.seed))
+        self.generator = Generator(CHANNELS, factor, self.options.width, self.options.residual_blocks)
+        self.generator.start(torch.Generator().manual_seed(self.training.seed))
 
     def state(self) -> tuple[dict[str, NDArray], dict[str, Any]]:
         """Weights of the generator, and all choices as JSON values."""
         weights = {name: value.detach().cpu().numpy() for name, value in self._network.state_dict().items()}
         plain = {
-            "options": asdict(self.options), "factor": self._network.factor, "scale": self.scale.plain(),
+            "options": self.options.to_json(), "factor": self._network.factor, "scale": self.scale.plain(),
             "deviation": self.deviation, "learned": self.learned,
         }  # fmt: skip
         return weights, plain
 
     def load_state(self, arrays: Mapping[str, NDArray], plain: Mapping[str, Any]) -> None:
         """Rebuilds the network as it was saved."""
-        self.options = Options(**plain["options"])
+        self.options = self.OPTIONS.from_json(plain["options"])
         self.scale, self.deviation = DepthScale.from_plain(plain["scale"]), float(plain["deviation"])
         self.learned = bool(plain["learned"])
         self._build(int(plain["factor"]))

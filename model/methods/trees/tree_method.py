@@ -11,8 +11,10 @@ from model.ground.block_focal import around, radius_in_cells
 from model.ground.errors import UsageFault
 from model.ground.scene import Masses, Scene
 from model.method import Phase, Survey
+from model.options import MethodOptions
 from model.priors.forest import Forest
 from model.priors.pycnophylactic import Base, meet_totals
+from model.training.options import TrainingOptions
 
 BLOCKS_AROUND = (1, 2)  # squares of 3 and of 5 blocks; the halo of inference holds most of the latter
 
@@ -27,9 +29,9 @@ class TreeMethod:
     name: ClassVar[str] = ""
     summary: ClassVar[str] = ""
 
-    def __init__(self, options: Any = None) -> None:
-        """Args: options: its `seed` is used; 0 without options."""
-        self.seed = 0 if options is None else int(options.seed)
+    def __init__(self, options: MethodOptions | None = None, training: TrainingOptions | None = None) -> None:
+        """There is nothing to choose; of the train section the seed is used."""
+        self.seed = (training or TrainingOptions()).seed
         self.base = Base((), ())
         self.used: tuple[int, ...] = ()
         self.layers: tuple[str, ...] = ()

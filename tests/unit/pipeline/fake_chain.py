@@ -16,9 +16,10 @@ from pydantic import PositiveInt, model_validator
 
 import stages
 from model.ground.errors import NumberFault
+from model.options import SourcePath
 from stages import Stage
 from stages.contract.progress import step, tell
-from stages.contract.section import SafeName, Section, SourcePath
+from stages.contract.section import SafeName, Section
 
 CHUNK = "cube.zarr/heat/c/0/1/2"
 

@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from model.methods.dst_carbon_former.method import DSTCarbonFormer, Options
+from model.methods.dst_carbon_former.method import DSTCarbonFormer
+from model.methods.dst_carbon_former.options import DSTCarbonFormerOptions
 from model.priors.pycnophylactic import meet_totals
+from tests.train_settings import told
 
 
 def ready(survey, tiles=(), **options):
-    method = DSTCarbonFormer(Options(width=8, **options))
+    method = DSTCarbonFormer(*told(DSTCarbonFormerOptions, width=8, **options))
     method.prepare(survey)
     method.calibrate(tiles)
     return method
@@ -38,7 +40,7 @@ def test_the_untrained_network_equals_its_base(group, network, make_tile, make_s
 
 def test_several_scales_share_one_step(make_tile, make_survey):
     tiles = [make_tile(seed) for seed in range(6)]
-    method = ready(make_survey(tiles[0]), tiles, scales=(1, 2, 3, 4, 6))
+    method = ready(make_survey(tiles[0]), tiles, coarsen=(12, 6, 4, 3, 2))
     (member,) = method.members((0,))
     loss = member.loss(tiles, torch.Generator().manual_seed(0))
     loss.backward()

@@ -11,7 +11,8 @@ from model.layers.network_batch import Shown, random_turn
 from model.layers.networks.carbon_former import V1_7, V3_0, CarbonFormer
 from model.layers.water_filling import block_sums, meet_shown
 from model.methods.dst_carbon_former import published_network
-from model.methods.dst_carbon_former.published import ADDED, V17, V30, Options
+from model.methods.dst_carbon_former.published import ADDED, V17, V30
+from tests.train_settings import told
 
 FORMS = pytest.mark.parametrize("form", [V17, V30], ids=["v1.7", "v3.0"])
 
@@ -21,7 +22,7 @@ def noise(*shape, seed=0):
 
 
 def ready(form, survey, tiles, **options):
-    method = form(Options(width=8, **options))
+    method = form(*told(form.OPTIONS, **({"width": 8, "coarsen": (12,)} | options)))
     method.prepare(survey)
     method.calibrate(tiles)
     return method
@@ -51,7 +52,7 @@ def test_the_untrained_network_repeats_the_totals(form, group, make_tile, make_s
 def test_training_lowers_the_loss(form, make_tile, make_survey):
     torch.manual_seed(0)
     tiles = [make_tile(0, years=1)]
-    method = ready(form, make_survey(tiles[0]), tiles, turns=False)
+    method = ready(form, make_survey(tiles[0]), tiles, augment=False)
     (phase,) = method.phases()
     (turn,) = phase.turns
     optimiser = torch.optim.AdamW(turn.network.parameters(), 1e-2)
@@ -70,7 +71,7 @@ def test_every_weight_takes_part(form, make_tile, make_survey):
     torch.manual_seed(0)
     tile = make_tile(0)
     tile.totals[:, 1] *= np.linspace(0.5, 2.0, 12)  # the years differ
-    method = awake(ready(form, make_survey(tile), [tile], scales=(6,)))
+    method = awake(ready(form, make_survey(tile), [tile], coarsen=(2,)))
     (turn,) = method.phases()[0].turns
     turn.loss([tile], torch.Generator().manual_seed(0)).backward()
     silent = [
@@ -139,7 +140,7 @@ def test_ground_that_is_no_target_teaches_nothing(form, make_tile, make_survey):
     other = replace(tile, totals=tile.totals.copy())
     other.totals[..., 3, 10] += other.totals[..., 3, 11]
     other.totals[..., 3, 11] = 0.0
-    method = awake(ready(form, make_survey(tile), [tile], turns=False))
+    method = awake(ready(form, make_survey(tile), [tile], augment=False))
     loss = method.phases()[0].turns[0].loss
     losses = [loss([each], torch.Generator().manual_seed(0)) for each in (tile, other)]
     torch.testing.assert_close(losses[1], losses[0], rtol=1e-5, atol=0)
@@ -245,7 +246,7 @@ def test_the_balance_of_the_experts_is_a_hundredth_of_the_loss_in_its_own_units(
 ):
     """The loss of v1.7 has a factor of 1000; a balance term without it was not felt, and one expert took all."""
     tile = make_tile(0, years=1)
-    method = ready(form, make_survey(tile), [tile], turns=False)
+    method = ready(form, make_survey(tile), [tile], augment=False)
     (member,) = method.networks
     balance = member.estimated(member._shown(tile.scene(12)))[1].balance.item()
     loss = member.loss([tile], torch.Generator().manual_seed(0)).item()

@@ -1,17 +1,16 @@
 """SRGAN: where contents are compared, the second phase, and a discriminator that has won."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
 
 from model.layers.losses.content import VGG19, Vgg, features, radial_power, spectral
+from model.methods.srgan.options import SRGANOptions
 from model.methods.srgan.srgan import SRGAN
-from model.methods.srgan.srresnet import Options
 from model.training.pair_trainer import PairTrainer
 from model.training.pairs import Pair
 from stages.artifacts.checkpoint import network_weights
+from tests.train_settings import told
 
 FACTOR = 3
 
@@ -45,8 +44,8 @@ class Forgetful:
 
 
 def method(**changes) -> SRGAN:
-    small = Options(width=8, blocks=1, epochs=1, steps_per_epoch=3, batch_tiles=4, adversarial_epochs=2)
-    made = SRGAN(replace(small, **changes))
+    few = {"epochs": 1, "steps_per_epoch": 3, "batch_tiles": 4, "adversarial_epochs": 2}
+    made = SRGAN(*told(SRGANOptions, **({"width": 8, "residual_blocks": 1} | few | changes)))
     made._build(FACTOR)
     from model.layers.networks.srresnet import Discriminator
 

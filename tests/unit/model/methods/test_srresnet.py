@@ -1,7 +1,5 @@
 """SRResNet: what it is built of, what it learns from pairs, and what it keeps."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
@@ -9,9 +7,11 @@ import torch
 from model.ground.scene import merge
 from model.layers.depth_scale import DepthScale
 from model.layers.networks.srresnet import Discriminator, Generator, primes
-from model.methods.srgan.srresnet import Options, SRResNet, conserve
+from model.methods.srgan.options import SRResNetOptions
+from model.methods.srgan.srresnet import SRResNet, conserve
 from model.training.pair_trainer import PairTrainer, error_of
 from model.training.pairs import Pair
+from tests.train_settings import told
 
 FACTOR = 3
 
@@ -64,9 +64,8 @@ class Memory:
 
 
 def method(**changes) -> SRResNet:
-    made = SRResNet(
-        replace(Options(width=8, blocks=1, epochs=3, steps_per_epoch=8, batch_tiles=4), **changes)
-    )
+    few = {"epochs": 3, "steps_per_epoch": 8, "batch_tiles": 4}
+    made = SRResNet(*told(SRResNetOptions, **({"width": 8, "residual_blocks": 1} | few | changes)))
     made._build(FACTOR)
     made.fit(fields(4, 1))
     return made

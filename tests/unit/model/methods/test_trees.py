@@ -9,20 +9,14 @@ import pytest
 from model.ground.errors import UsageFault
 from model.ground.scene import merge
 from model.methods import method_class
+from model.training.options import TrainingOptions
 
 LIBRARIES = [("random_forest", "sklearn.ensemble"), ("gradient_boosting", "lightgbm")]
 BOTH = pytest.mark.parametrize(("name", "module"), LIBRARIES)
 
 
-class Options:
-    """What the train section offers them."""
-
-    def __init__(self, seed: int) -> None:
-        self.seed = seed
-
-
-def prepared(name, survey, options=None):
-    method = method_class(name)(options)
+def prepared(name, survey, seed=0):
+    method = method_class(name)(None, TrainingOptions(seed=seed))
     method.prepare(survey)
     return method
 
@@ -65,7 +59,7 @@ def test_only_blocks_of_the_training_split_are_learned_from(make_tile, make_surv
 @BOTH
 def test_the_same_seed_grows_the_same_trees(make_tile, make_survey, name, module):
     survey = make_survey(make_tile(0))
-    first, second = (prepared(name, survey, Options(7)).state()[0] for _ in range(2))
+    first, second = (prepared(name, survey, 7).state()[0] for _ in range(2))
     assert {key: value.tobytes() for key, value in first.items()} == {
         key: value.tobytes() for key, value in second.items()
     }
@@ -73,7 +67,7 @@ def test_the_same_seed_grows_the_same_trees(make_tile, make_survey, name, module
 
 def test_another_seed_grows_another_forest(make_tile, make_survey):
     survey = make_survey(make_tile(0))
-    one, other = (prepared("random_forest", survey, Options(seed)).state()[0] for seed in (0, 1))
+    one, other = (prepared("random_forest", survey, seed).state()[0] for seed in (0, 1))
     assert one["sector0.feature"].tobytes() != other["sector0.feature"].tobytes()
 
 

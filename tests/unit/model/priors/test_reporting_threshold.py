@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.ground.scene import merge
-from model.methods.dst_carbon_former.method import DSTCarbonFormer, Options
+from model.methods.dst_carbon_former.method import DSTCarbonFormer
+from model.methods.dst_carbon_former.options import DSTCarbonFormerOptions
 from model.priors.reporting_threshold import CROWD, NEAR, CutOff
 
 FACTOR = 4
@@ -207,7 +208,7 @@ def test_large_totals_do_not_tell_it(make_tile, make_survey):
 
 def test_the_method_heeds_it_once_seams_are_blended(make_tile, make_survey):
     tile = make_tile(0)
-    method = DSTCarbonFormer(Options(width=8, least=3.0))
+    method = DSTCarbonFormer(DSTCarbonFormerOptions(width=8, reporting_threshold=3.0))
     method.prepare(make_survey(tile))
     method.calibrate([tile])
     rng = np.random.default_rng(0)

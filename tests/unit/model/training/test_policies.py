@@ -11,12 +11,13 @@ from model.ground.errors import NumberFault, ResourceFault
 from model.method import Phase, Turn
 from model.methods.classical.smooth_mask import SmoothMask
 from model.methods.dst_carbon_former.method import DSTCarbonFormer
-from model.methods.dst_carbon_former.method import Options as Ours
-from model.methods.dst_carbon_former.published import V17, V30, Options
+from model.methods.dst_carbon_former.options import DSTCarbonFormerOptions, V17Options, V30Options
+from model.methods.dst_carbon_former.published import V17, V30
 from model.training.policy import HALVE_AFTER, SKIPS_IN_A_ROW, USUAL, Policy
 from model.training.protocol import StepNews
 from model.training.sampler import Draws
 from model.training.trainer import Trainer
+from tests.train_settings import told
 
 
 class Memory:
@@ -162,7 +163,7 @@ def test_memory_too_small_for_a_single_tile_is_a_fault_that_says_what_to_try(tra
     with pytest.raises(ResourceFault) as caught:
         learned(Line(batch=2, tiles_that_fit=0), training_plan, validation_plan)
     assert caught.value.code == 6
-    assert "single tile" in caught.value.found and "train.width" in caught.value.fix
+    assert "single tile" in caught.value.found and "train.method.width" in caught.value.fix
 
 
 def test_another_error_of_the_library_is_not_taken_for_memory(training_plan, validation_plan):
@@ -247,12 +248,20 @@ def test_half_precision_is_for_gpus_unless_asked_for(device):
 
 
 NETWORKS = {
-    "plain": lambda: DSTCarbonFormer(Ours(width=8, batch_tiles=1, steps_per_epoch=2, epochs=1)),
-    "dual stream": lambda: DSTCarbonFormer(
-        Ours(width=8, batch_tiles=1, steps_per_epoch=2, epochs=1, network="dual_stream")
+    "plain": lambda: DSTCarbonFormer(
+        *told(DSTCarbonFormerOptions, width=8, batch_tiles=1, steps_per_epoch=2, epochs=1)
     ),
-    "v1.7": lambda: V17(Options(width=8, batch_tiles=1, steps_per_epoch=2, epochs=1)),
-    "v3.0": lambda: V30(Options(width=8, batch_tiles=1, steps_per_epoch=2, epochs=1)),
+    "dual stream": lambda: DSTCarbonFormer(
+        *told(
+            DSTCarbonFormerOptions, width=8, batch_tiles=1, steps_per_epoch=2, epochs=1, network="dual_stream"
+        )
+    ),
+    "v1.7": lambda: V17(
+        *told(V17Options, coarsen=(12,), width=8, batch_tiles=1, steps_per_epoch=2, epochs=1)
+    ),
+    "v3.0": lambda: V30(
+        *told(V30Options, coarsen=(12,), width=8, batch_tiles=1, steps_per_epoch=2, epochs=1)
+    ),
 }
 
 

@@ -10,10 +10,12 @@ import torch
 from model.ground.errors import NumberFault
 from model.method import Phase, Turn
 from model.methods.classical.smooth_mask import SmoothMask
-from model.methods.dst_carbon_former.method import DSTCarbonFormer, Options
+from model.methods.dst_carbon_former.method import DSTCarbonFormer
+from model.methods.dst_carbon_former.options import DSTCarbonFormerOptions
 from model.training.sampler import draw_chances
 from model.training.trainer import Trainer
 from model.training.validation import candidate_scores
+from tests.train_settings import told
 
 
 class Killed(Exception):
@@ -38,7 +40,7 @@ class Memory:
 
 def learner(survey, **chosen):
     options = {"epochs": 3, "steps_per_epoch": 4, "batch_tiles": 2, "width": 8} | chosen
-    method = DSTCarbonFormer(Options(**options))
+    method = DSTCarbonFormer(*told(DSTCarbonFormerOptions, **options))
     method.prepare(survey)
     method.cells = 5000  # the map stands for a large one
     return method

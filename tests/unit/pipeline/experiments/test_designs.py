@@ -1,5 +1,6 @@
 """Protocols and cases put together the right chains; nothing runs here."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -40,7 +41,8 @@ def test_methods_of_extras_are_compared_where_they_are_installed(tmp_path, monke
         return [name for name, *_ in others(config, Shelf(tmp_path), STAGES, EVALUATE)]
 
     assert asked() == ["uniform", "random_forest", "gradient_boosting"]
-    monkeypatch.setitem(methods.NEEDS, "random_forest", "no_such_package")
+    row = replace(methods.METHODS["random_forest"], package="no_such_package")
+    monkeypatch.setitem(methods.METHODS, "random_forest", row)
     assert asked() == ["uniform", "gradient_boosting"]
 
 

@@ -11,8 +11,8 @@ from model.ground.errors import Fault
 from stages.artifacts.cube import Cube
 from stages.infer import stage as infer
 from stages.ingest import stage as ingest
-from stages.train import stage as train
 from tests.rain_world import COLS, FACTOR, ROWS, WEST, Rain, build_rain, means_of
+from tests.train_settings import section
 
 REGION = (0, 0, ROWS * FACTOR, COLS * FACTOR)
 
@@ -246,8 +246,8 @@ def test_a_factor_of_100_makes_500_cells_of_5_and_keeps_their_means(tmp_path):
         "pairs": [{"path": "fine.nc", "sector": "rain", "dates": dates | {"last": "2023-08-02"}}],
     }  # fmt: skip
     world = Rain(tmp_path, fine, fine, fine)
-    few = train.Config(
-        method="srresnet", years=1, width=4, blocks=1, epochs=1, steps_per_epoch=1, batch_tiles=1
+    few = section(
+        method="srresnet", years=1, width=4, residual_blocks=1, epochs=1, steps_per_epoch=1, batch_tiles=1
     )
     maps = world.chain(ingest.Config.model_validate(facts, context={"folder": tmp_path}), few, size=None)
     with xr.open_dataset(maps / "rain_rain.nc", engine="h5netcdf") as written:

@@ -7,6 +7,7 @@ from stages.tile import stage as tile
 from stages.train import cost as rehearsal
 from stages.train import stage as train
 from stages.train.cost import rehearse
+from tests.train_settings import section
 
 SIZES = {"layers": 3, "sectors": 2, "years": 1, "factor": 4, "side": 12, "halo": 2}
 QUICK = {"width": 8, "device": "cpu", "years": 1}
@@ -25,14 +26,14 @@ def test_cost_grows_by_what_a_second_tile_adds(monkeypatch):
     Of 230 MB a fifth is spared: 184 - 30 leaves room for 7 more of 20 MB.
     """
     scripted(monkeypatch, {1: 1.0, 2: 1.5}, {1: 30_000_000, 2: 50_000_000})
-    cost = rehearse(train.Config(**QUICK, batch_tiles=3), "cpu", SIZES, 230_000_000)
+    cost = rehearse(section(**QUICK, batch_tiles=3), "cpu", SIZES, 230_000_000)
     assert (cost.seconds, cost.memory, cost.fits) == (2.0, 70_000_000, 8)
-    assert rehearse(train.Config(**QUICK), "cpu", SIZES, 30_000_000).fits == 0
+    assert rehearse(section(**QUICK), "cpu", SIZES, 30_000_000).fits == 0
 
 
 @pytest.mark.parametrize("method", ["dst_carbon_former", "dst_carbon_former_v1_7", "dst_carbon_former_v3_0"])
 def test_a_step_is_taken_by_every_method_that_learns(method):
-    cost = rehearse(train.Config(**QUICK, method=method), "cpu", SIZES, 10**10)
+    cost = rehearse(section(**QUICK, method=method), "cpu", SIZES, 10**10)
     assert cost.seconds > 0 and cost.fits >= 0
 
 
@@ -40,7 +41,7 @@ def test_wider_networks_take_more_memory():
     """Activations dominate: 16 times the channels, at least 4 times the memory of a step."""
     torch.set_num_threads(1)
     narrow, wide = (
-        rehearse(train.Config(**(QUICK | {"width": width})), "cpu", SIZES | {"side": 24}, 10**10)
+        rehearse(section(**(QUICK | {"width": width})), "cpu", SIZES | {"side": 24}, 10**10)
         for width in (4, 64)
     )
     assert wide.memory > 4 * max(narrow.memory, 1)
@@ -51,7 +52,7 @@ def test_check_tells_step_memory_and_the_batch_that_fits(monkeypatch):
     facts = {"layers": 3, "sectors": ["homes"], "years": [2012], "factor": 4}
     facts |= tile.expect(tile.Config(size=48, halo=8), facts, 0)
     assert (facts["tile, coarse cells"], facts["around it"]) == (12, 2)
-    told = train.expect(train.Config(**QUICK, epochs=2, steps_per_epoch=30), facts, 230_000_000)
+    told = train.expect(section(**QUICK, epochs=2, steps_per_epoch=30), facts, 230_000_000)
     assert told == {
         "a training step": "2 s and 70 MB on cpu",
         "tiles a step": "3 set, 8 would fit",

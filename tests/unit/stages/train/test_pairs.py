@@ -17,6 +17,7 @@ from stages.mosaic import stage as mosaic
 from stages.tile import stage as tile
 from stages.train import stage as train
 from tests.rain_world import COLS, FACTOR, ROWS, means_of
+from tests.train_settings import section
 
 REGION = (0, 0, ROWS * FACTOR, COLS * FACTOR)
 
@@ -24,8 +25,8 @@ REGION = (0, 0, ROWS * FACTOR, COLS * FACTOR)
 def test_a_method_that_learns_from_pairs_runs_from_files_to_maps(rain):
     """Three dates to learn from, one of them held out to validate; the fourth has totals alone."""
     pair = {"path": "fine.nc", "sector": "rain", "dates": {"first": "2001-01-01", "last": "2001-01-03"}}
-    few = train.Config(
-        method="srresnet", years=1, width=4, blocks=1, epochs=1, steps_per_epoch=2, batch_tiles=2
+    few = section(
+        method="srresnet", years=1, width=4, residual_blocks=1, epochs=1, steps_per_epoch=2, batch_tiles=2
     )
     maps = rain.chain(rain.config(pairs=[pair]), few)
     split = json.loads((rain.folder / "tiles" / "dates.json").read_text("utf-8"))
@@ -55,8 +56,8 @@ def test_interpolated_pairs_are_a_smoke_test_and_every_record_says_so(rain):
     """The coarse file in the place of fine fields: everything runs, and nobody may take it for skill."""
     pair = {"path": "coarse.nc", "sector": "rain", "interpolated": True,
             "dates": {"first": "2001-01-01", "last": "2001-01-03"}}  # fmt: skip
-    few = train.Config(
-        method="srresnet", years=1, width=4, blocks=1, epochs=1, steps_per_epoch=2, batch_tiles=2
+    few = section(
+        method="srresnet", years=1, width=4, residual_blocks=1, epochs=1, steps_per_epoch=2, batch_tiles=2
     )
     rain.chain(rain.config(pairs=[pair]), few)
     told = json.loads((rain.folder / "checkpoint" / "checkpoint.json").read_text("utf-8"))["facts"]
@@ -80,11 +81,11 @@ def test_a_fine_field_is_not_interpolated(rain, told):
 
 def test_the_steps_of_training_from_pairs_are_written_with_the_terms_of_their_loss(rain):
     pair = {"path": "fine.nc", "sector": "rain", "dates": {"first": "2001-01-01", "last": "2001-01-03"}}
-    few = train.Config(
+    few = section(
         method="srgan",
         years=1,
         width=4,
-        blocks=1,
+        residual_blocks=1,
         epochs=1,
         steps_per_epoch=2,
         batch_tiles=2,
@@ -177,8 +178,8 @@ def test_a_date_that_was_learned_from_is_no_truth(rain):
 def test_one_generator_serves_another_factor(rain):
     """Learned at 3 cells along a block, used at 6: every mean is kept on the finer grid too."""
     pair = {"path": "fine.nc", "sector": "rain", "dates": {"first": "2001-01-01", "last": "2001-01-03"}}
-    few = train.Config(
-        method="srresnet", years=1, width=4, blocks=1, epochs=1, steps_per_epoch=1, batch_tiles=2
+    few = section(
+        method="srresnet", years=1, width=4, residual_blocks=1, epochs=1, steps_per_epoch=1, batch_tiles=2
     )
     rain.chain(rain.config(pairs=[pair]), few)
     elsewhere = rain.folder / "checkpoint"

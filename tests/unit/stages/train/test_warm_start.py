@@ -16,8 +16,8 @@ from stages.artifacts.cube import Cube
 from stages.contract.progress import Note, listen
 from stages.tile import stage as tile
 from stages.train import stage as train
-from stages.train.warm_start import HEARS
 from tests.small_world import World, build_world
+from tests.train_settings import section
 
 QUICK = {"epochs": 1, "steps_per_epoch": 2, "batch_tiles": 1, "width": 4, "device": "cpu"}
 
@@ -33,7 +33,7 @@ def make_world(folder: Path, seed: int) -> World:
 
 def trained(world: World, out: Path, **settings) -> Path:
     out.mkdir()
-    train.run(train.Config(**(QUICK | settings)), cube=world.cube, tiles=world.folder / "tiles", out=out)
+    train.run(section(**(QUICK | settings)), cube=world.cube, tiles=world.folder / "tiles", out=out)
     return out
 
 
@@ -130,14 +130,16 @@ def test_a_folder_without_a_whole_checkpoint_is_refused_before_anything_is_made(
 
 
 def test_a_least_that_no_total_reaches_is_refused(here, tmp_path):
-    with pytest.raises(InputFault, match=r"train\.least"):
-        trained(here, tmp_path / "out", least=1e9)
-    method, _ = checkpoint.load(trained(here, tmp_path / "told", least=0.5))
+    with pytest.raises(InputFault, match=r"train\.method\.reporting_threshold"):
+        trained(here, tmp_path / "out", reporting_threshold=1e9)
+    method, _ = checkpoint.load(trained(here, tmp_path / "told", reporting_threshold=0.5))
     assert set(method.least.values()) == {0.5}
 
 
 def test_those_that_hear_it_are_those_that_can():
-    assert {name for name in METHODS if hasattr(method_class(name), "begin_with")} == set(HEARS)
+    assert {name for name in METHODS if hasattr(method_class(name), "begin_with")} == {
+        name for name, row in METHODS.items() if row.pretrained
+    }
 
 
 def test_what_does_not_hear_it_does_not_depend_on_it(tmp_path):

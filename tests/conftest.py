@@ -7,6 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+from tests.examples import PROFILE
+
+settings.load_profile(PROFILE)
 
 # Two test workers share the cores: threads of their own would only wait for each other. Set before torch loads.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

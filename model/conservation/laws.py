@@ -27,9 +27,10 @@ Law = Callable[[Masses, Masses, Bools], Masses]
 
 PIXELS = 250_000  # worked on at once: they stay in the cache, and are worth the calls
 LEAST_WEIGHT = 1e-6  # of the block's largest, under `power`: an estimate near 0 may regain mass
-# Powers of 2: the grain of the smallest numbers, and the total below which it would show.
+# Powers of 2: the grain of the smallest numbers, and the total below which it would show. In float64 it must stay
+# below the tolerance of the search, 1e-14 of the total, also when added up over 1,600 cells.
 GRAIN = {np.dtype(np.float32): -149, np.dtype(np.float64): -1074}
-FINE = {np.dtype(np.float32): -102, np.dtype(np.float64): -1021}
+FINE = {np.dtype(np.float32): -102, np.dtype(np.float64): -1000}
 
 
 def project(
@@ -118,8 +119,12 @@ def _in_grains(chunk: Chunk, grain: int) -> Doubles:
     upper = None if chunk.upper is None else np.ldexp(chunk.upper, -power)
     larger = careful(replace(chunk, raw=depth, totals=np.ldexp(chunk.totals, -power), upper=upper))
     sums = np.rint(np.ldexp(np.cumsum(larger, axis=1), power - grain))
-    sums[:, -1] = np.ldexp(chunk.totals[:, 0], -grain)
-    return np.ldexp(np.diff(np.minimum(sums, sums[:, -1:]), axis=1, prepend=0.0), grain)
+    due = np.ldexp(chunk.totals, -grain)
+    # From the last cell that receives anything on, the sum is the total: none of it may slip out of the support.
+    receives = larger > 0
+    later = np.cumsum(receives[:, ::-1], axis=1)[:, ::-1] - receives
+    sums = np.where(later > 0, np.minimum(sums, due), due)
+    return np.ldexp(np.diff(sums, axis=1, prepend=0.0), grain)
 
 
 def weighted(raw: Masses, totals: Masses, support: Bools, weights: Masses) -> Masses:
@@ -163,26 +168,6 @@ LAWS: dict[str, Callable[[float], Law]] = {
 }
 
 
-def density(
-    raw: Masses, totals: Masses, areas: Masses, support: Bools | None = None, upper: Masses | None = None
-) -> Masses:
-    """Water-filling of a density: minimise sum (q - p)^2 subject to sum a q = S, so q = clip(p - theta a, 0, u).
-
-    With m = a q this is the law on mass with weights a^2.
-
-    Args:
-      raw, upper: (blocks, cells) mass per area.
-      areas: (blocks, cells) a > 0 on the support.
-    """
-    raw, areas = np.asarray(raw), np.asarray(areas, np.float64)
-    check(raw, np.asarray(totals, np.float64), areas=areas)
-    inside = np.ones(raw.shape, bool) if support is None else support
-    refuse(inside & ~(areas > 0), 0, "areas are not above 0")
-    areas = np.where(inside, areas, 1.0)
-    bounds = None if upper is None else areas * upper
-    return (project(areas * raw, totals, inside, weights=areas**2, upper=bounds) / areas).astype(raw.dtype)
-
-
 def additive(raw: Masses, totals: Masses, support: Bools) -> Masses:
     """For signed fields: the same amount to every cell, q = p + (S - sum p) / n; nothing is kept from below 0."""
     inside = np.where(support, raw, 0.0)
@@ -192,14 +177,3 @@ def additive(raw: Masses, totals: Masses, support: Bools) -> Masses:
         lacking = (totals - inside.sum(axis=1)) / np.maximum(count, 1)
         inside = inside + np.where(support, lacking[:, None], 0.0)
     return inside
-
-
-def softmax(raw: Masses, totals: Masses, support: Bools) -> Masses:
-    """For comparison only: q = S exp(p) / sum exp(p), never 0 in exact numbers and no projection."""
-    check(raw, totals, support=support)
-    refuse(~support.any(axis=1) & (totals > 0), 0, "no cell may receive the total")
-    inside = np.where(support, raw, -np.inf)
-    top = inside.max(axis=1, keepdims=True, initial=-np.inf)
-    grown = np.exp(inside - np.where(np.isfinite(top), top, 0.0))
-    sums = grown.sum(axis=1, keepdims=True)
-    return grown / np.where(sums > 0, sums, 1.0) * totals[:, None]

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from model.conservation.problem import SMALLEST_NORMAL
+
 Floats = NDArray[np.float64]
 
 
@@ -27,7 +29,8 @@ def settle(mass: Floats, block: NDArray[np.int64], totals: Floats, known: NDArra
     """Shares each block's total between its point sources and the rest.
 
     The total rules: where the sources of a block add up to more than it, all of them shrink by the same factor and
-    fill it exactly, and what they lose is the excess. A total below zero has no room for sources.
+    fill it exactly, and what they lose is the excess. A total below zero has no room for sources, nor has one that
+    is subnormal, alone or as a share of them (model/conservation/problem.py tells why).
 
     Args:
       mass: (n,) of at least 0.
@@ -37,8 +40,9 @@ def settle(mass: Floats, block: NDArray[np.int64], totals: Floats, known: NDArra
     there = (block >= 0) & known[np.maximum(block, 0)]
     index = np.where(there, block, 0)
     asked = np.bincount(index, np.where(there, mass, 0.0), totals.size)
-    room = np.maximum(totals, 0.0)
+    room = np.where(totals >= SMALLEST_NORMAL, totals, 0.0)
     share = np.divide(room, asked, out=np.ones_like(room), where=asked > room)
+    share = np.where(share >= SMALLEST_NORMAL, share, 0.0)
     placed = np.where(there, mass * np.minimum(share, 1.0)[index], 0.0)
     return Settled(placed, np.where(there, mass - placed, 0.0), np.where(there, 0.0, mass))
 

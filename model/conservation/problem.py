@@ -1,4 +1,10 @@
-"""Some blocks that await the law, checked and cleaned: what cannot be met is refused here, by name."""
+"""Some blocks that await the law, checked and cleaned: what cannot be met is refused here, by name.
+
+What a subnormal total is: a total like any other. Below the smallest normal number numbers no longer keep 53 binary
+digits, they have a grain of 2^-1074. The laws meet such a total exactly: each cell is off by a grain at most, all of
+them together by none. It has no room for point sources, though, whose shares of it would have no digits: they are
+excess, which is counted, and the total is shared out by the law (model/conservation/point_sources.py).
+"""
 
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +15,8 @@ from numpy.typing import NDArray
 Floats = NDArray[Any]  # float32 or float64
 Doubles = NDArray[np.float64]
 Bools = NDArray[np.bool_]
+
+SMALLEST_NORMAL = float(np.finfo(np.float64).smallest_normal)  # 2^-1022; below it numbers lose digits
 
 
 @dataclass(frozen=True)

@@ -48,31 +48,6 @@ def project(
     return placed
 
 
-def water_fill(raw: Tensor, totals: Tensor, support: Tensor) -> Tensor:
-    """w = 1."""
-    return project(raw, totals, support)
-
-
-def proportional(raw: Tensor, totals: Tensor, support: Tensor) -> Tensor:
-    """w = p, in closed form; all-zero blocks are split evenly."""
-    inside = torch.where(support, raw, 0.0).double()
-    sums = inside.sum(dim=1, keepdim=True)
-    empty = sums == 0
-    even = support.double() / support.sum(dim=1, keepdim=True).clamp_min(1)
-    shares = torch.where(empty, even, inside / torch.where(empty, 1.0, sums))
-    return (shares * totals.double()[:, None]).to(raw.dtype)
-
-
-def power(raw: Tensor, totals: Tensor, support: Tensor, gamma: float, least: float = 1e-6) -> Tensor:
-    """w = p^gamma, in proportion to the block's largest, at least `least`."""
-    inside = torch.where(support, raw, 0.0)
-    top = inside.detach().amax(dim=1, keepdim=True)
-    shares = torch.where(top > 0, inside / torch.where(top > 0, top, 1.0), 1.0)
-    # Why clamped before: the slope of p^gamma at 0 is infinite.
-    weights = shares.clamp_min(least ** (1 / gamma)) ** gamma if gamma > 0 else torch.ones_like(shares)
-    return project(raw, totals, support, weights=weights)
-
-
 class _Project(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, raw: Tensor, totals: Tensor, support: Any, weights: Any, upper: Any) -> Tensor:

@@ -7,7 +7,7 @@ a leak of up to 0.1 of the median source; "plants" gives 2 % of the blocks one s
 
 import numpy as np
 
-from model.conservation.laws import Doubles, Law, power, proportional, softmax, water_fill
+from model.conservation.laws import Doubles, Law, power, proportional, water_fill
 
 BLOCKS, CELLS = 20_000, 100
 CASES = {
@@ -17,6 +17,15 @@ CASES = {
     "20 % missed + leak, bias 1": (1.0, True, False),
     "same, with plants": (1.0, True, True),
 }
+
+
+def softmax(raw: Doubles, totals: Doubles, support: np.ndarray) -> Doubles:
+    """q = S exp(p) / sum exp(p), never 0 in exact numbers and no projection."""
+    inside = np.where(support, raw, -np.inf)
+    top = inside.max(axis=1, keepdims=True, initial=-np.inf)
+    grown = np.exp(inside - np.where(np.isfinite(top), top, 0.0))
+    sums = grown.sum(axis=1, keepdims=True)
+    return grown / np.where(sums > 0, sums, 1.0) * totals[:, None]
 
 
 def uniform(raw: Doubles, totals: Doubles, support: np.ndarray) -> Doubles:

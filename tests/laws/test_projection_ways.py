@@ -1,21 +1,36 @@
 """Every way to the law gives the same numbers: numpy, compiled, the layer, and what a GPU runs."""
 
 import sys
+from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from model.conservation import laws as projection
 from model.conservation import solver as threshold
 from model.conservation.laws import project as law
-from tests.laws.blocks import EVERY_WAY, NUMBA, compiled, in_torch, masks, misses, scales, signed, totals
+from model.conservation.problem import Chunk
+from model.conservation.refine import careful
+from tests.examples import examples
+from tests.laws.blocks import (
+    CELLS,
+    EVERY_WAY,
+    NUMBA,
+    compiled,
+    in_torch,
+    masks,
+    misses,
+    scales,
+    signed,
+    totals,
+)
 
 
 @EVERY_WAY
 @given(raw=signed, total=totals, support=masks, weights=scales, share=st.floats(1.0, 50.0))
-@settings(max_examples=300, deadline=None)
+@examples(300)
 def test_any_weights_and_bounds_that_hold_the_total_meet_it(project, raw, total, support, weights, share):
     support[:, 0] = True
     upper = (
@@ -30,7 +45,7 @@ def test_any_weights_and_bounds_that_hold_the_total_meet_it(project, raw, total,
 
 @EVERY_WAY
 @given(raw=signed, total=totals)
-@settings(max_examples=60, deadline=None)
+@examples(60)
 def test_a_block_does_not_feel_its_neighbours(project, raw, total):
     alone = np.concatenate([project(raw[k : k + 1], total[k : k + 1]) for k in range(3)])
     assert project(raw, total) == pytest.approx(alone, rel=1e-12, abs=1e-13 * total.max())
@@ -108,9 +123,45 @@ def test_shapes_that_do_not_belong_together_are_refused(project):
         project(FINE, np.ones(2), np.ones((2, 3), bool))
 
 
+# Estimates equal to their weights and far above the total: cells in the ratio 3 to 98, whatever the order of sums.
+RATIO = np.array([[3.0, 98.0] + [0.0] * (CELLS - 2)] * 3)
+
+
+@EVERY_WAY
+def test_a_total_far_below_the_estimates_is_shared_to_the_last_digits(project):
+    placed = project(RATIO, np.full(3, 1e-5), weights=np.where(RATIO > 0, RATIO, 1.0))
+    assert placed[:, 0] == pytest.approx(2.970297029702970e-07, rel=1e-14)  # 1e-5 x 3 / 101
+    assert placed[:, 1] == pytest.approx(9.702970297029703e-06, rel=1e-14)
+
+
+def test_a_block_solved_again_is_right_in_its_cells_and_not_in_its_sum_alone():
+    raw, totals = RATIO[:1] * 1.1, np.array([[1e-5]])
+    weights = np.where(RATIO[:1] > 0, RATIO[:1], 1.0)
+    # 3 and 98 times 1.1 round apart by 2^-53 of themselves: the exact answer to the numbers as they are.
+    values, scale = [Fraction(x) for x in raw[0, :2].tolist()], [Fraction(3), Fraction(98)]
+    theta = (sum(values) - Fraction(1e-5)) / sum(scale)
+    exact = [float(p - theta * w) for p, w in zip(values, scale, strict=True)]
+    placed = careful(Chunk(raw, totals, None, weights, None))
+    assert placed[0, :2] == pytest.approx(exact, rel=1e-12)
+
+
 @NUMBA
 @given(raw=signed, total=totals, support=masks, weights=scales, narrow=st.floats(1.001, 50.0))
-@settings(max_examples=150, deadline=None)
+@example(
+    raw=RATIO,
+    total=np.full(3, 1e-5),
+    support=RATIO > 0,
+    weights=np.where(RATIO > 0, RATIO, 1.0),
+    narrow=1.5,
+)
+@example(
+    raw=RATIO,
+    total=np.full(3, 1e-5),
+    support=np.ones_like(RATIO, bool),
+    weights=np.where(RATIO > 0, RATIO, 1.0),
+    narrow=1.5,
+)
+@examples(150)
 def test_the_compiled_loops_give_what_the_plain_search_gives(raw, total, support, weights, narrow):
     support[:, 0] = True
     upper = np.where(support, weights, 0.0)

@@ -2,12 +2,13 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from model.conservation.fallback import Rung, place
 from model.conservation.laws import LAWS, water_fill
+from tests.examples import examples
 
 CELLS = 12
 estimates = arrays(np.float64, (3, CELLS), elements=st.floats(0, 1e10, allow_subnormal=False))
@@ -16,7 +17,7 @@ masks = arrays(bool, (3, CELLS))
 
 
 @given(raw=estimates, total=totals, valid=masks, proxy=estimates)
-@settings(max_examples=100, deadline=None)
+@examples(100)
 def test_the_ladder_loses_no_mass_for_any_mask(raw, total, valid, proxy):
     placed = place(raw, total, np.ones(3, bool), valid, proxy, water_fill)
     assert np.nansum(placed.mass, axis=1) == pytest.approx(total, rel=1e-12, abs=0)
@@ -68,7 +69,7 @@ def test_a_sink_is_spread_evenly_and_stays_negative():
 
 @pytest.mark.parametrize("name", sorted(LAWS))
 @given(raw=estimates, total=totals, valid=masks, proxy=estimates, known=arrays(bool, 3))
-@settings(max_examples=60, deadline=None)
+@examples(60)
 def test_placed_and_outside_add_up_to_the_input_under_every_law(name, raw, total, valid, proxy, known):
     placed = place(raw, total, known, valid, proxy, LAWS[name](0.5))
     outside = total[placed.rungs == Rung.OUTSIDE].sum()

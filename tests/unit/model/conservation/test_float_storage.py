@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from model.conservation.float_storage import store_float32, store_units
+from tests.examples import examples
 
 
 def block_sums(cells: np.ndarray, side: int) -> np.ndarray:
@@ -23,7 +24,7 @@ shares = hnp.arrays(
 totals = st.floats(-9.0, 12.0).map(lambda exponent: 10.0**exponent)
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(share=shares, total=totals)
 def test_stored_sums_meet_any_total_and_zeros_stay_zeros(share, total):
     if share.sum() == 0.0:
@@ -90,7 +91,7 @@ def test_storing_twice_gives_the_same_bytes():
     assert store_float32(mass, wanted).tobytes() == store_float32(mass, wanted).tobytes()
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(share=shares, units=st.integers(0, 10**9), quantum=st.sampled_from([1.0, 0.001, 0.25, 1e-6]))
 def test_whole_units_leave_no_residual_at_all(share, units, quantum):
     if share.sum() == 0.0:

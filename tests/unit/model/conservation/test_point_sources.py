@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from model.conservation.point_sources import remainder, settle
@@ -28,6 +28,22 @@ def test_a_sink_has_no_room_for_sources():
     assert found.excess.tolist() == [6.0]
 
 
+@pytest.mark.parametrize("total", [1.1e-308, 5e-324, 2.0**-1022 * 100.0])
+def test_a_total_with_too_few_digits_to_be_shared_has_no_room_for_sources(total):
+    """The third is a normal number, but no normal share of 18,235."""
+    found = settle(np.array([18_235.0]), np.array([0]), np.array([total]), np.array([True]))
+    assert found.placed.tolist() == [0.0] and found.excess.tolist() == [18_235.0]
+    assert remainder(np.array([total]), found.placed).tolist() == [total]
+
+
+def test_the_smallest_normal_total_is_filled_by_sources():
+    least = 2.0**-1022
+    found = settle(np.array([least, 3 * least]), np.array([0, 0]), np.array([2 * least]), np.array([True]))
+    assert found.placed.tolist() == [0.5 * least, 1.5 * least]
+
+
+@example([(18_235.0, 0)], [1.1e-308, 0.0, 0.0, 0.0], [True] * 4)
+@example([(1.0, 0), (1e9, 0)], [1e-300, 0.0, 0.0, 0.0], [True] * 4)
 @given(
     st.lists(st.tuples(st.floats(0, 1e9), st.integers(-1, 3)), min_size=1, max_size=40),
     st.lists(st.floats(-1e6, 1e9), min_size=4, max_size=4),

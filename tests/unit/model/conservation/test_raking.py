@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from model.conservation.raking import Groups, rake, rake_within
+from model.conservation.raking import Groups, rake_within
+from tests.laws.turns import rake
 
 
 def nested(group, totals):

@@ -2,12 +2,13 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.ndimage import uniform_filter
 
 from model.evaluation.scores import Cuts, Scores
+from tests.examples import examples
 
 WHERE = np.ones((2, 2), bool)
 TRUTH = np.array([[0.0, 1.0], [3.0, 4.0]])
@@ -47,7 +48,7 @@ def test_a_hot_spot_in_the_wrong_cell_is_neither_precise_nor_found():
     assert score["hot_spot_precision"] == 0.0 and score["hot_spot_recall"] == 0.0
 
 
-@settings(max_examples=50, deadline=None)
+@examples(50)
 @given(values=arrays(np.float64, (2, 60), elements=st.floats(0, 1e6)), cut=st.integers(0, 60))
 def test_pooling_parts_equals_scoring_the_whole(values, cut):
     guess, truth = values
@@ -59,7 +60,7 @@ def test_pooling_parts_equals_scoring_the_whole(values, cut):
         assert parts.finish()[name] == pytest.approx(value, rel=1e-6, abs=1e-6, nan_ok=True)
 
 
-@settings(max_examples=50, deadline=None)
+@examples(50)
 @given(
     values=arrays(np.float64, (2, 60), elements=st.floats(0, 1e4)),
     labels=arrays(np.int64, 60, elements=st.integers(0, 4)),

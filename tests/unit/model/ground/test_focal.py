@@ -2,13 +2,14 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pyproj import CRS, Geod
 from scipy import ndimage
 
 from model.ground.focal import cell_sizes, density, distance, focal_mean, margin_of
 from stages.formats.zarr_groups import make_grid
+from tests.examples import examples
 
 METRES = CRS.from_user_input("EPSG:3035")
 DEGREES = CRS.from_user_input("EPSG:4326")
@@ -18,7 +19,7 @@ def grid_of(rows, cols, crs=METRES, size=(100.0, 100.0), corner=(4_780_000.0, 2_
     return make_grid(rows, cols, *corner, *size, crs)
 
 
-@settings(max_examples=25, deadline=None)
+@examples(25)
 @given(seed=st.integers(0, 1000), margin=st.integers(0, 6))
 def test_distances_are_those_of_another_program(seed, margin):
     near = np.random.default_rng(seed).random((20, 24)) < 0.03

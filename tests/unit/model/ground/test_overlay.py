@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from model.ground.overlay import cover, cut, sum_lengths
+from tests.examples import examples
 
 
 def pieces_of(*points):
@@ -56,7 +57,7 @@ def test_a_hole_is_left_out_and_an_empty_cell_is_exactly_zero():
 coordinate = st.floats(0.0, 12.0)
 
 
-@settings(max_examples=60)
+@examples(60)
 @given(st.lists(st.tuples(coordinate, coordinate), min_size=2, max_size=30))
 def test_lengths_add_up_to_the_length_of_the_line(points):
     x, y = np.array(points).T
@@ -64,7 +65,7 @@ def test_lengths_add_up_to_the_length_of_the_line(points):
     assert lengths_of(*points, shape=(13, 13)).sum() == pytest.approx(straight, rel=1e-12, abs=1e-12)
 
 
-@settings(max_examples=60)
+@examples(60)
 @given(
     st.tuples(coordinate, coordinate), st.tuples(coordinate, coordinate), st.tuples(coordinate, coordinate)
 )

@@ -2,16 +2,17 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from model.ground.quantiles import exact_quantiles
+from tests.examples import examples
 
 LEVELS = (0.0, 0.5, 0.95, 0.99, 1.0)
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(
     values=arrays(np.float64, st.integers(1, 80), elements=st.floats(0, 1e300, allow_subnormal=True)),
     parts=st.integers(1, 5),

@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from model.ground.windows import Split, deal_ground, feather, lay_windows, split_map, starts
+from tests.examples import examples
 
 
 @given(length=st.integers(1, 80), side=st.integers(1, 20), stride=st.integers(1, 20))
@@ -39,7 +40,7 @@ def test_no_overlap_needs_no_feather():
 
 
 @given(seed=st.integers(0, 50), block=st.integers(2, 8), buffer=st.integers(0, 3))
-@settings(max_examples=40, deadline=None)
+@examples(40)
 def test_run_11_no_cell_serves_two_splits_and_the_buffer_lies_between(seed, block, buffer):
     rng = np.random.default_rng(seed)
     mass = rng.gamma(0.3, 10.0, (30, 26))

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from model.conservation.torch_layer import water_fill
+from model.conservation.torch_layer import project
 from model.layers.attention import ChannelAttention, GlobalContext
 from model.layers.context import Valley
 from model.layers.convolutions import ManyScales, Pointwise, Residual, Separable
@@ -192,7 +192,7 @@ def test_the_staircase_of_the_coarse_grid_is_weaker_with_the_constraint():
 
     def projected(field):
         parts = field.reshape(12, side, 12, side).transpose(1, 2).reshape(144, side * side)
-        met = water_fill(parts, totals.flatten() * side * side, torch.ones(parts.shape, dtype=torch.bool))
+        met = project(parts, totals.flatten() * side * side)
         return met.reshape(12, 12, side, side).transpose(1, 2).reshape(1, 1, 1, size, size)
 
     plain = staircase(projected(estimate), side)

@@ -4,11 +4,12 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import nnls
 
 from model.priors.nonnegative import least_squares_weights, poisson_weights
+from tests.examples import examples
 
 BOTH = pytest.mark.parametrize("fit", [poisson_weights, least_squares_weights])
 
@@ -66,7 +67,7 @@ def test_empty_columns_and_empty_totals_give_weights_of_zero(fit):
     assert not fit(np.zeros((0, 2)), np.zeros(0)).any()
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(seed=st.integers(0, 2**32 - 1), rows=st.integers(2, 40), count=st.integers(1, 9), twins=st.booleans())
 def test_least_squares_are_those_of_scipy(seed, rows, count, twins):
     rng = np.random.default_rng(seed)
@@ -81,7 +82,7 @@ def test_least_squares_are_those_of_scipy(seed, rows, count, twins):
     assert np.linalg.norm(columns @ weights - totals) <= best * (1.0 + 1e-9) + 1e-9
 
 
-@settings(max_examples=30, deadline=None)
+@examples(30)
 @given(seed=st.integers(0, 2**32 - 1), rows=st.integers(2, 30), count=st.integers(1, 6))
 def test_every_round_raises_the_likelihood_and_keeps_the_sum(seed, rows, count):
     rng = np.random.default_rng(seed)

@@ -113,6 +113,45 @@ def test_where_totals_are_few_an_exposure_counts_for_half_unless_it_is_far_ahead
     assert (_pick(logs, 0, few=False), _pick(logs, 0, few=True)) == ("poisson", kind)
 
 
+def told(tile, make_survey, monkeypatch, proxy):
+    """The kinds chosen for as many sectors as the proxy has misses, where everything else misses 1."""
+    totals = np.concatenate([tile.totals] * len(proxy))
+    many = replace(tile, totals=totals, known=np.ones(totals.shape, bool))
+    base = ChosenBase.of(make_survey(many), (2,))
+    misses = {"proxy": np.array(proxy)}
+    monkeypatch.setattr(
+        ChosenBase, "_missed", lambda _self, kind, _tiles: misses.get(kind, np.ones(len(proxy)))
+    )
+    return base.chosen([many]).kinds
+
+
+def test_a_sector_is_judged_half_by_itself_and_half_by_all(rough, make_survey, monkeypatch):
+    tile = ground(rough, 3.0 * rough)
+    # By itself the last gains nothing; log 0.6 = -0.511 in the others: half of the mean, -0.170, is 0.843 < 0.95.
+    assert told(tile, make_survey, monkeypatch, (0.6, 0.6, 1.0)) == ("proxy",) * 3
+    # (-0.163 + 0.336 + 0.336) / 3 = 0.170. The first: half of -0.163 and of 0.170 is 0.003: not ahead.
+    assert told(tile, make_survey, monkeypatch, (0.85, 1.4, 1.4)) == ("smooth",) * 3
+    # The first gains enough by itself: half of -0.693 and half of (-0.693 + 0.336 + 0.336) / 3 is -0.350.
+    assert told(tile, make_survey, monkeypatch, (0.5, 1.4, 1.4)) == ("proxy", "smooth", "smooth")
+
+
+def test_a_sector_that_gains_much_has_no_more_to_say_about_the_others(rough, make_survey, monkeypatch):
+    tile = ground(rough, 3.0 * rough)
+    # At most log 2 counts for the others: -0.693 / 8 / 2 = -0.043, 0.958 > 0.95; -4.605 / 16 would be 0.75.
+    assert told(tile, make_survey, monkeypatch, (0.01,) + (1.0,) * 7) == ("proxy",) + ("smooth",) * 7
+    # Nor does one that loses much: (0.693 - 0.288 - 0.288) / 3 = 0.039, and half of -0.288 + 0.039 is -0.124.
+    assert told(tile, make_survey, monkeypatch, (50.0, 0.75, 0.75)) == ("smooth", "proxy", "proxy")
+
+
+def test_a_miss_of_nothing_is_as_good_as_one_of_a_thousandth(rough, make_survey, monkeypatch):
+    tile = ground(rough, 3.0 * rough)
+    monkeypatch.setattr(
+        ChosenBase, "_missed", lambda _self, kind, _tiles: np.array([1e-3 * (kind != "proxy")])
+    )
+    base = ChosenBase.of(make_survey(tile), (2,)).chosen([tile])
+    assert base.kinds == ("smooth",) and base.scores["proxy"] == pytest.approx((1e-3,))
+
+
 def test_a_map_that_cannot_be_grouped_or_has_no_layer_keeps_the_smooth_density(rough, smooth, make_survey):
     tile = ground(rough, smooth)
     base = ChosenBase.of(make_survey(tile), (2,))

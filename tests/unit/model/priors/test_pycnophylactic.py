@@ -2,15 +2,16 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from model.ground.scene import Scene, merge
 from model.priors.pycnophylactic import Base, bilinear, meet_totals, pycnophylactic, smooth_density
+from tests.examples import examples
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(
     totals=arrays(np.float64, (2, 3, 4), elements=st.floats(0, 1e9, allow_subnormal=False)),
     parts=st.integers(1, 10),

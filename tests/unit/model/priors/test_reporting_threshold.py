@@ -4,13 +4,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from model.ground.scene import merge
 from model.methods.dst_carbon_former.method import DSTCarbonFormer
 from model.methods.dst_carbon_former.options import DSTCarbonFormerOptions
 from model.priors.reporting_threshold import CROWD, NEAR, CutOff
+from tests.examples import examples
 
 FACTOR = 4
 LEAST = 1.5
@@ -122,7 +123,7 @@ some_least = st.tuples(st.floats(0.01, 5.0), st.floats(0.01, 5.0))
 
 
 @pytest.mark.parametrize("sparse", [(True, False), (False, True)])
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(**drawn, least=some_least)
 def test_a_cell_holds_nothing_or_at_least_that_much(seed, zeros, least, sparse):
     estimate, totals = drawn_case(seed, zeros)
@@ -138,7 +139,7 @@ def test_a_cell_holds_nothing_or_at_least_that_much(seed, zeros, least, sparse):
         assert np.all(np.diff(made.ravel()[order]) >= -1e-12 * total)  # never upside down
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(**drawn, least=some_least)
 def test_in_a_sparse_sector_as_many_stay_as_come_near_it(seed, zeros, least):
     estimate, totals = drawn_case(seed, zeros)

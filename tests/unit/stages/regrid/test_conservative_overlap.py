@@ -5,13 +5,14 @@ import numpy as np
 import pytest
 from affine import Affine
 from exactextract.raster import NumPyRasterSource
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pyproj import Transformer
 from rasterio.warp import transform_bounds
 
 from stages.formats import zarr_groups as arrays
 from stages.regrid.conservative_overlap import _shares
+from tests.examples import examples
 
 
 def layer_of(cube):
@@ -19,7 +20,7 @@ def layer_of(cube):
 
 
 @given(start=st.floats(-5, 5), step=st.floats(0.05, 4), count=st.integers(1, 60), size=st.floats(0.05, 4))
-@settings(max_examples=200, deadline=None)
+@examples(200)
 def test_every_source_interval_is_divided_in_full(start, step, count, size):
     source = start + step * np.arange(count + 1)
     # Targets that reach beyond the source on both sides.

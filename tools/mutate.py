@@ -20,7 +20,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
-LEFT_OUT = shutil.ignore_patterns(".git", ".venv", "workspace", "docs", "__pycache__", ".*_cache", ".hypothesis")
+LEFT_OUT = shutil.ignore_patterns(
+    ".git", ".venv", "workspace", "docs", "__pycache__", ".*_cache", ".hypothesis"
+)
 OTHER = {
     ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq,
     ast.Is: ast.IsNot, ast.IsNot: ast.Is, ast.In: ast.NotIn, ast.NotIn: ast.In,
@@ -82,7 +84,9 @@ def mutants(text: str) -> Iterator[Mutant]:
             # In brackets, so that precedence stays; a statement has none.
             shown = after if isinstance(other, ast.Return) else f"({after})"
             before = source[start:end].decode()
-            yield Mutant(place.lineno, before, after, (source[:start] + shown.encode() + source[end:]).decode())
+            yield Mutant(
+                place.lineno, before, after, (source[:start] + shown.encode() + source[end:]).decode()
+            )
 
 
 def _hints(tree: ast.Module) -> Iterator[ast.AST]:
@@ -106,14 +110,18 @@ def is_noticed(folder: Path, tests: list[str], seconds: float) -> bool:
     run += ["-k", "not gpu", "-W", "ignore"]
     facts = os.environ | {"PYTHONPATH": str(folder), "HYPOTHESIS_PROFILE": "few", "OMP_NUM_THREADS": "1"}
     try:
-        return subprocess.run(run, cwd=folder, env=facts, capture_output=True, timeout=seconds).returncode != 0
+        return (
+            subprocess.run(run, cwd=folder, env=facts, capture_output=True, timeout=seconds).returncode != 0
+        )
     except subprocess.TimeoutExpired:
         return True
 
 
 def main() -> int:
     """Prints a line for each file and each survivor; ends with 1 where the unbroken tests already fail."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("files", nargs="+", help="paths below the root of the checkout")
     parser.add_argument("--tests", nargs="+", help="instead of those of the unit")
     parser.add_argument("--sample", type=int, help="places a file, drawn with seed 0; all of them by default")

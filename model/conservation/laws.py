@@ -122,7 +122,7 @@ def _in_grains(chunk: Chunk, grain: int) -> Doubles:
     due = np.ldexp(chunk.totals, -grain)
     # From the last cell that receives anything on, the sum is the total: none of it may slip out of the support.
     receives = larger > 0
-    later = np.cumsum(receives[:, ::-1], axis=1)[:, ::-1] - receives
+    later: Masses = np.cumsum(receives[:, ::-1], axis=1)[:, ::-1] - receives
     sums = np.where(later > 0, np.minimum(sums, due), due)
     return np.ldexp(np.diff(sums, axis=1, prepend=0.0), grain)
 

@@ -30,14 +30,10 @@ from stages.artifacts.maps import Sheet, read_part, sheets
 from stages.artifacts.netcdf_maps import write_fields
 from stages.contract.progress import step, tell
 from stages.declare.fine_fields import FineField, open_field
-from stages.evaluate import intensive_page as means_page
+from stages.evaluate import intensive_page
+from stages.evaluate.intensive_scores import COLUMNS, MAPPED, PLAIN, cell
 from stages.evaluate.truth import Truth
 
-PLAIN, MAPPED = "interpolated", "quantile_mapping"  # made here; neither keeps a mean
-COLUMNS = {
-    "rmse": "RMSE", "bias": "bias", "wet_frequency": "wet frequency", "r95p": "R95p / truth", "p99": "99th percentile",
-    "fss_1": "FSS, 1 cell", "fss_5": "FSS, 5 cells", "fss_11": "FSS, 11 cells", "spectrum": "spectrum, log10 off",
-}  # fmt: skip
 BAND_DRAWS = 200  # of quantile bands: each sorts all values anew
 MAPPING_LEVELS = np.linspace(0.0, 1.0, 501)
 SITES = 4
@@ -83,15 +79,15 @@ def judge(config: Any, cube: Cube, maps: Mapping[str, Path], out: Path) -> None:
         shape = _shapes(told, cube, config)
         facts["sectors"].append({"sector": name, "dates": [when.spelled(label) for label in told.dates],
                                  "extreme": standard.extreme, **shape})  # fmt: skip
-        pages.append(means_page.draw(told, shape, cube, config))
+        pages.append(intensive_page.draw(told, shape, cube, config))
     facts["rows"], facts["words"] = rows, _words(rows, next(iter(maps)), cube.unit)
     for word in facts["words"]:
         tell(f"evaluate: {word}")
     (out / "scores.json").write_text(json.dumps(_plain(facts), indent=1, allow_nan=False) + "\n", "utf-8")
     (out / "scores.csv").write_text(_csv(rows), "utf-8", newline="")
     (out / "scores.md").write_text(_markdown(facts), "utf-8")
-    (out / means_page.PAGE).write_text(
-        means_page.render(f"{cube.long_name}: held-out dates", facts, pages), "utf-8"
+    (out / intensive_page.PAGE).write_text(
+        intensive_page.render(f"{cube.long_name}: held-out dates", facts, pages), "utf-8"
     )
 
 
@@ -290,15 +286,6 @@ def _markdown(facts: Mapping[str, Any]) -> str:
         *facts["words"],
     ]  # fmt: skip
     return "\n".join([*lines, "", *(f"- {line}" for line in notes)]) + "\n"
-
-
-def cell(row: Mapping[str, Any], key: str) -> str:
-    """A score as text, with its interval where there is one."""
-    if not np.isfinite(row[key]):
-        return "-"
-    text = f"{row[key]:.3f}"
-    span = row["intervals"].get(key)
-    return text if span is None else f"{text} ({span[0]:.3f} to {span[1]:.3f})"
 
 
 def _plain(value: Any) -> Any:

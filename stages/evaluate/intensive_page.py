@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from model.ground import time_steps as when
 from stages.artifacts.cube import Cube
+from stages.evaluate.intensive_scores import COLUMNS, MAPPED, PLAIN, cell
 
 PAGE = "scores.html"
 COLOURS = ("#000000", "#390f6e", "#d8456c", "#1d7a4c", "#2166ac", "#b8860b", "#6d6675", "#88277f", "#00808a")
@@ -20,8 +21,6 @@ DOTS = 110
 
 def render(title: str, facts: Mapping[str, Any], pages: Sequence[Mapping[str, Any]]) -> str:
     """The page as text; every name is escaped, nothing is fetched."""
-    from stages.evaluate.intensive import COLUMNS, MAPPED, PLAIN, cell
-
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )

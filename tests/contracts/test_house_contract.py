@@ -27,12 +27,11 @@ GRAPH = house.imports(EVERY)
 
 # What was counted when the rule was made or last lowered. Lower a number when the count has fallen; never raise one.
 CEILINGS = {
-    "open_dictionaries": 238,  # parameters and results typed dict[str, Any] or Mapping[str, Any]
-    "any_parameters": 122,
-    "attributes_by_name": 68,  # getattr and hasattr
+    "open_dictionaries": 203,  # parameters and results typed dict[str, Any] or Mapping[str, Any]
+    "any_parameters": 114,
+    "attributes_by_name": 54,  # getattr and hasattr
 }
 MOST_FILES = 15  # in a folder
-CIRCLES_LEFT = [["stages.evaluate.intensive", "stages.evaluate.intensive_page"]]  # may only become fewer
 NAMES_TWICE = 42  # public top-level names that stand in more than one file; may only fall
 
 # A room imports its own floor's file or lower floors. Rooms of one floor do not import each other.
@@ -46,11 +45,11 @@ STAGE_FLOORS = (
     {"ingest", "tile", "train", "infer", "mosaic", "evaluate"},
 )
 MODEL_FLOORS = (
-    {"ground"},
+    {"ground", "options"},
     {"conservation", "evaluation"},
-    {"method"},
     {"priors"},
     {"training"},
+    {"method"},
     {"layers"},
     {"methods"},
 )
@@ -79,7 +78,7 @@ def test_no_folder_is_crowded():
 
 def test_imports_run_in_no_circle():
     """Imports inside functions count: they hide a circle, they do not open it."""
-    assert [group for group in house.circles(GRAPH) if group not in CIRCLES_LEFT] == []
+    assert house.circles(GRAPH) == []
 
 
 @pytest.mark.parametrize(("package", "floors"), [("stages", STAGE_FLOORS), ("model", MODEL_FLOORS)])

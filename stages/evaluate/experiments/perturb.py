@@ -16,6 +16,7 @@ from model.ground.errors import UsageFault
 from model.ground.grid import Grid
 from model.ground.scene import merge
 from stages.artifacts.cube import STORE, Cube, lay_out
+from stages.contract.body import StageBody
 from stages.contract.progress import track
 from stages.contract.section import Section
 from stages.evaluate.folds import Hide, grounds
@@ -144,3 +145,6 @@ def _spoilt(
     wide = old.covariates(first, 0, last - first, cols)[index]
     change = shifted if config.change == "shift" else blurred
     return change(wide, reach)[..., row - first : row - first + rows, :]
+
+
+BODY = StageBody(Config, VERSION, run)

@@ -81,8 +81,7 @@ def tasks(config: RunConfig, shelf: Shelf, table: Sequence[Stage] = STAGES) -> l
 
 def _spared(stage: Stage, config: RunConfig) -> tuple[str, ...]:
     """Artifacts a stage does without under this configuration."""
-    tell = getattr(stage.body(), "spares", None)
-    return tuple(tell(config[stage.name])) if tell else ()
+    return stage.body().spares(config[stage.name])
 
 
 def plan(chain: Sequence[Task], hashes: Hashes, force: Collection[str] = ()) -> list[Plan]:
@@ -133,7 +132,7 @@ def go_back(runner: Runner, chain: Sequence[Task], name: str) -> None:
     Raises: UsageFault when nothing is unfinished, or never stood there.
     """
     task, partial = _unfinished(runner, chain)
-    runner.screen.say(task.stage.body().go_back(task.config, partial, name))
+    runner.screen.say(task.stage.body().restore(task.config, partial, name))
 
 
 def states(runner: Runner, chain: Sequence[Task]) -> list[str]:
@@ -148,7 +147,7 @@ def states(runner: Runner, chain: Sequence[Task]) -> list[str]:
 def _unfinished(runner: Runner, chain: Sequence[Task]) -> tuple[Task, Path]:
     """The stage whose work has states to go back to, and where it lies."""
     for task in chain:
-        if hasattr(task.stage.body(), "go_back"):
+        if task.stage.body().keeps_states:
             mark = fingerprint(task.stage, task.facts(runner.hashes))
             partial = task.shelf.partial(task.stage, mark)
             if partial.is_dir() and not task.shelf.is_written(task.stage, mark):

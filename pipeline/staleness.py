@@ -13,6 +13,7 @@ from pipeline import manifest as manifests
 from pipeline.manifest import Manifest
 from pipeline.workspace import Shelf
 from stages import Stage
+from stages.contract.run_key import RunKey
 from stages.contract.section import Section, dump
 
 GONE = "missing"
@@ -67,13 +68,13 @@ class Task:
     """One stage, its section, what it reads and where it publishes.
 
     Attributes:
-      inputs: argument of run -> the artifact's link, or a mapping of links (maps of several methods).
+      inputs: argument of run -> the artifact's link, or the links of several runs.
     """
 
     stage: Stage
     config: Section
     shelf: Shelf
-    inputs: Mapping[str, Path | Mapping[str, Path]]
+    inputs: Mapping[str, Path | Mapping[RunKey, Path]]
 
     @property
     def link(self) -> Path:
@@ -83,7 +84,7 @@ class Task:
         """Every artifact it reads, with a name to call it by."""
         for name, value in self.inputs.items():
             if isinstance(value, Mapping):
-                yield from ((f"{name}.{inner}", path) for inner, path in value.items())
+                yield from ((f"{name}.{key}", path) for key, path in value.items())
             else:
                 yield name, value
 
@@ -91,7 +92,7 @@ class Task:
         """All that decides what the stage makes, as it enters manifest and fingerprint."""
         body = self.stage.body()
         records = {name: manifests.read(path) for name, path in self.artifacts()}
-        files = body.sources(self.config) if hasattr(body, "sources") else []
+        files = body.sources(self.config)
         return {
             "version": body.VERSION,
             # Why by way of JSON: compared with what a manifest says after reading it back.

@@ -6,7 +6,7 @@ from pathlib import Path
 from model.ground.errors import ArtifactFault, Fault, NumberFault, raise_all
 from pipeline import manifest as manifests
 from pipeline.runner import Runner, remedy
-from stages import EVALUATE, STAGES, Stage
+from stages import EVALUATE, STAGES, Stage, maker_of
 
 
 def replay(runner: Runner, table: Sequence[Stage] = STAGES, last: Stage = EVALUATE) -> Iterator[str]:
@@ -26,7 +26,7 @@ def replay(runner: Runner, table: Sequence[Stage] = STAGES, last: Stage = EVALUA
             record = manifests.read(link)
             yield f"{name}: {len(record.files) if record else 0} files as published"
     cube, maps = runner.workspace.shelf.link("cube"), runner.workspace.shelf.link("maps")
-    body = next(stage for stage in table if stage.gives == "maps").body()
+    body = maker_of("maps", table).body()
     if faults and cube.is_dir() and maps.is_dir():
         faults += body.contradictions(cube, maps)  # a hash names the file; this names the place
     raise_all(faults)
@@ -37,8 +37,7 @@ def replay(runner: Runner, table: Sequence[Stage] = STAGES, last: Stage = EVALUA
     if made_from and now and made_from.needs.get("cube") != now.stamp:
         other = "made from another cube than the one that is there"
         raise ArtifactFault(str(maps), other, "maps of this cube", runner.words())
-    certificate = body.certify(cube, maps)
-    if not certificate.passed:
+    if not body.certify(cube, maps):
         failure = "the certificate does not hold on the files as they are"
         stated = NumberFault(str(maps), failure, "every block keeps its total", remedy(runner, maps))
         raise_all([stated, *body.contradictions(cube, maps)])

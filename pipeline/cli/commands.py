@@ -101,6 +101,26 @@ def common(command: Callable[..., Any]) -> Callable[..., Any]:
     return wrapped
 
 
+class Protocol(click.ParamType):
+    """A name of the table of designs, which is imported only when `evaluate` is asked for."""
+
+    name = "protocol"
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
+        from pipeline.experiments.designs import DESIGNS
+
+        return f"[{'|'.join(DESIGNS)}]"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        from pipeline.experiments.designs import DESIGNS, RENAMED
+
+        if value in RENAMED:
+            self.fail(f"`{value}` was renamed to `{RENAMED[value]}`", param, ctx)
+        if value not in DESIGNS:
+            self.fail(f"no protocol `{value}`; one of {', '.join(DESIGNS)}", param, ctx)
+        return str(value)
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def pipeline() -> None:
     """Downscales coarse gridded totals to a fine grid and proves that nothing was lost."""
@@ -244,21 +264,19 @@ def check(request: Request) -> None:
     """Looks at the inputs, the disk and the memory before hours are spent."""
     from model.ground.errors import ResourceFault
     from pipeline.cli.console import size
+    from pipeline.preview import look_ahead
     from pipeline.system import resources
     from stages.contract import progress
 
     config = request.config()
     progress.listen(_tell_note)
     try:
-        facts = _check_all(config)
+        preview = look_ahead(config)
     finally:
         progress.listen(None)
-    del facts["fine grid"]
-    for line in facts.pop("inputs"):
+    for line in preview.lines():
         click.echo(line)
-    for key, value in facts.items():
-        click.echo(f"{key}: {value}")
-    free, needed = resources.free_space(request.place().folder), facts["disk bytes, at most"]
+    free, needed = resources.free_space(request.place().folder), preview.disk_bytes
     click.echo(f"free disk: {size(free)}")
     click.echo(f"free memory: {size(resources.available_memory())}")
     if needed > free:
@@ -269,66 +287,26 @@ def check(request: Request) -> None:
         raise ResourceFault(where, f"{size(free)} free", f"up to {size(needed)}", fix)
 
 
-def _check_all(config: "RunConfig") -> dict[str, Any]:
-    """What ingest tells of the inputs; the faults of every stage that can be known beforehand are told together."""
-    from model.ground.errors import Fault, Faults, raise_all
-    from pipeline.system.resources import available_memory
-    from stages import STAGES
-
-    faults: list[Fault] = []
-    facts: dict[str, Any] = {}
-    for stage in STAGES:
-        look = getattr(stage.body(), "check", None)
-        if look is None:
-            continue
-        try:
-            if stage.name == "ingest":
-                facts = look(config[stage.name])
-            else:
-                look(config[stage.name], facts.get("layer names"))
-        except (Fault, Faults) as error:
-            faults += getattr(error, "faults", [error])
-    for stage in STAGES:
-        if (look := getattr(stage.body(), "check_place", None)) is None:
-            continue
-        try:
-            look(config[stage.name], facts.get("fine grid"))
-        except (Fault, Faults) as error:
-            faults += getattr(error, "faults", [error])
-    raise_all(faults)
-    for stage in STAGES:
-        if expect := getattr(stage.body(), "expect", None):
-            facts |= expect(config[stage.name], facts, available_memory())
-    return facts
-
-
 @pipeline.command()
 @click.option(
     "--protocol",
-    type=click.Choice(["truth", "scale_shift", "folds", "years", "proxies"]),
+    type=Protocol(),
     default="truth",
     show_default=True,
-    help="What is asked; scale_shift and proxies need no truth.",
+    help="What is asked; scale_shift and sensitivity need no truth.",
 )
 @common
 def evaluate(request: Request, protocol: str) -> None:
     """Makes maps by every method of evaluate.methods and scores them against the truth, or without any."""
     from pipeline.experiments import comparison as scoring
-    from pipeline.experiments import designs as protocols
+    from pipeline.experiments.designs import DESIGNS
 
     config = request.config()
     runner = request.runner()
-    ways = {
-        "truth": scoring.evaluate_all,
-        "scale_shift": protocols.scale_shift,
-        "folds": protocols.folds,
-        "years": protocols.years,
-        "proxies": protocols.proxies,
-    }
     for name in scoring.left_out(config):
         runner.screen.say(f"{name} is left out: the extra `trees` is not installed")
     with runner.stopper.armed():
-        scores = ways[protocol](runner, config)
+        scores = DESIGNS[protocol](runner, config)
     table = scores.link / "scores.md"
     if table.is_file():
         click.echo(table.read_text(encoding="utf-8"))
@@ -378,7 +356,7 @@ def report(request: Request) -> None:
     """Renders the page of the maps again."""
     from model.ground.errors import ArtifactFault
     from pipeline.manifest import write_whole
-    from stages.mosaic import stage as mosaic
+    from stages import maker_of
 
     request.config()
     workspace = request.place()
@@ -386,7 +364,7 @@ def report(request: Request) -> None:
     if not maps.exists():
         raise ArtifactFault(str(maps), "no maps yet", "finished maps", f"pipeline run {request.words}")
     page = workspace.folder / "report.html"
-    write_whole(page, mosaic.render(maps))
+    write_whole(page, maker_of("maps").body().render(maps))
     click.echo(f"report: {page}")
 
 

@@ -268,8 +268,7 @@ def _clashes(sections: Mapping[str, Section], document: Document, table: Sequenc
         (found for section in sections.values() if (found := getattr(section, "known_factor", None))), None
     )
     for stage in table:
-        tell = getattr(stage.body(), "clashes", None)
-        if tell is None or factor is None:
+        if factor is None:
             continue
-        for clash in tell(sections[stage.name], factor):
+        for clash in stage.body().clashes(sections[stage.name], factor):
             yield clash.fault(stage.name, str(place_of(document, (stage.name, clash.key))))

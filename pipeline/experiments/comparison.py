@@ -12,9 +12,10 @@ from pipeline.config.load import RunConfig
 from pipeline.runner import Runner, advance, tasks
 from pipeline.staleness import Task, staleness
 from pipeline.workspace import Shelf
-from stages import EVALUATE, STAGES, Stage
+from stages import EVALUATE, STAGES, Stage, per_method
+from stages.contract.body import Preview
+from stages.contract.run_key import RunKey
 
-SHARED = ("ingest", "tile")  # do not depend on the method
 TRANSFERRED = "transferred"  # what a checkpoint trained elsewhere is called in a table
 
 
@@ -28,8 +29,7 @@ def evaluate_all(
 
     Returns: the scoring task, whose artifact now is fresh.
     """
-    if (judge := getattr(last.body(), "check", None)) is not None:
-        judge(config[last.name])
+    last.body().check(config[last.name], Preview())
     return carry_out(runner, comparison(runner, config, table, last))
 
 
@@ -51,23 +51,20 @@ def carry_out(runner: Runner, everything: Sequence[Task]) -> Task:
 def comparison(runner: Runner, config: RunConfig, table: Sequence[Stage], last: Stage) -> list[Task]:
     """Every task of an evaluation, the scoring at the end."""
     everything: list[Task] = []
-    maps: dict[str, Path] = {}
+    maps: dict[RunKey, Path] = {}
     shelf = runner.workspace.shelf
     cube = None
     for case, changed, home in cases(config, shelf, last):
         chain = tasks(changed, home, table)
-        made = {task.stage.name for task in chain}
+        made = {task.stage for task in chain}
         everything += chain
         # A checkpoint from elsewhere needs no tiles; the methods beside it do.
-        everything += tasks(
-            changed, home, [row for row in table if row.name in SHARED and row.name not in made]
-        )
+        everything += tasks(changed, home, [row for row in table if not row.per_method and row not in made])
         cube = cube or home.link("cube")
-        prefix = f"{case}/" if case else ""
-        maps[prefix + judged(changed)] = home.link("maps")
+        maps[RunKey(judged(changed), case)] = home.link("maps")
         for method, other, aside in others(changed, home, table, last):
-            everything += tasks(other, aside, [stage for stage in table if stage.name not in SHARED])
-            maps[prefix + method] = aside.link("maps")
+            everything += tasks(other, aside, per_method(table))
+            maps[RunKey(method, case)] = aside.link("maps")
     inputs: dict[str, Any] = {need: maps if need == "maps" else cube for need in last.needs}
     return [*everything, Task(last, config[last.name], shelf, inputs)]
 
@@ -77,7 +74,7 @@ def others(
 ) -> Iterator[tuple[str, RunConfig, Shelf]]:
     """Every method beside the run's own: its name, its configuration, and its shelf, which shares cube and tiles."""
     settings: Any = config[last.name]
-    shared = [stage.gives for stage in table if stage.name in SHARED]
+    shared = [stage.gives for stage in table if not stage.per_method]
     optional = getattr(settings, "methods_if_installed", ())
     named: dict[str, Any] = {}
     for method in [*settings.methods, *(choice for choice in optional if installed(str(choice)))]:

@@ -1,129 +1,174 @@
 """Protocols that ask a harder question than the run itself: each runs the same chain on an altered world."""
 
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from model.ground.errors import UsageFault
 from pipeline.config.load import RunConfig
-from pipeline.experiments.comparison import SHARED, carry_out, judged, others
+from pipeline.experiments.comparison import carry_out, evaluate_all, judged, others
 from pipeline.runner import Runner, tasks
 from pipeline.staleness import Task
 from pipeline.workspace import Shelf
-from stages import ALTER, ATTRIBUTE, EVALUATE, REFOLD, RESCORE, STAGES, Stage
+from stages import (
+    CROSS_VALIDATION,
+    EVALUATE,
+    PERTURB,
+    SCALE_SHIFT,
+    SENSITIVITY,
+    STAGES,
+    Stage,
+    chain_to,
+    estimate_of,
+    per_method,
+)
+from stages.contract.body import Preview
+from stages.contract.run_key import RunKey
 from stages.contract.section import Section
 
+Table = Sequence[Stage]
 
-def scale_shift(runner: Runner, config: RunConfig) -> Task:
+
+def scale_shift(runner: Runner, config: RunConfig, table: Table = STAGES, last: Stage = EVALUATE) -> Task:
     """Merges the totals, has every method downscale them again, and scores it on the totals that were merged.
 
     Needs no truth. Every method is made anew from the merged totals alone, so that nothing has seen the answer.
     """
-    settings: Any = config["evaluate"]
+    settings: Any = config[last.name]
     shelf = runner.workspace.shelf
-    everything = tasks(config, shelf, STAGES[:1])
-    fields: dict[str, Path] = {}
+    estimate = estimate_of(table)
+    cube = chain_to("cube", table)
+    rest = [stage for stage in chain_to(estimate, table) if stage not in cube]
+    everything = tasks(config, shelf, cube)
+    fields: dict[RunKey, Path] = {}
     for group in dict.fromkeys(settings.groups):
         home = Shelf(shelf.folder / "evaluate" / "scale_shift" / f"by_{group}")
         chain = _without(config, group)
         everything.append(_altered(shelf, home, group=group, match=settings.match))
-        everything += tasks(chain, home, [stage for stage in STAGES[1:] if stage.name != "mosaic"])
-        fields[f"{group}/{judged(chain)}"] = home.link("field")
-        for method, other, aside in others(chain, home, STAGES, EVALUATE):
-            everything += tasks(other, aside, _learning())
-            fields[f"{group}/{method}"] = aside.link("field")
-    section = RESCORE.body().Config(**_shared(settings))
+        everything += tasks(chain, home, rest)
+        fields[RunKey(judged(chain), part=group)] = home.link(estimate)
+        for method, other, aside in others(chain, home, table, last):
+            everything += tasks(other, aside, per_method(rest))
+            fields[RunKey(method, part=group)] = aside.link(estimate)
+    section = SCALE_SHIFT.body().Config(**_shared(settings))
     inputs: dict[str, Any] = {"cube": shelf.link("cube"), "fields": fields}
-    return carry_out(runner, [*everything, Task(RESCORE, section, shelf, inputs)])
+    return carry_out(runner, [*everything, Task(SCALE_SHIFT, section, shelf, inputs)])
 
 
-def folds(runner: Runner, config: RunConfig) -> Task:
+def spatial_cross_validation(
+    runner: Runner, config: RunConfig, table: Table = STAGES, last: Stage = EVALUATE
+) -> Task:
     """Hides one fold of the totals after the other from training and scores each method on the fold's truth.
 
     Folds of whole spatial blocks with a buffer, and folds of single cells at random: the gap between the two tells
     how much of a score is owed to seen neighbours.
     """
-    settings: Any = config["evaluate"]
-    parts = [
-        {"name": name, "hide": {"kind": kind, "fold": fold, "folds": settings.folds, "side": settings.block,
-                                "seed": settings.seed}}
-        for kind, name in (("blocks", "spatial blocks"), ("random", "random folds"))
-        for fold in range(settings.folds)
-    ]  # fmt: skip
-    return _kept_apart(runner, config, "folds", parts)
+    settings: Any = config[last.name]
+    parts: list[dict[str, Any]] = []
+    for kind, name in (("blocks", "spatial blocks"), ("random", "random folds")):
+        for fold in range(settings.folds):
+            hide = {
+                "kind": kind,
+                "fold": fold,
+                "folds": settings.folds,
+                "side": settings.block,
+                "seed": settings.seed,
+            }
+            parts.append({"name": name, "hide": hide})
+    return _kept_apart(runner, config, CROSS_VALIDATION, parts, table, last)
 
 
-def years(runner: Runner, config: RunConfig) -> Task:
+def years(runner: Runner, config: RunConfig, table: Table = STAGES, last: Stage = EVALUATE) -> Task:
     """Hides the last year of the totals from training and scores each method on the truth of that year.
 
     Raises: UsageFault (exit 2) when the totals are of a single year.
     """
-    ingest: Any = config["ingest"]
+    ingest: Any = config[chain_to("cube", table)[-1].name]
     if len(ingest.years) < 2:
         found, wanted = f"totals of {ingest.years[0]} alone", "totals of at least two years"
-        raise UsageFault(
-            "evaluate --protocol years", found, wanted, "add totals of other years, or use folds"
-        )
-    last = ingest.years[-1]
-    return _kept_apart(runner, config, "years", [{"name": f"year {last}", "years": [last]}])
+        fix = "add totals of other years, or use spatial_cross_validation"
+        raise UsageFault("evaluate --protocol years", found, wanted, fix)
+    year = ingest.years[-1]
+    row = replace(CROSS_VALIDATION, gives="years")
+    return _kept_apart(runner, config, row, [{"name": f"year {year}", "years": [year]}], table, last)
 
 
-def _kept_apart(runner: Runner, config: RunConfig, name: str, parts: list[dict[str, Any]]) -> Task:
+def _kept_apart(
+    runner: Runner, config: RunConfig, row: Stage, parts: list[dict[str, Any]], table: Table, last: Stage
+) -> Task:
     """Every method trained without each part, applied to the whole map, scored on the part."""
-    EVALUATE.body().check(config["evaluate"])
-    settings: Any = config["evaluate"]
+    settings: Any = config[last.name]
+    last.body().check(settings, Preview())
     shelf = runner.workspace.shelf
-    config = config.changed(
-        "infer.checkpoint=null", "train.pretrained=null"
-    )  # they may have seen what is hidden
-    everything = tasks(config, shelf, STAGES[:1])
-    fields: dict[str, Path] = {}
+    # What was trained elsewhere may have seen what is hidden.
+    config = config.changed("infer.checkpoint=null", "train.pretrained=null")
+    estimate = estimate_of(table)
+    cube = chain_to("cube", table)
+    rest = [stage for stage in chain_to(estimate, table) if stage not in cube]
+    learning = chain_to("checkpoint", table)
+    everything = tasks(config, shelf, cube)
+    fields: dict[RunKey, Path] = {}
     for number, part in enumerate(parts):
-        home = Shelf(shelf.folder / "evaluate" / name / f"part_{number}")
+        home = Shelf(shelf.folder / "evaluate" / row.gives / f"part_{number}")
         everything.append(_altered(shelf, home, hide=part.get("hide"), hide_years=part.get("years", ())))
-        everything += tasks(config, home, [stage for stage in STAGES if stage.name == "tile"])
-        for method, changed, place in [
-            (judged(config), config, home),
-            *others(config, home, STAGES, EVALUATE),
-        ]:
-            for task in tasks(changed, place, _learning()):
-                whole = {"cube": shelf.link("cube")} if task.stage.name == "infer" else {}
-                everything.append(replace(task, inputs={**task.inputs, **whole}))
-            fields[f"{number}/{method}"] = place.link("field")
-    section = REFOLD.body().Config.model_validate(
+        everything += tasks(config, home, [stage for stage in rest if not stage.per_method])
+        own = (judged(config), config, home)
+        for method, changed, place in [own, *others(config, home, table, last)]:
+            for task in tasks(changed, place, per_method(rest)):
+                everything.append(task if task.stage in learning else _on_cube(task, shelf))
+            fields[RunKey(method, part=number)] = place.link(estimate)
+    section = row.body().Config.model_validate(
         {"parts": parts, "truth": [item.model_dump() | {"path": item.path} for item in settings.truth]}
-        | {key: getattr(settings, key) for key in ("block", "draws", "seed")}
+        | {"block": settings.block, "draws": settings.draws, "seed": settings.seed}
     )
     inputs: dict[str, Any] = {"cube": shelf.link("cube"), "fields": fields}
-    return carry_out(runner, [*everything, Task(replace(REFOLD, gives=name), section, shelf, inputs)])
+    return carry_out(runner, [*everything, Task(row, section, shelf, inputs)])
 
 
-def proxies(runner: Runner, config: RunConfig) -> Task:
+def sensitivity(runner: Runner, config: RunConfig, table: Table = STAGES, last: Stage = EVALUATE) -> Task:
     """Spoils one layer after the other and tells how much of the mass goes elsewhere; needs no truth.
 
     The method and its checkpoint stay the same: the question is what this map rests on.
     """
-    settings: Any = config["evaluate"]
-    layers: Any = config["ingest"]
+    settings: Any = config[last.name]
+    layers: Any = config[chain_to("cube", table)[-1].name]
     shelf = runner.workspace.shelf
-    everything = tasks(config, shelf, STAGES[:-1])
+    estimate = estimate_of(table)
+    everything = tasks(config, shelf, chain_to(estimate, table))
+    learning = chain_to("checkpoint", table)
+    applying = [task for task in everything if task.stage not in learning]
     changes = [("dropped", "drop", 0)]
     changes += [(f"shifted by {cells}", "shift", cells) for cells in settings.shifts]
     changes += [(f"blurred over {2 * cells + 1}", "blur", cells) for cells in settings.blurs]
-    inferring = next(task for task in everything if task.stage.name == "infer")
-    fields: dict[str, Path] = {}
+    fields: dict[RunKey, Path] = {}
     names: tuple[str, ...] = layers.layer_names
     for layer in ("every layer", *names):
         for said, change, cells in changes[: 1 if layer not in names else None]:
-            home = Shelf(shelf.folder / "evaluate" / "proxies" / layer / f"{change}_{cells}")
+            home = Shelf(shelf.folder / "evaluate" / "sensitivity" / layer / f"{change}_{cells}")
             spoilt = (layer,) if layer in names else names
             everything.append(_altered(shelf, home, layers=spoilt, change=change, cells=cells))
-            inputs = {**inferring.inputs, "cube": home.link("cube")}
-            everything.append(replace(inferring, shelf=home, inputs=inputs))
-            fields[f"{layer}/{said}"] = home.link("field")
-    section = ATTRIBUTE.body().Config(**_shared(settings))
-    links: dict[str, Any] = {"cube": shelf.link("cube"), "field": shelf.link("field"), "fields": fields}
-    return carry_out(runner, [*everything, Task(ATTRIBUTE, section, shelf, links)])
+            everything += _moved(applying, home)
+            fields[RunKey(part=layer, change=said)] = home.link(estimate)
+    section = SENSITIVITY.body().Config(**_shared(settings))
+    links: dict[str, Any] = {"cube": shelf.link("cube"), "field": shelf.link(estimate), "fields": fields}
+    return carry_out(runner, [*everything, Task(SENSITIVITY, section, shelf, links)])
+
+
+def _on_cube(task: Task, shelf: Shelf) -> Task:
+    """The same task, reading the cube of another shelf."""
+    if "cube" not in task.inputs:
+        return task
+    return replace(task, inputs={**task.inputs, "cube": shelf.link("cube")})
+
+
+def _moved(chain: Iterable[Task], home: Shelf) -> Iterator[Task]:
+    """The same work on another shelf, from its cube and from what is made there; the rest is read as before."""
+    made = {"cube"}
+    for task in chain:
+        here = {need: home.link(need) for need in task.inputs if need in made}
+        made.add(task.stage.gives)
+        yield replace(task, shelf=home, inputs={**task.inputs, **here})
 
 
 def _shared(settings: Any) -> dict[str, Any]:
@@ -131,15 +176,10 @@ def _shared(settings: Any) -> dict[str, Any]:
     return {name: getattr(settings, name) for name in ("block", "draws", "moves", "seed")}
 
 
-def _learning() -> list[Stage]:
-    """The stages between tiles and maps."""
-    return [stage for stage in STAGES if stage.name not in (*SHARED, "mosaic")]
-
-
 def _altered(shelf: Shelf, home: Shelf, **changes: Any) -> Task:
     """The task that writes the altered cube on a shelf of its own."""
-    section: Section = ALTER.body().Config(**changes)
-    return Task(ALTER, section, home, {"cube": shelf.link("cube")})
+    section: Section = PERTURB.body().Config(**changes)
+    return Task(PERTURB, section, home, {"cube": shelf.link("cube")})
 
 
 def _without(config: RunConfig, group: int) -> RunConfig:
@@ -157,3 +197,14 @@ def _without(config: RunConfig, group: int) -> RunConfig:
         "infer.checkpoint=null",
         "train.pretrained=null",
     )
+
+
+# Protocols of `pipeline evaluate`: each makes what is not fresh and returns the scoring task.
+DESIGNS: dict[str, Callable[[Runner, RunConfig], Task]] = {
+    "truth": evaluate_all,
+    "scale_shift": scale_shift,
+    "spatial_cross_validation": spatial_cross_validation,
+    "years": years,
+    "sensitivity": sensitivity,
+}
+RENAMED = {"folds": "spatial_cross_validation", "proxies": "sensitivity"}

@@ -12,7 +12,9 @@ from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_va
 from model.methods.choice import MethodChoice
 from stages.artifacts.cube import Cube
 from stages.artifacts.maps import Sheet, read_part
+from stages.contract.body import Preview, StageBody
 from stages.contract.progress import step, tell
+from stages.contract.run_key import RunKey
 from stages.contract.section import SafeName, Section
 from stages.declare.types import Pair
 from stages.evaluate import intensive as means
@@ -48,14 +50,14 @@ class Config(Section):
     )  # coarse cells merged along an axis by the protocol scale_shift
     match: bool = True  # there, layers are averaged too: none is finer against a block than in the run itself
     folds: Annotated[int, Field(ge=2, le=20)] = (
-        5  # parts of the ground, each unseen once, by the protocol folds
+        5  # parts of the ground, each unseen once, by the protocol spatial_cross_validation
     )
     wet: PositiveFloat = 1.0  # means: depth of a step from which a cell is wet, in the unit of the maps
     # means: x, y (degrees where cells have their own) of places whose series are drawn; none: four of them
     sites: Annotated[tuple[Pair, ...], Field(strict=False)] = ()
     shifts: Annotated[tuple[Annotated[int, Field(ge=1, le=50)], ...], Field(strict=False)] = (
         *(1, 2, 3),
-    )  # fine cells a layer is shifted by in the protocol proxies
+    )  # fine cells a layer is shifted by in the protocol sensitivity
     blurs: Annotated[tuple[Annotated[int, Field(ge=1, le=50)], ...], Field(strict=False)] = (
         1,
     )  # fine cells it is blurred over, on each side
@@ -85,16 +87,16 @@ def check(config: Config) -> None:
     truths.check(config.truth)
 
 
-def run(config: Config, *, cube: Path, maps: Mapping[str, Path], out: Path) -> None:
+def run(config: Config, *, cube: Path, maps: Mapping[RunKey, Path], out: Path) -> None:
     """Scores the finished maps of every method, all rescaled to the same totals by their own certificates.
 
     Args:
-      maps: folder of finished maps by method, or by case/method; the first method is the one judged.
+      maps: folder of finished maps by case and method; the first method is the one judged.
     """
     check(config)
     opened = Cube.open(cube)
     if (judge := JUDGES.get(opened.quantity)) is not None:
-        judge(config, opened, maps, out)
+        judge(config, opened, {str(key): folder for key, folder in maps.items()}, out)
         return
     found = truths.open_truth(config.truth, opened)
     ground = ground_of(opened, config.block)
@@ -105,17 +107,16 @@ def run(config: Config, *, cube: Path, maps: Mapping[str, Path], out: Path) -> N
     for item in found:
         for match, answer in _answers(item, opened, ground, config, words):
             for key, folder in maps.items():
-                case, _, method = key.rpartition("/")
                 scores, reliability, scored = measure(_map_rows(folder, item.sheet, opened), answer, ground)
-                place = (*([case] if case else []), item.sheet.sector, str(item.sheet.year), *match)
-                entries.append(Entry(method, place, scores, {"scored_share": scored}))
-                reliable.append({"method": method, "place": place, "points": reliability.points()})
+                place = (*([key.case] if key.case else []), item.sheet.sector, str(item.sheet.year), *match)
+                entries.append(Entry(key.method, place, scores, {"scored_share": scored}))
+                reliable.append({"method": key.method, "place": place, "points": reliability.points()})
                 done += 1
                 step("scoring", min(done, total), total, "maps")
-    keys = (*(["case"] if any("/" in key for key in maps) else []), "sector", "year")
+    keys = (*(["case"] if any(key.case for key in maps) else []), "sector", "year")
     keys = (*keys, *(["truth"] if any(len(entry.place) > len(keys) for entry in entries) else []))
     entries = [_padded(entry, len(keys)) for entry in entries]
-    judged = next(iter(maps)).rpartition("/")[2]
+    judged = next(iter(maps)).method
     table = build(entries, keys, judged, config.draws, config.seed)
     table.words.extend(words + _asides(entries, maps) + left_out(config, maps))
     facts = {
@@ -126,14 +127,14 @@ def run(config: Config, *, cube: Path, maps: Mapping[str, Path], out: Path) -> N
         "reliability": reliable,
     }
     write(table, facts, out)
-    rivals = {key.rpartition("/")[2] for key in maps} - {judged}
+    rivals = {key.method for key in maps} - {judged}
     title = f"{opened.long_name}: {judged} against {len(rivals)} others"
     shown = [_plates(item, opened, ground, maps, table) for item in found[:SHOWN]]
     (out / PAGE).write_text(render(title, table, facts, shown), "utf-8")
 
 
 def _plates(
-    item: Opened, cube: Cube, ground: Ground, maps: Mapping[str, Path], table: Table
+    item: Opened, cube: Cube, ground: Ground, maps: Mapping[RunKey, Path], table: Table
 ) -> dict[str, Any]:
     """The truth, the judged map and the best of the others; where there are cases, those of the first."""
     sheet, judged = item.sheet, next(iter(maps))
@@ -143,9 +144,8 @@ def _plates(
         for entry in table.differences
         if (entry["sector"], entry["year"]) == (sheet.sector, str(sheet.year))
     ]
-    case = judged.rpartition("/")[0]
-    chosen = [judged, *(f"{case}/{name}" if case else name for name in told[:1])]
-    found = {"truth": item.rows} | {key: _map_rows(maps[key], sheet, cube) for key in chosen}
+    chosen = [judged, *(RunKey(name, judged.case) for name in told[:1])]
+    found = {"truth": item.rows} | {str(key): _map_rows(maps[key], sheet, cube) for key in chosen}
     return plates(f"{sheet.sector} {sheet.year}", found, answer.sums, ground, cube.unit)
 
 
@@ -191,14 +191,14 @@ def _padded(entry: Entry, length: int) -> Entry:
     return Entry(entry.method, place, entry.scores, entry.facts)
 
 
-def left_out(config: Config, maps: Mapping[str, Path]) -> list[str]:
+def left_out(config: Config, maps: Mapping[RunKey, Path]) -> list[str]:
     """Methods asked for where installed, and not made, in sentences."""
-    made = {key.rpartition("/")[2] for key in maps}
+    made = {key.method for key in maps}
     missing = [choice.name for choice in config.methods_if_installed if choice.name not in made]
     return [f"{name} was left out: the extra `trees` is not installed." for name in missing]
 
 
-def _asides(entries: list[Entry], maps: Mapping[str, Path]) -> list[str]:
+def _asides(entries: list[Entry], maps: Mapping[RunKey, Path]) -> list[str]:
     """What a reader of the table must know: methods that fell back, truth that covers a part."""
     told = []
     for key, folder in maps.items():
@@ -211,3 +211,17 @@ def _asides(entries: list[Entry], maps: Mapping[str, Path]) -> list[str]:
                 f"{' '.join(place)}: the truth covers {share:.1%} of the map; the rest is not scored."
             )
     return list(dict.fromkeys(told))
+
+
+class EvaluateBody(StageBody[Config]):
+    """Scores finished maps; it alone opens the truth."""
+
+    def sources(self, config: Config) -> list[str]:
+        return sources(config)
+
+    def check(self, config: Config, preview: Preview) -> Preview:
+        check(config)
+        return preview
+
+
+BODY = EvaluateBody(Config, VERSION, run)

@@ -16,13 +16,13 @@ from model.conservation.fallback import Rung, place
 from model.conservation.laws import LAWS, Law, additive
 from model.ground.blocks import from_blocks, to_blocks
 from model.ground.errors import ArtifactFault, Fault, InputFault, UsageFault, raise_all
-from model.ground.grid import Grid
 from model.method import Method, Placeable, ThresholdAware
 from model.options import SourcePath
 from stages.artifacts import checkpoint, field
 from stages.artifacts.cube import Cube
 from stages.artifacts.records import FallbackRecord, FieldRecord, TrainingRecord, ZoneRecord
 from stages.artifacts.resume_log import FOLDER, Journal
+from stages.contract.body import Preview, StageBody
 from stages.contract.device import Device, device_of
 from stages.contract.progress import step, tell
 from stages.contract.section import Clash, Section
@@ -93,12 +93,12 @@ def halo_blocks(config: Config, factor: int) -> int:
     return -(-config.halo // factor)
 
 
-def check_place(config: Config, fine: Grid | None) -> None:
-    """Judges the zones whose totals are to be met; fine: None when the inputs do not say where the map lies.
+def check_place(config: Config, preview: Preview) -> None:
+    """Judges the zones whose totals are to be met.
 
     Raises: Fault or Faults (exit 3).
     """
-    judge(config.also, fine, "infer.also")
+    judge(config.also, preview.fine, "infer.also")
 
 
 def run(config: Config, *, cube: Path, checkpoint: Path | None = None, out: Path) -> None:
@@ -211,16 +211,14 @@ def _check(config: Config, cube: Cube) -> None:
     raise_all([*faults, *_unknown_proxy(config, [layer.name for layer in cube.layers])])
 
 
-def check(config: Config, layers: Sequence[str] | None) -> None:
+def check(config: Config, preview: Preview) -> None:
     """Refuses what cannot work, before anything is made.
 
-    Args:
-      layers: names the cube will have; None when they are not known yet.
-    Raises: UsageFault (exit 2).
+    Raises: UsageFault (exit 2) for a proxy that is no layer, where the layers are known.
     """
     if config.device == "cuda":
         device_of(config.device, "infer.device")
-    raise_all(_unknown_proxy(config, layers) if layers is not None else [])
+    raise_all(_unknown_proxy(config, preview.layers) if preview.layers is not None else [])
 
 
 def _unknown_proxy(config: Config, names: Sequence[str]) -> list[Fault]:
@@ -364,3 +362,26 @@ def _say(record: FieldRecord) -> None:
         tell(
             f"infer: {record.not_finite} estimates were not finite; the ladder took over there", warning=True
         )
+
+
+class InferBody(StageBody[Config]):
+    """Applies the checkpoint, of this run or from elsewhere."""
+
+    def sources(self, config: Config) -> list[str]:
+        return sources(config)
+
+    def spares(self, config: Config) -> tuple[str, ...]:
+        return spares(config)
+
+    def clashes(self, config: Config, factor: int) -> list[Clash]:
+        return clashes(config, factor)
+
+    def check(self, config: Config, preview: Preview) -> Preview:
+        check(config, preview)
+        return preview
+
+    def check_place(self, config: Config, preview: Preview) -> None:
+        check_place(config, preview)
+
+
+BODY = InferBody(Config, VERSION, run)

@@ -4,7 +4,6 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +16,7 @@ from stages.artifacts import point_table as points
 from stages.artifacts.cube import DEGREES, PAIRS, STORE, lay_out
 from stages.artifacts.records import PointFileRecord, TotalRecord
 from stages.artifacts.resume_log import Journal
+from stages.contract.body import Preview, StageBody
 from stages.contract.execution import spread_runs, workers
 from stages.contract.progress import step, tell, track
 from stages.declare import derived_layers as derived
@@ -36,7 +36,7 @@ from stages.ingest.layer_plan import LayerPlan, cube_record, plan_layers
 from stages.ingest.open_sources import amount_of, describe
 from stages.regrid.dispatch import bring
 
-__all__ = ["VERSION", "Config", "check", "run", "sources"]
+__all__ = ["BODY", "VERSION", "Config", "check", "run", "sources"]
 
 VERSION = 4
 REPORT = "ingest.json"
@@ -55,10 +55,10 @@ def sources(config: Config) -> list[str]:
     return [*(file for path in named for file in files_of(path)), *shapes]
 
 
-def check(config: Config) -> dict[str, Any]:
+def check(config: Config) -> Preview:
     """Judges every input, cell by cell, without making anything.
 
-    Returns: sizes of what a run would make, in words.
+    Returns: sizes of what a run would make.
     Raises: Fault or Faults (exit 3), all that is wrong in one go.
     """
     found, faults = judge(config)
@@ -86,18 +86,17 @@ def check(config: Config) -> dict[str, Any]:
     maps = cells * len(config.years) * (len(config.sectors) + 1)
     cube = cells * (4 * layers * len(config.years) + 1)
     field = cells * 8 * len(config.sectors) * len(config.years)
-    return {
-        "fine grid": fine,
-        "inputs": [describe(source) for source in (*found.totals, *found.covariates)],
-        "coarse cells": found.coarse.rows * found.coarse.cols,
-        "fine cells": cells,
-        "factor": found.factor,
-        "sectors": list(config.sectors),
-        "years": list(config.years),
-        "layers": layers,
-        "layer names": [layer.name for layer in plan],
-        "disk bytes, at most": cube + field + 3 * 4 * maps,  # maps, their overviews and drafts
-    }
+    return Preview(
+        fine=fine,
+        inputs=tuple(describe(source) for source in (*found.totals, *found.covariates)),
+        coarse_cells=found.coarse.rows * found.coarse.cols,
+        fine_cells=cells,
+        factor=found.factor,
+        sectors=tuple(config.sectors),
+        years=tuple(config.years),
+        layers=tuple(layer.name for layer in plan),
+        disk_bytes=cube + field + 3 * 4 * maps,  # maps, their overviews and drafts
+    )
 
 
 def _possible_plan(config: Config, found: Sources, faults: list[Fault]) -> list[LayerPlan]:
@@ -429,3 +428,16 @@ def _fine_cells(known: NDArray[np.bool_], factor: int, region: Region) -> NDArra
     part = known[top : (row + rows - 1) // factor + 1, left : (col + cols - 1) // factor + 1]
     cells = np.repeat(np.repeat(part, factor, axis=1), factor, axis=0)
     return cells[row - top * factor :, col - left * factor :][:rows, :cols]
+
+
+class IngestBody(StageBody[Config]):
+    """First link of the chain: knows the inputs, so it alone begins a preview."""
+
+    def sources(self, config: Config) -> list[str]:
+        return sources(config)
+
+    def check(self, config: Config, preview: Preview) -> Preview:
+        return check(config)
+
+
+BODY = IngestBody(Config, VERSION, run)

@@ -11,8 +11,7 @@ import numpy as np
 from pydantic import PositiveFloat, PositiveInt
 
 from model.conservation.fallback import Rung
-from model.ground.errors import NumberFault, ResourceFault, UsageFault
-from model.ground.grid import Grid
+from model.ground.errors import Fault, NumberFault, ResourceFault, UsageFault
 from stages.artifacts import maps as store
 from stages.artifacts import netcdf_maps
 from stages.artifacts.applicability import write_applicability
@@ -22,6 +21,7 @@ from stages.artifacts.map_encoding import Strip
 from stages.artifacts.maps import ALL, Sheet
 from stages.artifacts.netcdf_maps import NetcdfRecord
 from stages.contract import progress
+from stages.contract.body import Preview, StageBody
 from stages.contract.section import Section
 from stages.declare.zones import ZoneFile, judge, open_zones, zone_files
 from stages.regrid.zones import as_csv, measure_zones
@@ -34,7 +34,7 @@ from stages.report.preview import write_preview
 from stages.report.qgis_style import Legend, block_style, legend, map_style
 from stages.report.training_figures import carry_figures
 
-__all__ = ["VERSION", "Config", "certify", "contradictions", "render", "run", "sources"]
+__all__ = ["BODY", "VERSION", "Config", "certify", "contradictions", "render", "run", "sources"]
 
 VERSION = 4
 
@@ -60,12 +60,12 @@ def sources(config: Config) -> list[str]:
     return zone_files(config.zones)
 
 
-def check_place(config: Config, fine: Grid | None) -> None:
-    """Judges the zones before maps are made for hours; fine: None when the inputs do not say where the map lies.
+def check_place(config: Config, preview: Preview) -> None:
+    """Judges the zones before maps are made for hours.
 
     Raises: Fault or Faults (exit 3).
     """
-    judge(config.zones, fine, "mosaic.zones")
+    judge(config.zones, preview.fine, "mosaic.zones")
 
 
 def run(config: Config, *, cube: Path, field: Path, out: Path) -> None:
@@ -337,3 +337,25 @@ def _write(path: Path, text: str) -> None:
 
 def _write_json(path: Path, facts: dict[str, Any]) -> None:
     _write(path, json.dumps(facts, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+class MosaicBody(StageBody[Config]):
+    """Last link of the chain: its maps carry a certificate and a page."""
+
+    def sources(self, config: Config) -> list[str]:
+        return sources(config)
+
+    def check_place(self, config: Config, preview: Preview) -> None:
+        check_place(config, preview)
+
+    def certify(self, cube: Path, artifact: Path) -> bool:
+        return bool(certify(cube, artifact).passed)
+
+    def contradictions(self, cube: Path, artifact: Path) -> list[Fault]:
+        return contradictions(cube, artifact)
+
+    def render(self, artifact: Path) -> str:
+        return render(artifact)
+
+
+BODY = MosaicBody(Config, VERSION, run)

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,6 +16,7 @@ from model.ground.scene import merge
 from model.ground.windows import Split, Window, deal_ground, lay_windows, split_map
 from stages.artifacts.cube import Cube
 from stages.artifacts.tiles import DATES, SPLIT, WINDOWS, write_dates, write_plan, write_splits, write_windows
+from stages.contract.body import Preview, StageBody
 from stages.contract.progress import tell, track
 from stages.contract.section import Clash, Section
 from stages.declare.dates import DateText
@@ -88,10 +90,10 @@ def tile_halo(config: Config, factor: int) -> int:
     return max(2, 2 * round(HALO / (2 * factor))) if config.halo is None else -(-config.halo // factor)
 
 
-def expect(config: Config, facts: Mapping[str, Any], free: int) -> dict[str, Any]:
+def expect(config: Config, preview: Preview, free: int) -> Preview:
     """What `pipeline check` tells of the tiles: their sides in coarse cells."""
-    factor = facts["factor"]
-    return {"tile, coarse cells": tile_side(config, factor), "around it": tile_halo(config, factor)}
+    side, halo = tile_side(config, preview.factor), tile_halo(config, preview.factor)
+    return replace(preview, tile_side=side, tile_halo=halo)
 
 
 def tile_stride(config: Config, factor: int) -> int:
@@ -291,3 +293,16 @@ def _say(plan: Mapping[str, Any]) -> None:
         tell(f"tile: {number} windows dropped, {reason}")
     if len({entry["fold"] for entry in plan["windows"] if entry["split"] == "valid"}) < 2:
         tell("tile: the map is too small to hold ground apart; train will learn nothing", warning=True)
+
+
+class TileBody(StageBody[Config]):
+    """Lays windows and splits the ground."""
+
+    def clashes(self, config: Config, factor: int) -> list[Clash]:
+        return clashes(config, factor)
+
+    def expect(self, config: Config, preview: Preview, free: int) -> Preview:
+        return expect(config, preview, free)
+
+
+BODY = TileBody(Config, VERSION, run)

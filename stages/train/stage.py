@@ -1,6 +1,7 @@
 """Cube and tile plan in, checkpoint out: the method of choice, trained on totals alone or merely prepared."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -20,6 +21,7 @@ from stages.artifacts import checkpoint
 from stages.artifacts.applicability import draw_reference
 from stages.artifacts.cube import Cube
 from stages.artifacts.tiles import Samples
+from stages.contract.body import Preview, StageBody
 from stages.contract.device import Device, device_of
 from stages.contract.progress import tell
 from stages.contract.section import SafeName, Section
@@ -30,7 +32,7 @@ from stages.train.warm_start import FILES, asked, begin_with, open_donor
 
 VERSION = 5
 # What the pipeline asks of this stage, whatever file it lies in.
-__all__ = ["VERSION", "Config", "check", "expect", "go_back", "run", "sources", "states"]
+__all__ = ["BODY", "VERSION", "Config", "check", "expect", "go_back", "run", "sources", "states"]
 READ = 512  # fine cells along a window of the survey: bounds memory, about a chunk of the cube
 
 
@@ -196,7 +198,7 @@ def sources(config: Config) -> list[str]:
     return [*weights, *sorted(str(path) for path in states)]
 
 
-def check(config: Config, layers: Sequence[str] | None) -> None:
+def check(config: Config) -> None:
     """Refuses a device or pretrained networks that are not there, before anything is made.
 
     Raises: UsageFault (exit 2), InputFault (exit 3).
@@ -207,31 +209,36 @@ def check(config: Config, layers: Sequence[str] | None) -> None:
         open_donor(donor)
 
 
-def expect(config: Config, facts: Mapping[str, Any], free: int) -> dict[str, Any]:
+def expect(config: Config, preview: Preview, free: int) -> Preview:
     """What a step will take, by taking a few on made-up ground of the same size; nothing for a baseline.
 
     Args:
-      facts: what the stages before this one tell.
+      preview: what the stages before this one tell.
       free: bytes of memory left on this machine.
     """
     if config.method.row.trained_on != "totals":
-        return {}
+        return preview
     from stages.train.cost import rehearse
 
     device = device_of(config.device, "train.device")
     sizes = {
-        "layers": facts["layers"], "sectors": len(facts["sectors"]), "years": len(facts["years"]),
-        "factor": facts["factor"], "side": facts["tile, coarse cells"], "halo": facts["around it"],
-    }  # fmt: skip
+        "layers": len(preview.layers or ()),
+        "sectors": len(preview.sectors),
+        "years": len(preview.years),
+        "factor": preview.factor,
+        "side": preview.tile_side,
+        "halo": preview.tile_halo,
+    }
     cost = rehearse(config, device, sizes, free)
     if cost is None:
-        return {}
+        return preview
     steps = config.epochs * config.steps_per_epoch
-    return {
-        "a training step": f"{cost.seconds:.3g} s and {cost.memory / 1e6:.0f} MB on {device}",
-        "tiles a step": f"{config.batch_tiles} set, {cost.fits} would fit",
-        "training of one network, at most": f"{steps} steps, {steps * cost.seconds / 60:.3g} min",
-    }
+    costs = (
+        ("a training step", f"{cost.seconds:.3g} s and {cost.memory / 1e6:.0f} MB on {device}"),
+        ("tiles a step", f"{config.batch_tiles} set, {cost.fits} would fit"),
+        ("training of one network, at most", f"{steps} steps, {steps * cost.seconds / 60:.3g} min"),
+    )
+    return replace(preview, costs=costs)
 
 
 def survey_of(data: Cube, samples: Samples) -> Survey:
@@ -264,3 +271,28 @@ def survey_of(data: Cube, samples: Samples) -> Survey:
         **statistics,
         positive_sums=None if np.array_equal(sums, positive) else positive,
     )
+
+
+class TrainBody(StageBody[Config]):
+    """Learns; its unfinished work may go back to a saved state."""
+
+    keeps_states = True
+
+    def sources(self, config: Config) -> list[str]:
+        return sources(config)
+
+    def check(self, config: Config, preview: Preview) -> Preview:
+        check(config)
+        return preview
+
+    def expect(self, config: Config, preview: Preview, free: int) -> Preview:
+        return expect(config, preview, free)
+
+    def states(self, config: Config, out: Path) -> Sequence[str]:
+        return states(config, out)
+
+    def restore(self, config: Config, out: Path, name: str) -> str:
+        return go_back(config, out, name)
+
+
+BODY = TrainBody(Config, VERSION, run)

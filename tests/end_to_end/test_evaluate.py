@@ -41,12 +41,24 @@ def test_scale_shift_needs_no_truth(town, tmp_path, pipeline):
 
 def test_unseen_ground_and_spoilt_layers_are_scored(town, tmp_path, pipeline):
     words = ("-c", town, "--workspace", tmp_path, "--set", "evaluate.folds=2", "--set", "evaluate.methods=[]")
-    said = pipeline("evaluate", "--protocol", "folds", *words, "--set", "train.method=single_proxy").stdout
+    said = pipeline(
+        "evaluate", "--protocol", "spatial_cross_validation", *words, "--set", "train.method=single_proxy"
+    ).stdout
     assert "| single_proxy | spatial blocks | all | 2020 |" in said and "a gap of" in said
     quick = ("--set", "evaluate.shifts=[1]", "--set", "evaluate.blurs=[]")
-    said = pipeline("evaluate", "--protocol", "proxies", *words, *quick).stdout
+    said = pipeline("evaluate", "--protocol", "sensitivity", *words, *quick).stdout
     assert "| every layer | dropped |" in said and "| roads | shifted by 1 |" in said
+    refused = pipeline("evaluate", "--protocol", "proxies", *words, check=False)
+    assert refused.returncode == 2 and "renamed to `sensitivity`" in refused.stderr
     refused = pipeline("evaluate", "--protocol", "years", *words, check=False)
     assert refused.returncode == 2 and "at least two years" in refused.stderr
-    refused = pipeline("evaluate", "--protocol", "folds", *words, "--set", "evaluate.folds=20", check=False)
+    refused = pipeline(
+        "evaluate",
+        "--protocol",
+        "spatial_cross_validation",
+        *words,
+        "--set",
+        "evaluate.folds=20",
+        check=False,
+    )
     assert refused.returncode == 2 and "spatial blocks for 20 folds" in refused.stderr

@@ -13,7 +13,9 @@ from pydantic import NonNegativeInt, PositiveInt
 from model.evaluation.scores import Scores
 from stages.artifacts.cube import Cube
 from stages.artifacts.field import Field
+from stages.contract.body import StageBody
 from stages.contract.progress import step
+from stages.contract.run_key import RunKey
 from stages.contract.section import Section
 from stages.evaluate import truth as truths
 from stages.evaluate.accumulate import look_at, measure
@@ -48,11 +50,11 @@ def sources(config: Config) -> list[str]:
     return [item.path for item in config.truth]
 
 
-def run(config: Config, *, cube: Path, fields: Mapping[str, Path], out: Path) -> None:
+def run(config: Config, *, cube: Path, fields: Mapping[RunKey, Path], out: Path) -> None:
     """Scores each field on the ground it was kept from, and pools the folds of a kind.
 
     Args:
-      fields: folder of a field by number/method, the number that of a part; the judged method first.
+      fields: folder of a field by part (its number) and method; the judged method first.
     """
     opened = Cube.open(cube)
     found = truths.open_truth(config.truth, opened)
@@ -60,8 +62,7 @@ def run(config: Config, *, cube: Path, fields: Mapping[str, Path], out: Path) ->
     words: list[str] = []
     pooled: dict[tuple[str, str, str, str], Scores] = {}
     for done, (key, folder) in enumerate(fields.items(), start=1):
-        number, _, method = key.partition("/")
-        part = config.parts[int(number)]
+        method, part = key.method, config.parts[int(key.part)]
         field = Field.open(folder)
         words += fell_back(f"{part.name} {key}", folder)
         ground = replace(whole, counted=_counted(part, opened))
@@ -80,7 +81,7 @@ def run(config: Config, *, cube: Path, fields: Mapping[str, Path], out: Path) ->
     entries = [
         Entry(method, (name, sector, year), scores) for (name, method, sector, year), scores in pooled.items()
     ]
-    judged = next(iter(fields)).partition("/")[2]
+    judged = next(iter(fields)).method
     table = build(entries, ("kept", "sector", "year"), judged, config.draws, config.seed)
     table.words.extend(_gaps(table.rows) + list(dict.fromkeys(words)))
     facts = {
@@ -113,3 +114,13 @@ def _gaps(rows: list[dict[str, Any]]) -> list[str]:
                 f"a gap of {value - other:+.3f} in misallocated share."
             )
     return told
+
+
+class CrossValidationBody(StageBody[Config]):
+    """Scores fields on ground or years they were kept from; it is told the truth by `evaluate`."""
+
+    def sources(self, config: Config) -> list[str]:
+        return sources(config)
+
+
+BODY = CrossValidationBody(Config, VERSION, run)

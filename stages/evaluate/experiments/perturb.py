@@ -17,6 +17,7 @@ from model.ground.grid import Grid
 from model.ground.scene import merge
 from stages.artifacts.cube import STORE, Cube, lay_out
 from stages.artifacts.records import CubeRecord
+from stages.contract.body import StageBody
 from stages.contract.progress import track
 from stages.contract.section import Section
 from stages.evaluate.folds import Hide, grounds
@@ -150,3 +151,6 @@ def _spoilt(
     wide = old.covariates(first, 0, last - first, cols)[index]
     change = shifted if config.change == "shift" else blurred
     return change(wide, reach)[..., row - first : row - first + rows, :]
+
+
+BODY = StageBody(Config, VERSION, run)

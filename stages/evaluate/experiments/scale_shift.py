@@ -11,7 +11,9 @@ from pydantic import Field, NonNegativeInt, PositiveInt
 from model.ground.scene import merge
 from stages.artifacts.cube import Cube
 from stages.artifacts.field import Field as FineField
+from stages.contract.body import StageBody
 from stages.contract.progress import step
+from stages.contract.run_key import RunKey
 from stages.contract.section import Section
 from stages.evaluate.accumulate import Ground, look_at, measure
 from stages.evaluate.folds import fell_back
@@ -32,11 +34,11 @@ class Config(Section):
     seed: NonNegativeInt = 0
 
 
-def run(config: Config, *, cube: Path, fields: Mapping[str, Path], out: Path) -> None:
+def run(config: Config, *, cube: Path, fields: Mapping[RunKey, Path], out: Path) -> None:
     """Adds up what each field gives to the known coarse cells and scores it there.
 
     Args:
-      fields: folder of a field by group/method, the judged method first; its totals were merged group x group.
+      fields: folder of a field by part and method, the judged method first; its totals were merged part x part.
     """
     opened = Cube.open(cube)
     totals, known = opened.totals(), opened.known()
@@ -44,10 +46,9 @@ def run(config: Config, *, cube: Path, fields: Mapping[str, Path], out: Path) ->
     reliable: list[dict[str, Any]] = []
     words: list[str] = []
     for done, (key, folder) in enumerate(fields.items(), start=1):
-        word, _, method = key.partition("/")
-        group = int(word)
+        method, group = key.method, int(key.part)
         field = FineField.open(folder)
-        words += fell_back(key, folder)
+        words += fell_back(str(key), folder)
         given = coarse_sums(field, opened, group)
         for sector, name in enumerate(opened.sectors):
             for time, year in enumerate(opened.years):
@@ -55,14 +56,14 @@ def run(config: Config, *, cube: Path, fields: Mapping[str, Path], out: Path) ->
                     known[sector, time] & (totals[sector, time] >= 0), totals[sector, time], np.nan
                 )
                 rows, cols = given.shape[-2:]
-                place = (f"{word} x {word}", name, str(year))
+                place = (f"{group} x {group}", name, str(year))
                 scores, points = _score(given[sector, time], truth[:rows, :cols], opened, group, config)
                 entries.append(Entry(method, place, scores))
                 reliable.append({"method": method, "place": place, "points": points})
         step("scoring", done, len(fields), "fields")
     keys = ("merged", "sector", "year")
-    table = build(entries, keys, next(iter(fields)).partition("/")[2], config.draws, config.seed)
-    groups = sorted({int(key.partition("/")[0]) for key in fields})
+    table = build(entries, keys, next(iter(fields)).method, config.draws, config.seed)
+    groups = sorted({int(key.part) for key in fields})
     statistics = layer_statistics(opened, groups)
     table.words.extend(words + [_said(fact, groups) for fact in statistics])
     facts = {
@@ -161,3 +162,6 @@ def _score(
     )
     scores, reliability, _ = measure(lambda first, count: given[first : first + count], answer, ground)
     return scores, reliability.points()
+
+
+BODY = StageBody(Config, VERSION, run)

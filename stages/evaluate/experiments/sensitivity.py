@@ -12,7 +12,9 @@ from pydantic import NonNegativeInt, PositiveInt
 from model.evaluation.bootstrap import draw_blocks, interval
 from stages.artifacts.cube import Cube
 from stages.artifacts.field import Field
+from stages.contract.body import StageBody
 from stages.contract.progress import step
+from stages.contract.run_key import RunKey
 from stages.contract.section import Section
 from stages.evaluate.accumulate import look_at, measure
 from stages.evaluate.folds import ground_of, rows_of
@@ -29,12 +31,12 @@ class Config(Section):
     seed: NonNegativeInt = 0
 
 
-def run(config: Config, *, cube: Path, field: Path, fields: Mapping[str, Path], out: Path) -> None:
+def run(config: Config, *, cube: Path, field: Path, fields: Mapping[RunKey, Path], out: Path) -> None:
     """Share of the mass that goes elsewhere, and how far, when one layer is dropped, shifted or blurred.
 
     Args:
       field: of the run itself.
-      fields: folder of a field by layer/change; the method and its checkpoint are the same.
+      fields: folder of a field by part (the layer) and change; the method and its checkpoint are the same.
     """
     opened = Cube.open(cube)
     ground, own = ground_of(opened, config.block), Field.open(field)
@@ -44,7 +46,6 @@ def run(config: Config, *, cube: Path, field: Path, fields: Mapping[str, Path], 
             rng = np.random.default_rng(config.seed)
             answer = look_at(rows_of(own, opened, sector, time), ground, config.moves, rng)
             for key, folder in fields.items():
-                layer, _, change = key.partition("/")
                 spoilt = Field.open(folder)
                 scores, _, _ = measure(rows_of(spoilt, opened, sector, time), answer, ground)
                 filled = np.asarray(scores.cells) > 0
@@ -53,9 +54,17 @@ def run(config: Config, *, cube: Path, field: Path, fields: Mapping[str, Path], 
                 found = interval(whole.misallocated_share, drawn.misallocated_share, int(filled.sum()))
                 distance = whole.distance if np.isfinite(whole.distance) else None
                 rows.append(
-                    {"layer": layer, "change": change, "sector": name, "year": year, "moved_share": found.value,
-                     "low": found.low, "high": found.high, "distance_m": distance}
-                )  # fmt: skip
+                    {
+                        "layer": key.part,
+                        "change": key.change,
+                        "sector": name,
+                        "year": year,
+                        "moved_share": found.value,
+                        "low": found.low,
+                        "high": found.high,
+                        "distance_m": distance,
+                    }
+                )
                 step("comparing", len(rows), len(fields) * len(opened.sectors) * len(opened.years), "fields")
     rows.sort(key=lambda row: (row["sector"], row["year"], -(row["moved_share"] or 0.0)))
     (out / "scores.json").write_text(json.dumps({"rows": rows}, indent=1, allow_nan=False) + "\n", "utf-8")
@@ -75,7 +84,10 @@ def _markdown(rows: list[dict[str, Any]]) -> str:
         cells = (row["sector"], str(row["year"]), row["layer"], row["change"], share, distance)
         lines.append("| " + " | ".join(cells) + " |")
     note = (
-        "- Protocol: proxies: the same method and checkpoint, one layer spoilt: dropped (every block sees its mean), "
-        "shifted south and east, or blurred. In brackets: 95 % interval of a bootstrap over spatial blocks."
+        "- Protocol: sensitivity: the same method and checkpoint, one layer spoilt: dropped (every block sees its "
+        "mean), shifted south and east, or blurred. In brackets: 95 % interval of a bootstrap over spatial blocks."
     )
     return "\n".join([*lines, "", note]) + "\n"
+
+
+BODY = StageBody(Config, VERSION, run)

@@ -7,9 +7,9 @@ import errno
 import os
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 from pydantic import PositiveInt, model_validator
@@ -18,7 +18,9 @@ import stages
 from model.ground.errors import NumberFault
 from model.options import SourcePath
 from stages import Stage
+from stages.contract.body import AnyBody, StageBody
 from stages.contract.progress import step, tell
+from stages.contract.run_key import RunKey
 from stages.contract.section import SafeName, Section
 
 CHUNK = "cube.zarr/heat/c/0/1/2"
@@ -98,8 +100,8 @@ def mosaic(config: Any, *, cube: Path, field: Path, out: Path) -> None:
     (out / "report.html").write_text(f"{time.time_ns():020d}")
 
 
-def evaluate(config: Any, *, cube: Path, maps: dict[str, Path], out: Path) -> None:
-    rows = [f"{method}: {(folder / 'heat.tif').read_text()}" for method, folder in maps.items()]
+def evaluate(config: Any, *, cube: Path, maps: dict[RunKey, Path], out: Path) -> None:
+    rows = [f"{key}: {(folder / 'heat.tif').read_text()}" for key, folder in maps.items()]
     (out / "scores.md").write_text("\n".join(rows))
 
 
@@ -120,21 +122,25 @@ def _fail_numbers(out: Path) -> None:
 
 
 FAILURES = {"disk": _fail_disk, "defect": _fail_defect, "memory": _fail_memory, "numbers": _fail_numbers}
-BODIES = {
-    "ingest": SimpleNamespace(
-        Config=IngestConfig, VERSION=1, run=ingest, sources=lambda config: [config.source]
-    ),
-    "tile": SimpleNamespace(Config=TileConfig, VERSION=1, run=tile),
-    "train": SimpleNamespace(Config=TrainConfig, VERSION=1, run=train),
-    "infer": SimpleNamespace(Config=PlainConfig, VERSION=1, run=infer),
-    "mosaic": SimpleNamespace(
-        Config=PlainConfig,
-        VERSION=1,
-        run=mosaic,
-        certify=lambda cube, maps: SimpleNamespace(passed="bad" not in (maps / "heat.tif").read_text()),
-        contradictions=lambda cube, maps: [],
-    ),
-    "evaluate": SimpleNamespace(Config=EvaluateConfig, VERSION=1, run=evaluate),
+
+
+class FakeIngest(StageBody[IngestConfig]):
+    def sources(self, config: IngestConfig) -> list[str]:
+        return [config.source]
+
+
+class FakeMosaic(StageBody[PlainConfig]):
+    def certify(self, cube: Path, artifact: Path) -> bool:
+        return "bad" not in (artifact / "heat.tif").read_text()
+
+
+BODIES: dict[str, AnyBody] = {
+    "ingest": FakeIngest(IngestConfig, 1, ingest),
+    "tile": StageBody(TileConfig, 1, tile),
+    "train": StageBody(TrainConfig, 1, train),
+    "infer": StageBody(PlainConfig, 1, infer),
+    "mosaic": FakeMosaic(PlainConfig, 1, mosaic),
+    "evaluate": StageBody(EvaluateConfig, 1, evaluate),
 }
 
 
@@ -142,11 +148,18 @@ BODIES = {
 class FakeStage(Stage):
     """A row whose body is in this file."""
 
-    def body(self) -> Any:
+    def body(self) -> AnyBody:
         return BODIES[self.name]
 
 
-FAKES = tuple(FakeStage(row.name, row.needs, row.gives, row.volatile) for row in stages.STAGES)
+def fakes(table: Sequence[Stage]) -> tuple[Stage, ...]:
+    """The same rows with bodies of this file."""
+    return tuple(
+        FakeStage(row.name, row.needs, row.gives, row.volatile, per_method=row.per_method) for row in table
+    )
+
+
+FAKES = fakes(stages.STAGES)
 FAKE_EVALUATE = FakeStage("evaluate", ("cube", "maps"), "scores")
 FAKE_TABLE = (*FAKES, FAKE_EVALUATE)
 

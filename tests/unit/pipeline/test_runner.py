@@ -432,7 +432,7 @@ def stopped(town, monkeypatch):
     def states(config, out):
         return sorted(path.name for path in (out / ".progress").iterdir())
 
-    def go_back(config, out, name):
+    def restore(config, out, name):
         if name not in states(config, out):
             raise UsageFault("--from", f"no state {name!r}", ", ".join(states(config, out)), "check the name")
         for later in states(config, out):
@@ -440,8 +440,9 @@ def stopped(town, monkeypatch):
                 (out / ".progress" / later).unlink()
         return f"tile: back at {name}"
 
-    monkeypatch.setattr(body, "states", states, raising=False)
-    monkeypatch.setattr(body, "go_back", go_back, raising=False)
+    monkeypatch.setattr(body, "keeps_states", True)
+    monkeypatch.setattr(body, "states", states)
+    monkeypatch.setattr(body, "restore", restore)
     four = ("tile.steps=4",)
     runner = town.runner()
     heard = []

@@ -9,8 +9,8 @@ from affine import Affine
 
 from stages.artifacts import field as field_store
 from stages.artifacts.cube import Cube
-from stages.evaluate.experiments import cross_validation as refold
-from stages.evaluate.experiments import sensitivity as attribute
+from stages.contract.run_key import RunKey
+from stages.evaluate.experiments import cross_validation, sensitivity
 from stages.evaluate.folds import Hide, grounds
 from stages.formats import zarr_groups as arrays
 from tests.small_world import build_world
@@ -47,12 +47,12 @@ def score(world, parts, fields, tmp_path):
         {"path": f"truth{year}.tif", "sector": "homes", "year": year, "unit": "MWh", "nodata": "none"}
         for year in (2012, 2015)
     ]
-    config = refold.Config.model_validate(
+    config = cross_validation.Config.model_validate(
         {"parts": parts, "truth": truth, "block": 2}, context={"folder": world.folder}
     )
     out = tmp_path / "out"
     out.mkdir()
-    refold.run(config, cube=world.cube, fields=fields, out=out)
+    cross_validation.run(config, cube=world.cube, fields=fields, out=out)
     return json.loads((out / "scores.json").read_text())
 
 
@@ -63,7 +63,9 @@ def test_only_the_ground_of_the_fold_counts_and_folds_are_pooled(world, tmp_path
     fields = {}
     for number, hide in enumerate(hides):
         ground = np.kron(grounds(hide, Cube.open(made.cube))[0], np.ones((10, 10), bool))
-        fields[f"{number}/ours"] = another_field(made, f"fold{number}", np.where(ground, mass, 3.0 * mass))
+        fields[RunKey("ours", part=number)] = another_field(
+            made, f"fold{number}", np.where(ground, mass, 3.0 * mass)
+        )
     parts = [{"name": "spatial blocks", "hide": hide.model_dump()} for hide in hides]
     told = score(made, parts, fields, tmp_path)
     assert [row["misallocated_share"] for row in told["rows"]] == pytest.approx([0.0, 0.0], abs=1e-12)
@@ -72,7 +74,7 @@ def test_only_the_ground_of_the_fold_counts_and_folds_are_pooled(world, tmp_path
 
 def test_a_hidden_year_is_the_only_one_that_counts(world, tmp_path):
     made, mass = world
-    fields = {"0/ours": another_field(made, "late", np.stack([9.0 * mass[0], mass[1] * 1.5]))}
+    fields = {RunKey("ours", part=0): another_field(made, "late", np.stack([9.0 * mass[0], mass[1] * 1.5]))}
     told = score(made, [{"name": "year 2015", "years": [2015]}], fields, tmp_path)
     (row,) = told["rows"]
     assert row["year"] == "2015" and row["misallocated_share"] == pytest.approx(0.5 * 0.5)
@@ -86,8 +88,8 @@ def test_the_gap_between_blocks_and_random_folds_is_told(world, tmp_path):
         {"name": "random folds", "hide": {**hide.model_dump(), "kind": "random"}},
     ]
     fields = {
-        "0/ours": another_field(made, "blocks", mass * 1.2),
-        "1/ours": another_field(made, "cells", mass * 1.1),
+        RunKey("ours", part=0): another_field(made, "blocks", mass * 1.2),
+        RunKey("ours", part=1): another_field(made, "cells", mass * 1.1),
     }
     told = score(made, parts, fields, tmp_path)
     assert (
@@ -103,13 +105,13 @@ def test_the_layer_whose_loss_moves_most_mass_comes_first(world, tmp_path):
         part = moved[:, block[0] * 10 : block[0] * 10 + 10, block[1] * 10 : block[1] * 10 + 10]
         part[...] = part[:, ::-1]  # every block upside down
     fields = {
-        "lights/dropped": another_field(made, "same", mass),
-        "built/dropped": another_field(made, "upside", moved),
+        RunKey(part="lights", change="dropped"): another_field(made, "same", mass),
+        RunKey(part="built", change="dropped"): another_field(made, "upside", moved),
     }
     out = tmp_path / "out"
     out.mkdir()
-    attribute.run(
-        attribute.Config(block=2, moves=4), cube=made.cube, field=made.field, fields=fields, out=out
+    sensitivity.run(
+        sensitivity.Config(block=2, moves=4), cube=made.cube, field=made.field, fields=fields, out=out
     )
     first, second, *_ = json.loads((out / "scores.json").read_text())["rows"]
     assert (first["layer"], second["layer"]) == ("built", "lights")

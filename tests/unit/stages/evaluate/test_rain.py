@@ -169,7 +169,7 @@ def test_a_unit_text_nobody_understands_must_be_declared(rain, told):
     rain.write("coarse.nc", rain.means, fine=False, unit="mm/m")
     assert "unknown unit 'mm/m'" in told(rain.config())
     declared = {**rain.facts()["totals"][0], "unit": "mm/day"}
-    assert ingest.check(rain.config(totals=[declared]))["coarse cells"] == ROWS * COLS
+    assert ingest.check(rain.config(totals=[declared])).coarse_cells == ROWS * COLS
 
 
 def test_a_pair_in_another_unit_than_its_totals_is_refused(rain, told):

@@ -7,8 +7,8 @@ import pytest
 
 from stages.artifacts import field
 from stages.artifacts.cube import Cube
-from stages.evaluate.experiments import perturb as alter
-from stages.evaluate.experiments import scale_shift as rescore
+from stages.contract.run_key import RunKey
+from stages.evaluate.experiments import perturb, scale_shift
 from stages.formats import zarr_groups as arrays
 from tests.small_world import build_world
 
@@ -21,7 +21,7 @@ def rescored(tmp_path):
     )
     merged = tmp_path / "merged"
     merged.mkdir()
-    alter.run(alter.Config(group=2), cube=world.cube, out=merged)
+    perturb.run(perturb.Config(group=2), cube=world.cube, out=merged)
     totals = Cube.open(world.cube).totals()[0, 0]
 
     def make(**fields):
@@ -32,10 +32,10 @@ def rescored(tmp_path):
             group["mass"][0, 0] = np.kron(give(totals), np.ones((10, 10))) / 100
             (folder / field.FACTS).write_text(json.dumps({"training": {}}))
             arrays.seal(folder / field.STORE)
-            folders[f"2/{name}"] = folder
+            folders[RunKey(name, part=2)] = folder
         out = tmp_path / "out"
         out.mkdir()
-        rescore.run(rescore.Config(block=2), cube=world.cube, fields=folders, out=out)
+        scale_shift.run(scale_shift.Config(block=2), cube=world.cube, fields=folders, out=out)
         return json.loads((out / "scores.json").read_text()), totals
 
     return make
@@ -77,7 +77,7 @@ def test_the_shift_in_what_layers_tell_is_reported(tmp_path):
     cube = Cube.open(world.cube)
     layer = cube.covariates(0, 0, 80, 60)[0, 0].astype(np.float64)
     means = layer.reshape(8, 10, 6, 10).mean(axis=(1, 3))
-    (found,) = rescore.layer_statistics(cube, [2])
+    (found,) = scale_shift.layer_statistics(cube, [2])
     assert found["inside"] == pytest.approx((layer - np.kron(means, np.ones((10, 10)))).std())
     pairs = means.reshape(4, 2, 3, 2).mean(axis=(1, 3))
     assert found["merged"]["2"] == pytest.approx((means - np.kron(pairs, np.ones((2, 2)))).std())

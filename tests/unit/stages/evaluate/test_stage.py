@@ -11,6 +11,7 @@ from affine import Affine
 from pydantic import ValidationError
 
 from model.ground.errors import Fault, Faults
+from stages.contract.run_key import RunKey
 from stages.evaluate.stage import Config, left_out, run
 from tests.small_world import build_world
 
@@ -44,7 +45,7 @@ def compared(tmp_path):
             **truth,
         }
         config = Config.model_validate({"truth": [given], "block": 1}, context={"folder": tmp_path})
-        run(config, cube=world.cube, maps={"ours": maps, "same": maps}, out=out)
+        run(config, cube=world.cube, maps={RunKey("ours"): maps, RunKey("same"): maps}, out=out)
         return json.loads((out / "scores.json").read_text())
 
     return homes, write, score, out
@@ -125,7 +126,7 @@ def test_without_any_truth_it_says_what_to_set(compared, tmp_path):
 
 def test_methods_whose_extra_is_missing_are_named():
     config = Config(methods_if_installed=("random_forest", "gradient_boosting"))
-    made = dict.fromkeys(("fair/uniform", "fair/gradient_boosting"), Path())
+    made = dict.fromkeys((RunKey("uniform", "fair"), RunKey("gradient_boosting", "fair")), Path())
     assert left_out(config, made) == ["random_forest was left out: the extra `trees` is not installed."]
 
 

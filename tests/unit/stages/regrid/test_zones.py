@@ -15,6 +15,7 @@ from exactextract.raster import NumPyRasterSource
 from pyproj import Transformer
 
 from model.ground.errors import InputFault
+from stages.contract.body import Preview
 from stages.mosaic.stage import Config, sources
 from tests.small_world import build_world
 
@@ -154,13 +155,13 @@ def test_zones_are_judged_before_a_map_is_made(tmp_path):
         zones=config_of(path=write_zones(tmp_path / "far.gpkg", [far], ["a"], ["A"]), key="code")["zones"]
     )
     with pytest.raises(InputFault, match="no zone reaches into the map"):
-        mosaic.check_place(beside, fine)
+        mosaic.check_place(beside, Preview(fine=fine))
     good = Config(
         zones=config_of(path=write_zones(tmp_path / "near.gpkg", [near], ["a"], ["A"]), key="code")["zones"]
     )
-    mosaic.check_place(good, fine)
-    mosaic.check_place(Config(), fine)
+    mosaic.check_place(good, Preview(fine=fine))
+    mosaic.check_place(Config(), Preview(fine=fine))
     lost = Config(zones=config_of(path=str(tmp_path / "gone.gpkg"), key="code")["zones"])
     for known in (fine, None):  # without a grid the file is looked at all the same
         with pytest.raises(InputFault, match="gone"):
-            mosaic.check_place(lost, known)
+            mosaic.check_place(lost, Preview(fine=known))

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from stages.contract.body import Preview
 from stages.tile import stage as tile
 from stages.train import cost as rehearsal
 from stages.train import stage as train
@@ -49,16 +50,20 @@ def test_wider_networks_take_more_memory():
 
 def test_check_tells_step_memory_and_the_batch_that_fits(monkeypatch):
     scripted(monkeypatch, {1: 1.0, 2: 1.5}, {1: 30_000_000, 2: 50_000_000})
-    facts = {"layers": 3, "sectors": ["homes"], "years": [2012], "factor": 4}
-    facts |= tile.expect(tile.Config(size=48, halo=8), facts, 0)
-    assert (facts["tile, coarse cells"], facts["around it"]) == (12, 2)
-    told = train.expect(section(**QUICK, epochs=2, steps_per_epoch=30), facts, 230_000_000)
-    assert told == {
-        "a training step": "2 s and 70 MB on cpu",
-        "tiles a step": "3 set, 8 would fit",
-        "training of one network, at most": "60 steps, 2 min",
-    }
+    preview = Preview(layers=("a", "b", "c"), sectors=("homes",), years=(2012,), factor=4)
+    preview = tile.expect(tile.Config(size=48, halo=8), preview, 0)
+    assert (preview.tile_side, preview.tile_halo) == (12, 2)
+    told = train.expect(section(**QUICK, epochs=2, steps_per_epoch=30), preview, 230_000_000)
+    assert told.costs == (
+        ("a training step", "2 s and 70 MB on cpu"),
+        ("tiles a step", "3 set, 8 would fit"),
+        ("training of one network, at most", "60 steps, 2 min"),
+    )
+    assert told.lines()[-2:] == [
+        "tiles a step: 3 set, 8 would fit",
+        "training of one network, at most: 60 steps, 2 min",
+    ]
 
 
 def test_a_method_that_learns_nothing_costs_no_steps():
-    assert train.expect(train.Config(method="uniform"), {}, 0) == {}
+    assert train.expect(train.Config(method="uniform"), Preview(), 0) == Preview()

@@ -10,6 +10,7 @@ from model.ground.errors import Fault
 from stages.artifacts.cube import Cube
 from stages.artifacts.pairs import PairSamples
 from stages.artifacts.tiles import Samples
+from stages.contract.run_key import RunKey
 from stages.evaluate import stage as evaluate
 from stages.infer import stage as infer
 from stages.ingest import stage as ingest
@@ -140,7 +141,7 @@ def test_held_out_dates_are_scored_beside_what_keeps_no_mean(rain):
     config = evaluate.Config.model_validate(settings, context={"folder": rain.folder})
     out = rain.folder / "scores"
     out.mkdir()
-    evaluate.run(config, cube=rain.folder / "cube", maps={"bilinear": maps}, out=out)
+    evaluate.run(config, cube=rain.folder / "cube", maps={RunKey("bilinear"): maps}, out=out)
     told = json.loads((out / "scores.json").read_text("utf-8"))
     rows = {row["method"]: row for row in told["rows"]}
     assert list(rows) == ["truth", "bilinear", "interpolated", "quantile_mapping"]
@@ -171,7 +172,7 @@ def test_a_date_that_was_learned_from_is_no_truth(rain):
     }
     config = evaluate.Config.model_validate({"truth": [truth]}, context={"folder": rain.folder})
     with pytest.raises(Fault, match="learned from") as caught:
-        evaluate.run(config, cube=rain.folder / "cube", maps={"bilinear": maps}, out=rain.folder)
+        evaluate.run(config, cube=rain.folder / "cube", maps={RunKey("bilinear"): maps}, out=rain.folder)
     assert caught.value.code == 3
 
 

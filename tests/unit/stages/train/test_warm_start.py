@@ -124,7 +124,7 @@ def test_a_folder_without_a_whole_checkpoint_is_refused_before_anything_is_made(
     (tmp_path / "file").write_text("no folder")
     config = train.Config(pretrained=str(tmp_path / place))
     with pytest.raises(InputFault, match=r"train\.pretrained") as caught:
-        train.check(config, None)
+        train.check(config)
     assert "train.pretrained: null" in caught.value.fix and str(tmp_path / place) in caught.value.found
     assert folder.is_dir()
 
@@ -148,7 +148,7 @@ def test_what_does_not_hear_it_does_not_depend_on_it(tmp_path):
     assert train.sources(train.Config(**named, method="uniform")) == []
     assert train.sources(train.Config(**named, method="dst_carbon_former_v1_7")) == []
     assert train.sources(train.Config(**named, start=str(tmp_path))) == []  # states go first
-    train.check(train.Config(**named, method="uniform"), None)
+    train.check(train.Config(**named, method="uniform"))
 
 
 def test_protocols_that_hide_ground_leave_it_out(monkeypatch):
@@ -161,7 +161,7 @@ def test_protocols_that_hide_ground_leave_it_out(monkeypatch):
     shelf = protocols.Shelf(Path("unused"))
     runner = type("R", (), {"workspace": type("W", (), {"shelf": shelf})})()
     config = config.changed("evaluate.methods=[uniform]")
-    for protocol in (protocols.scale_shift, protocols.folds):
+    for protocol in (protocols.scale_shift, protocols.spatial_cross_validation):
         protocol(runner, config)
     training = [task.config for task in seen if task.stage.name == "train"]
     assert len(training) > 4

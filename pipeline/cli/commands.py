@@ -121,7 +121,20 @@ class Protocol(click.ParamType):
         return str(value)
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+RENAMED_COMMANDS = {"unstack": "import-stacks", "restack": "export-stacks"}
+
+
+class Commands(click.Group):
+    """The commands; a former name is answered with the one it has now."""
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        """Raises: click.UsageError for a former name."""
+        if name in RENAMED_COMMANDS:
+            raise click.UsageError(f"`{name}` was renamed to `{RENAMED_COMMANDS[name]}`")
+        return super().get_command(context, name)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 def pipeline() -> None:
     """Downscales coarse gridded totals to a fine grid and proves that nothing was lost."""
 
@@ -214,28 +227,28 @@ def init(context: click.Context, folder: Path, output: Path | None, debug: bool)
     click.echo(f"{file}: {text.count('?') - 1} questions to answer, then: pipeline check -c {file}")
 
 
-@pipeline.command()
+@pipeline.command("import-stacks")
 @click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.option("--grid", required=True, type=click.Path(path_type=Path), help="YAML: where the windows lie.")
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Folder to write to.")
 @click.option("--debug", is_flag=True, help="Show tracebacks.")
 @click.pass_context
-def unstack(context: click.Context, folder: Path, grid: Path, output: Path, debug: bool) -> None:
+def import_stacks(context: click.Context, folder: Path, grid: Path, output: Path, debug: bool) -> None:
     """Turns published stacks X_{year}.npy, Y_{year}.npy of a FOLDER into GeoTIFFs and a configuration."""
     context.find_root().ensure_object(dict).update(debug=debug)
     from stages.ingest.draft import stacks
 
-    for fact in stacks.unstack(folder, _arrangement(grid), output):
+    for fact in stacks.import_stacks(folder, _arrangement(grid), output):
         click.echo(fact)
     click.echo(f"next: pipeline check -c {output / stacks.CONFIG}")
 
 
-@pipeline.command()
+@pipeline.command("export-stacks")
 @click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.option("--grid", required=True, type=click.Path(path_type=Path), help="YAML: where the windows lie.")
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Folder to write to.")
 @common
-def restack(request: Request, folder: Path, grid: Path, output: Path) -> None:
+def export_stacks(request: Request, folder: Path, grid: Path, output: Path) -> None:
     """Writes finished maps as Pred_{year}.npy, as the windows of the stacks in FOLDER lie, and result_preview.png."""
     from model.ground.errors import ArtifactFault
     from stages.artifacts.cube import Cube
@@ -246,7 +259,7 @@ def restack(request: Request, folder: Path, grid: Path, output: Path) -> None:
     maps = shelf.link("maps")
     if not maps.exists():
         raise ArtifactFault(str(maps), "no maps yet", "finished maps", f"pipeline run {request.words}")
-    for path in stacks.restack(_arrangement(grid), folder, Cube.open(shelf.link("cube")), maps, output):
+    for path in stacks.export_stacks(_arrangement(grid), folder, Cube.open(shelf.link("cube")), maps, output):
         click.echo(path)
 
 

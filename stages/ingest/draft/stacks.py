@@ -18,7 +18,7 @@ CONFIG = "stacks.yaml"
 PREVIEW = "result_preview.png"
 
 
-def unstack(folder: Path, arrangement: Arrangement, out: Path) -> list[str]:
+def import_stacks(folder: Path, arrangement: Arrangement, out: Path) -> list[str]:
     """Writes a GeoTIFF for each layer, total and year, and a configuration that names them.
 
     Why totals: Y repeats a 1 km total over its cells, as a mean, so what it knows is the sum of a coarse cell.
@@ -55,7 +55,7 @@ def unstack(folder: Path, arrangement: Arrangement, out: Path) -> list[str]:
     return [f"{len(years)} years, {len(stack)} windows each, {grid.rows} x {grid.cols} fine cells", *facts]
 
 
-def restack(arrangement: Arrangement, folder: Path, cube: Cube, maps: Path, out: Path) -> list[Path]:
+def export_stacks(arrangement: Arrangement, folder: Path, cube: Cube, maps: Path, out: Path) -> list[Path]:
     """Writes Pred_{year}.npy as the windows lay in X, from finished maps, and result_preview.png of the last year.
 
     Raises: ArtifactFault (exit 4) when the maps lie on another grid.
@@ -71,7 +71,8 @@ def restack(arrangement: Arrangement, folder: Path, cube: Cube, maps: Path, out:
         if grid.shape != cube.fine.shape or not np.allclose(grid.bounds, cube.fine.bounds):
             raise ArtifactFault(
                 "maps", f"{cube.fine.shape} cells within {cube.fine.bounds}",
-                f"{grid.shape} within {grid.bounds}, as declared", "run the configuration made by `pipeline unstack`",
+                f"{grid.shape} within {grid.bounds}, as declared",
+                "run the configuration made by `pipeline import-stacks`",
             )  # fmt: skip
         field = store.read_part(maps / sheet.map_file, grid, 0, 0, *grid.shape).astype(np.float64)
         path = out / f"Pred_{year}.npy"
@@ -108,7 +109,7 @@ def _write(path: Path, grid: Grid, values: NDArray[np.float64], name: str, unit:
 def _configuration(
     arrangement: Arrangement, totals: list[tuple[int, str]], layers: list[tuple[str, int, str]]
 ) -> Iterator[str]:
-    yield "# Made by `pipeline unstack` from published stacks; every option is explained in configs/default.yaml."
+    yield "# Made by `pipeline import-stacks` from published stacks; every option is explained in configs/default.yaml."
     yield from (
         "",
         "ingest:",

@@ -55,7 +55,7 @@ def arrangement(grid, **changed) -> Arrangement:
 
 def test_layers_and_totals_lie_where_the_grid_says(published, tmp_path):
     folder, grid, fields = published
-    facts = stacks.unstack(folder, arrangement(grid), tmp_path / "out")
+    facts = stacks.import_stacks(folder, arrangement(grid), tmp_path / "out")
     assert facts[0] == "2 years, 6 windows each, 35 x 50 fine cells"
     assert "4 train, 1 val, 1 test" in facts[1] and "not used" in facts[1]
     for year, (layers, totals) in fields.items():
@@ -89,7 +89,7 @@ def test_finer_detail_of_y_is_counted_and_left_out(published, tmp_path):
     target = np.load(folder / "Y_2014.npy")
     target[0, 0, 0, 0] += 1.0  # in one coarse cell
     np.save(folder / "Y_2014.npy", target)
-    facts = stacks.unstack(folder, arrangement(grid), tmp_path / "out")
+    facts = stacks.import_stacks(folder, arrangement(grid), tmp_path / "out")
     assert facts[1].startswith("2014: in 1 coarse cells Y is not one value")
     with rasterio.open(tmp_path / "out" / "co2_2014.tif") as file:
         assert file.read(1)[0, 0] == pytest.approx(fields[2014][1][0, 0] + 1.0, rel=1e-5)
@@ -108,7 +108,7 @@ def test_what_is_no_stack_is_refused_and_a_pickle_never_opened(published, tmp_pa
     folder, grid, _ = published
     np.save(folder / "X_2014.npy", array, allow_pickle=True)
     with pytest.raises(InputFault, match=words):
-        stacks.unstack(folder, arrangement(grid), tmp_path / "out")
+        stacks.import_stacks(folder, arrangement(grid), tmp_path / "out")
 
 
 @pytest.mark.parametrize("split", ['{"train": [0, 6]}', '{"train": [0], "test": [0]}', "[", '"train"'])
@@ -129,11 +129,11 @@ def test_cutting_is_the_inverse_of_laying_out(published):
 def test_the_chain_runs_on_stacks_and_gives_them_back(published, tmp_path, capsys):
     """Uniform maps: every fine cell holds its total / 25, so Pred is Y."""
     folder, grid, _ = published
-    main(["unstack", str(folder), "--grid", str(grid), "-o", str(tmp_path / "out")])
+    main(["import-stacks", str(folder), "--grid", str(grid), "-o", str(tmp_path / "out")])
     words = ["-c", str(tmp_path / "out" / "stacks.yaml"), "--workspace", str(tmp_path / "workspace")]
     main(["run", *words, "--set", "train.method=uniform"])
     main([
-        "restack", str(folder), "--grid", str(grid), "-o", str(tmp_path / "back"), *words,
+        "export-stacks", str(folder), "--grid", str(grid), "-o", str(tmp_path / "back"), *words,
         "--set", "train.method=uniform",
     ])  # fmt: skip
     for year in (2014, 2015):
@@ -153,3 +153,10 @@ def test_the_declaration_names_every_mistake(tmp_path):
         section_of(tmp_path / "grid.yaml", Arrangement)
     told = " ".join(f"{fault.where} {fault.found} {fault.wanted}" for fault in caught.value.faults)
     assert "colums" in told and "columns" in told and "line 5" in told
+
+
+@pytest.mark.parametrize(("old", "new"), [("unstack", "import-stacks"), ("restack", "export-stacks")])
+def test_a_former_name_of_a_command_is_answered_with_the_new_one(old, new, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main([old, "somewhere"])
+    assert ended.value.code == 2 and f"`{old}` was renamed to `{new}`" in capsys.readouterr().err

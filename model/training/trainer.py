@@ -212,7 +212,10 @@ class Trainer:
         if at_once == 1:
             found = f"memory ran out with a single tile at once: {str(error).splitlines()[0][:160]}"
             raise ResourceFault(
-                where, found, "memory for one tile", "lower train.method.width or tile.size, or use a larger machine"
+                where,
+                found,
+                "memory for one tile",
+                "lower train.method.width or tile.size, or use a larger machine",
             ) from None
         progress.parts *= 2
         smaller = -(-len(batch) // (self.policy.accumulate * progress.parts))

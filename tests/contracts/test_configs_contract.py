@@ -1,10 +1,15 @@
 """Every file in configs/ loads, names files that are there, and none is read as something else."""
 
+import json
+import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import yaml
 
+from model.methods import METHODS
+from model.methods.choice import MethodChoice
 from pipeline.config.load import TABLE, load
 from stages.contract.section import Section
 
@@ -37,22 +42,123 @@ def test_runs_do_not_share_a_folder(path):
     assert names.count(load(path).name) == 1
 
 
-def _documented(section: type[Section], data: dict, text: str, missing: list[str], path: str) -> None:
-    for name, field in section.model_fields.items():
-        if name not in data and f"{name}:" not in text:
-            missing.append(f"{path}.{name}")
-        inner = field.annotation
-        if isinstance(inner, type) and issubclass(inner, Section) and isinstance(data.get(name), dict):
-            _documented(inner, data[name], text, missing, f"{path}.{name}")
+# What describes the shipped city, and so has no default of its own.
+OF_THE_CITY = {"ingest.long_name", "ingest.factor", "ingest.covariates", "ingest.derived", "evaluate.truth"}
+# Entries of these are files as those of the totals are, where the options that all files share are shown.
+LIKE_TOTALS = {"ingest.valid", "ingest.pairs", "ingest.covariates", "evaluate.truth"}
+DEFAULT = ROOT / "configs" / "default.yaml"
 
 
-def test_the_default_shows_every_option():
-    text = (ROOT / "configs" / "default.yaml").read_text(encoding="utf-8")
-    data = yaml.safe_load(text)
-    missing: list[str] = []
+def _blocks(text: str) -> dict[str, str]:
+    """`stage.option` -> the comments above it, its line, and all below it up to the next option."""
+    blocks: dict[str, list[str]] = {}
+    stage, option, above = "", "", []
+    for line in text.splitlines():
+        if section := re.match(r"(\w+):", line):
+            stage, option, above = section[1], "", []
+        elif key := re.match(r"  (\w+):", line):
+            option = f"{stage}.{key[1]}"
+            blocks[option], above = [*above, line], []
+        elif option:
+            blocks[option].append(line)
+            above = [*above, line] if line.startswith("  #") else []
+        else:
+            above.append(line)
+    return {option: "\n".join(lines) for option, lines in blocks.items()}
+
+
+def _sections_in(annotation: object) -> list[type[Section]]:
+    """The sections that a setting may hold, alone, in a list or in a choice of several."""
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        return [annotation]
+    return [kind for inner in get_args(annotation) for kind in _sections_in(inner)]
+
+
+def undocumented(text: str) -> list[str]:
+    """Options of the code that the text does not show where they belong, examples in comments included."""
+    blocks, missing = _blocks(text), []
     for stage in TABLE:
-        _documented(stage.body().Config, data.get(stage.name) or {}, text, missing, stage.name)
-    assert not missing
+        for name, field in stage.body().Config.model_fields.items():
+            option = f"{stage.name}.{name}"
+            if option not in blocks:
+                missing.append(option)
+                continue
+            shown = blocks[option] + (blocks["ingest.totals"] if option in LIKE_TOTALS else "")
+            for kind in _sections_in(field.annotation):
+                lacking = [key for key in kind.model_fields if not re.search(rf"\b{key}:", shown)]
+                missing += [f"{option}.{key}" for key in lacking]
+    return missing
+
+
+def differing(path: Path) -> list[str]:
+    """Options whose value is not the code's default while nothing beside them says `(default VALUE)` rightly."""
+    config, blocks = load(path), _blocks(path.read_text(encoding="utf-8"))
+    found = []
+    for stage in TABLE:
+        for name, field in type(config[stage.name]).model_fields.items():
+            option = f"{stage.name}.{name}"
+            if option in OF_THE_CITY or field.is_required():
+                continue
+            default = field.get_default(call_default_factory=True)
+            above, _, rest = blocks[option].partition(f"  {name}:")
+            said = re.search(r"\(default (.*?)\)", above + rest.partition("\n")[0])
+            told = yaml.safe_load(said[1]) if said else getattr(config[stage.name], name)
+            if (tuple(told) if isinstance(told, list) else told) != default:
+                found.append(option)
+    return found
+
+
+def methods_shown(text: str) -> dict[str, MethodChoice]:
+    """The method that default.yaml chooses, and each that it shows in a comment, by name."""
+    chosen = yaml.safe_load(text)["train"]["method"]
+    commented = re.findall(
+        r"# method: (\{.*?\})", re.sub(r"\n  # {4,}", "", _blocks(text)["train.method"]), re.DOTALL
+    )
+    examples = [chosen, *(yaml.safe_load(example.replace("1e-3", "0.001")) for example in commented)]
+    kind = type("Holder", (Section,), {"__annotations__": {"method": MethodChoice}})
+    return {each["name"]: kind.model_validate_json(json.dumps({"method": each})).method for each in examples}
+
+
+def test_the_default_shows_every_option_where_it_belongs():
+    assert not undocumented(DEFAULT.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize(
+    ("gone", "told"),
+    [
+        (r"  # zones:\n(  #   .*\n)+", "mosaic.zones.key"),
+        (r"  warm_up: .*\n", "train.warm_up"),
+        (r"  core: .*\n", "infer.core"),
+    ],
+)
+def test_an_option_that_another_section_shows_is_missed_all_the_same(gone, told):
+    text, count = re.subn(gone, "", DEFAULT.read_text(encoding="utf-8"))
+    assert count == 1
+    assert told in undocumented(text)
+
+
+def test_the_default_states_the_defaults_of_the_code_or_says_which():
+    assert not differing(DEFAULT)
+
+
+@pytest.mark.parametrize(("old", "new", "told"), [("warm_up: 0.3", "warm_up: 0.2", "train.warm_up"),
+                                                  ("(default 10)", "(default 11)", "tile.block")])  # fmt: skip
+def test_a_value_that_is_not_the_default_is_told(old, new, told, tmp_path):
+    changed = tmp_path / "default.yaml"
+    changed.write_text(DEFAULT.read_text(encoding="utf-8").replace(old, new), encoding="utf-8")
+    assert told in differing(changed)
+
+
+def test_the_default_shows_every_method_that_has_options_with_its_defaults():
+    shown = methods_shown(DEFAULT.read_text(encoding="utf-8"))
+    with_options = {
+        name: row.options_class() for name, row in METHODS.items() if row.options_class().model_fields
+    }
+    assert {name: choice.options for name, choice in shown.items()} == {
+        name: kind() for name, kind in with_options.items()
+    }
+    for name, choice in shown.items():
+        assert choice.options.model_fields_set == set(with_options[name].model_fields), name
 
 
 def test_the_truth_is_no_input():

@@ -46,6 +46,22 @@ def test_methods_of_extras_are_compared_where_they_are_installed(tmp_path, monke
     assert asked() == ["uniform", "gradient_boosting"]
 
 
+def test_a_method_of_a_comparison_takes_its_defaults_or_what_it_is_given(tmp_path):
+    """Not what the run's own method was told: width 48 is srresnet's here."""
+    told = "evaluate.methods=[uniform, srgan, {name: dst_carbon_former_v3_0, width: 16, without: [law]}]"
+    config = load(REGION, ["train.method={name: srresnet, width: 48}", "train.epochs=2", told])
+    made = {name: other for name, other, _ in others(config, Shelf(tmp_path), STAGES, EVALUATE)}
+    assert made["srgan"]["train"].method.options.width == 24
+    form = made["dst_carbon_former_v3_0"]["train"]
+    assert form.method.given() == {"name": "dst_carbon_former_v3_0", "width": 16, "without": ("law",)}
+    assert form.epochs == 2
+
+
+def test_a_method_compared_with_itself_is_refused():
+    with pytest.raises(UsageFault, match="srgan"):
+        load(REGION, ["evaluate.methods=[srgan, {name: srgan, width: 48}]"])
+
+
 def test_the_case_of_the_runs_own_layers_shares_its_artifacts(tmp_path):
     config, shelf = load(REGION), Shelf(tmp_path)
     found = {case: (changed, home) for case, changed, home in cases(config, shelf, EVALUATE)}

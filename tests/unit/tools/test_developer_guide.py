@@ -16,7 +16,7 @@ ENTRY = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["
 
 def block(name: str) -> str:
     """The code block of the guide that follows <!-- run: NAME -->."""
-    found = re.search(rf"<!-- run: {name} -->\n```python\n(.*?)```", GUIDE, re.DOTALL)
+    found = re.search(rf"<!-- run: {name} -->\n```(?:python|text)\n(.*?)```", GUIDE, re.DOTALL)
     assert found is not None, name
     return found.group(1)
 

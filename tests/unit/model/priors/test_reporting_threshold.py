@@ -218,5 +218,5 @@ def test_the_method_heeds_it_once_seams_are_blended(make_tile, make_survey):
     assert ((estimate > 0) & (estimate < 1.0) & inside).any()
     made = method.finish(estimate, tile.totals, tile.known)
     assert made[inside & (made > 0)].min() >= 3.0 * (1 - 1e-12)
-    method.away()
+    method.forget_threshold()
     assert np.array_equal(method.finish(estimate, tile.totals, tile.known), estimate)

@@ -244,8 +244,7 @@ def test_a_killed_ingest_goes_on_and_ends_with_the_same_bytes(land, tmp_path, mo
 
 def test_check_tells_sizes_and_makes_nothing(land, tmp_path):
     before = sorted(tmp_path.rglob("*"))
-    facts = check(land.config())
-    assert facts["fine cells"] == 1200 and sorted(tmp_path.rglob("*")) == before
+    assert check(land.config()).fine_cells == 1200 and sorted(tmp_path.rglob("*")) == before
 
 
 def test_every_input_file_enters_the_fingerprint(land):
@@ -363,7 +362,7 @@ def test_the_mass_of_a_total_is_told_beside_its_sum(land, cube):
 
 
 def test_check_tells_what_every_file_holds(land):
-    lines = check(land.config())["inputs"]
+    lines = check(land.config()).inputs
     assert lines[0].startswith("total all 2020: totals.tif, band 1: 3 x 4 cells in ETRS89")
     assert f"sum {land.totals.sum():.10g} t" in lines[0] and "layer roads" in lines[1]
 

@@ -167,8 +167,8 @@ def measured(root: Path = ROOT) -> list[Goal]:
     return [
         Goal("dict[str, Any] per 100 functions", 100 * sum(map(open_dictionaries, every)) / functions, 2.0),
         Goal("plain Any per 100 functions", 100 * sum(map(any_parameters, every)) / functions, 1.0),
-        Goal("comprehensions per 100 lines", 100 * sum(map(comprehensions, every)) / lines, 2.2),
-        Goal("getattr per 1000 lines", 1000 * sum(map(attributes_by_name, every)) / lines, 0.7),
+        Goal("comprehensions per 100 lines", 100 * sum(map(comprehensions, every)) / lines, 2.0),
+        Goal("getattr per 1000 lines", 1000 * sum(map(attributes_by_name, every)) / lines, 0.5),
         Goal(f"files in {folder}", files, 15),
         Goal("import circles", len(circles(imports(every))), 0),
         Goal("median lines of a public docstring", median(told), 3, most=False),

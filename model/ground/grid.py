@@ -2,9 +2,44 @@
 
 from dataclasses import dataclass, replace
 from math import isfinite
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+
+class Region(NamedTuple):
+    """A rectangle of cells of a grid: its first row and column, and how many it has of each."""
+
+    row: int
+    col: int
+    rows: int
+    cols: int
+
+    @property
+    def slices(self) -> tuple[slice, slice]:
+        """Where it lies in an array over the whole grid."""
+        return slice(self.row, self.row + self.rows), slice(self.col, self.col + self.cols)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(rows, cols)."""
+        return self.rows, self.cols
+
+    def refined(self, factor: int) -> "Region":
+        """The same ground in cells of which `factor` lie along one of ours."""
+        return Region(*(factor * number for number in self))
+
+    def grown(self, halo: int, shape: tuple[int, int]) -> "Region":
+        """With `halo` cells around it, as far as a grid of that shape (rows, cols) goes."""
+        top, left = max(0, self.row - halo), max(0, self.col - halo)
+        bottom = min(shape[0], self.row + self.rows + halo)
+        right = min(shape[1], self.col + self.cols + halo)
+        return Region(top, left, bottom - top, right - left)
+
+    def within(self, outer: "Region") -> "Region":
+        """The same cells, counted from the first row and column of a region that holds them."""
+        return self._replace(row=self.row - outer.row, col=self.col - outer.col)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from pyproj import CRS, Geod
 
-from model.ground.grid import Grid
+from model.ground.grid import Grid, Region
 from stages.formats.zarr_groups import make_grid
 
 PLAIN = Grid(rows=2, cols=3, left=1000.0, top=5000.0, dx=1000.0, dy=1000.0, crs="")
@@ -57,3 +57,13 @@ def test_cells_of_a_projected_grid_in_feet_are_told_in_square_metres():
     grid = make_grid(1, 1, 0.0, 10.0, 10.0, 10.0, CRS.from_epsg(2263))
     foot = 0.3048006096012192
     assert grid.cell_areas()[0, 0] == pytest.approx(100 * foot**2)
+
+
+def test_a_region_says_where_it_lies_at_any_scale_and_with_cells_around_it():
+    region = Region(2, 3, 4, 5)
+    cells = np.arange(80).reshape(8, 10)
+    assert np.array_equal(cells[region.slices], cells[2:6, 3:8]) and region.shape == (4, 5)
+    assert region.refined(10) == (20, 30, 40, 50)
+    assert region.grown(1, cells.shape) == (1, 2, 6, 7)
+    assert region.grown(3, cells.shape) == (0, 0, 8, 10)  # rows -1 and 8, column 10 are off the grid
+    assert region.within(region.grown(1, cells.shape)) == (1, 1, 4, 5)

@@ -11,8 +11,9 @@ import argparse
 import ast
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from statistics import median
 
@@ -32,10 +33,15 @@ class Source:
     text: str
     tree: ast.Module
 
-    @property
+    @cached_property
+    def nodes(self) -> list[ast.AST]:
+        """Everything in its tree."""
+        return list(ast.walk(self.tree))
+
+    @cached_property
     def functions(self) -> list[Function]:
         """All of them, methods and inner ones too."""
-        return [node for node in ast.walk(self.tree) if isinstance(node, Function)]
+        return [node for node in self.nodes if isinstance(node, Function)]
 
 
 @dataclass(frozen=True)
@@ -87,13 +93,13 @@ def any_parameters(source: Source) -> int:
 
 def attributes_by_name(source: Source) -> int:
     """Calls of getattr and hasattr."""
-    calls = [node.func for node in ast.walk(source.tree) if isinstance(node, ast.Call)]
+    calls = [node.func for node in source.nodes if isinstance(node, ast.Call)]
     return sum(isinstance(call, ast.Name) and call.id in ("getattr", "hasattr") for call in calls)
 
 
 def comprehensions(source: Source) -> int:
     """Of lists, sets and dictionaries, and generators in brackets."""
-    return sum(isinstance(node, COMPREHENSIONS) for node in ast.walk(source.tree))
+    return sum(isinstance(node, COMPREHENSIONS) for node in source.nodes)
 
 
 def files_by_folder(every: list[Source]) -> Counter[str]:
@@ -106,13 +112,13 @@ def imports(every: list[Source]) -> dict[str, set[str]]:
     known = {source.name for source in every}
     found: dict[str, set[str]] = {}
     for source in every:
-        targets = {target for target in _imported(source.tree, known) if target in known}
+        targets = {target for target in _imported(source.nodes, known) if target in known}
         found[source.name] = targets - {source.name}
     return found
 
 
-def _imported(tree: ast.Module, known: set[str]) -> Iterator[str]:
-    for node in ast.walk(tree):
+def _imported(nodes: Iterable[ast.AST], known: set[str]) -> Iterator[str]:
+    for node in nodes:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -157,9 +163,8 @@ def _parameters(function: Function) -> list[ast.arg]:
     return function.args.posonlyargs + function.args.args + function.args.kwonlyargs
 
 
-def measured(root: Path = ROOT) -> list[Goal]:
+def measured(every: list[Source], root: Path = ROOT) -> list[Goal]:
     """Every value with its goal."""
-    every = sources(root)
     functions = sum(len(source.functions) for source in every)
     lines = sum(source.text.count("\n") for source in every)
     folder, files = files_by_folder(every).most_common(1)[0]
@@ -183,12 +188,13 @@ def main() -> int:
     )
     parser.add_argument("--strict", action="store_true", help="end with 1 where a goal is missed")
     strict = parser.parse_args().strict
-    found = measured()
+    every = sources()
+    found = measured(every)
     for goal in found:
         bound = "at most" if goal.most else "at least"
         missed = "" if goal.is_met else "  missed"
         print(f"{goal.what:<40} {goal.value:8.1f}   goal {bound} {goal.goal:g}{missed}")
-    for group in circles(imports(sources())):
+    for group in circles(imports(every)):
         print("circle: " + " -> ".join(group))
     return int(strict and not all(goal.is_met for goal in found))
 

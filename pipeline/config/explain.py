@@ -143,7 +143,7 @@ def _wanted(detail: Mapping[str, Any]) -> str:
     return text.replace("a valid integer", "a whole number").replace("a valid string", "text")
 
 
-def _shorten(value: Any) -> str:
+def _shorten(value: object) -> str:
     if isinstance(value, dict):  # a whole section: what is wrong is how its settings go together
         return "settings that do not agree: " + ", ".join(map(str, value))
     text = json.dumps(value, ensure_ascii=False, default=str)

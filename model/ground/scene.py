@@ -104,6 +104,16 @@ class Tile:
         )
 
 
+def counted_groups(tile: Tile, group: int) -> Bools:
+    """Groups of group x group coarse cells in which a score or a loss may be taken.
+
+    Args:
+      group: coarse cells along a group; must divide the tile's sides.
+    Returns: (sectors, time, h/group, w/group) True = every member is a known target cell.
+    """
+    return merge(tile.known & tile.target, group) == group * group
+
+
 def merge(values: NDArray, group: int) -> NDArray:
     """Sums of group x group cells over the last two axes."""
     rows, cols = values.shape[-2] // group, values.shape[-1] // group

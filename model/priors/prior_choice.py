@@ -7,12 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from model.ground.scene import Bools, Masses, Scene, Tile, merge, spread
+from model.ground.scene import Bools, Masses, Scene, Tile, counted_groups, merge, spread
 from model.ground.survey import Survey
-from model.methods.classical.single_proxy import SingleProxy
 from model.priors.dasymetric import FITS, REACH, Evidence, Exposure, smoothly_bent
+from model.priors.proxy_ranking import rank_proxies
 from model.priors.pycnophylactic import Base, meet_totals
-from model.training.losses import counted_groups
 
 SMOOTH, MEAN, PROXY = "smooth", "mean", "proxy"
 # Coarse cells merged along each axis, whose members are asked for. Why none wider: of two bases the one that is ahead
@@ -188,11 +187,10 @@ class ChosenBase:
 
 def _proxy(survey: Survey, evidence: Evidence) -> Exposure:
     """The one layer that best tells 1 km totals from one another where merged ones are shown, sector by sector."""
-    single = SingleProxy()
-    single.prepare(survey)
-    layers = tuple(sorted({layer for layer in single.chosen if layer is not None}))
+    best = [ranking.best for ranking in rank_proxies(survey)]
+    layers = tuple(sorted({layer for layer in best if layer is not None}))
     weights, constant = [], []
-    for sector, chosen in enumerate(single.chosen):
+    for sector, chosen in enumerate(best):
         counted = evidence.counted[sector]
         mass = float(evidence.totals[sector][counted].sum())
         if chosen is None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from model.ground.scene import Bools, Masses, Tile, merge, spread
+from model.ground.scene import Masses, Tile, counted_groups, merge, spread
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -51,11 +51,6 @@ def groups_of(coarsen: Sequence[int], rows: int, cols: int) -> tuple[int, ...]:
     stand_in = next((group for group in range(2, size + 1) if size % group == 0), None)
     fitting = {group if size % group == 0 else stand_in for group in coarsen}
     return tuple(sorted(group for group in fitting if group))
-
-
-def counted_groups(tile: Tile, group: int) -> Bools:
-    """(sectors, time, h/group, w/group) True = every member is a known target cell."""
-    return merge(tile.known & tile.target, group) == group * group
 
 
 def share_loss(estimates: "Sequence[Tensor]", asked: list[Groups]) -> "Tensor":

@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.evaluation.scores import Scores
-from model.ground.scene import Scene, Tile, merge, spread
-from model.training.losses import counted_groups
+from model.ground.scene import Scene, Tile, counted_groups, merge, spread
 from model.training.pairs import Pair, squared_errors
 
 

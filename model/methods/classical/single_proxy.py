@@ -6,10 +6,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from model.ground.scene import Scene, merge
+from model.ground.scene import Scene
 from model.ground.survey import Survey
 from model.method import Phase
 from model.options import MethodOptions
+from model.priors.proxy_ranking import ProxyRanking, rank_proxies
 from model.priors.pycnophylactic import meet_totals
 from model.training.options import TrainingOptions
 
@@ -31,14 +32,15 @@ class SingleProxy:
         """
         self.layers = tuple(layer.name for layer in survey.layers)
         self.sectors = survey.sectors
-        usable = [index for index, layer in enumerate(survey.layers) if not layer.blocky]
-        chosen, scores = [], []
-        for sector in range(len(survey.sectors)):
-            losses = {index: _misplaced(survey, sector, index) for index in usable}
-            finite = {index: loss for index, loss in losses.items() if np.isfinite(loss)}
-            chosen.append(min(finite, key=lambda index: finite[index]) if finite else None)
-            scores.append({self.layers[index]: round(loss, 4) for index, loss in finite.items()})
-        self.chosen, self.scores = tuple(chosen), tuple(scores)
+        rankings = rank_proxies(survey)
+        self.chosen = tuple(ranking.best for ranking in rankings)
+        self.scores = tuple(self._named(ranking) for ranking in rankings)
+
+    def _named(self, ranking: ProxyRanking) -> dict[str, float]:
+        scores = {}
+        for index, missed in ranking.missed.items():
+            scores[self.layers[index]] = round(missed, 4)
+        return scores
 
     def phases(self) -> tuple[Phase, ...]:
         """It does not learn."""
@@ -71,37 +73,3 @@ class SingleProxy:
             "proxy": dict(zip(self.sectors, names, strict=True)),
             "scores": dict(zip(self.sectors, self.scores, strict=True)),
         }
-
-
-def _misplaced(survey: Survey, sector: int, layer: int) -> float:
-    """Misallocated share of the totals when 2 x 2 merged ones are shared out by the layer's block sums."""
-    counted = survey.known[sector] & survey.target
-    if not counted.any():
-        counted = survey.known[sector]
-    wrong = mass = 0.0
-    for row in (0, 1):
-        for col in (0, 1):
-            part = _whole_pairs(row, col, counted.shape)
-            full = merge(counted[part], 2) == 4
-            truth = np.where(counted[part], survey.totals[sector][part], 0.0)
-            proxy = np.maximum(survey.sums[layer][part], 0.0)
-            guess = _shared(merge(truth, 2), proxy, survey.cells[part[1:]])
-            wrong += float((0.5 * merge(np.abs(guess - truth), 2))[full].sum())
-            mass += float(merge(truth, 2)[full].sum())
-    return wrong / mass if mass > 0 else float("nan")
-
-
-def _whole_pairs(row: int, col: int, shape: tuple[int, ...]) -> tuple[slice, slice, slice]:
-    """All years, and the rows and columns that make whole pairs from (row, col) on."""
-    rows, cols = (shape[-2] - row) // 2 * 2, (shape[-1] - col) // 2 * 2
-    return slice(None), slice(row, row + rows), slice(col, col + cols)
-
-
-def _shared(groups: NDArray[np.float64], proxy: NDArray, cells: NDArray) -> NDArray[np.float64]:
-    """Group totals shared out by the proxy; evenly over valid cells where a whole group has none of it."""
-    weight = proxy.astype(np.float64)
-    bare = np.repeat(np.repeat(merge(weight, 2) <= 0, 2, -2), 2, -1)
-    weight = np.where(bare, np.broadcast_to(cells, weight.shape), weight)
-    sums = merge(weight, 2)
-    scale = np.divide(groups, sums, out=np.zeros_like(groups), where=sums > 0)
-    return weight * np.repeat(np.repeat(scale, 2, -2), 2, -1)

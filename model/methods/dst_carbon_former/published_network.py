@@ -9,14 +9,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from model.ground.scene import Scene, Tile
+from model.ground.scene import Scene, Tile, counted_groups
 from model.layers.experts import Routing
 from model.layers.losses.image import LearnedWeights
 from model.layers.network_batch import Shown, as_it_is, random_turn
 from model.layers.networks.carbon_former import CarbonFormer
 from model.layers.precision import measuring
 from model.layers.water_filling import meet_shown
-from model.training.losses import counted_groups, groups_of
+from model.training.losses import groups_of
 from model.training.phase import Keep, OptimisationStep, Patience, Phase
 from model.training.schedule import ONE_CYCLE
 

@@ -1,6 +1,7 @@
 """What a number means: its unit, read from text, and the mass per cell and year that it stands for."""
 
 import re
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import numpy as np
@@ -85,51 +86,85 @@ ACCEPTED_UNITS = (
 
 
 @dataclass(frozen=True)
-class Unit:
-    """What a number in this unit is.
+class Unit(ABC):
+    """What a number of any quantity is.
 
     Attributes:
       text: as the user wrote it.
-      canonical: what amounts are kept in: t, MWh or persons.
+      canonical: the unit that values are kept in.
       scale: canonical units in one of this unit, its area and time left aside.
-      area: square metres it is given per; None when it is per cell.
-      periods: times it occurs in a year; 1 when it is per year or says no time.
-      timed: True when it says a time, so that steps within a year average and do not add up.
-      substance: what it is an amount of, None when it does not say.
+      timed: True when it says a time, so that parts of a step average and do not add up.
+      substance: what it is an amount of; None when it does not say, or is no amount.
     """
 
     text: str
     canonical: str
     scale: float
-    area: float | None = None
-    periods: float = 1.0
     timed: bool = False
     substance: str | None = None
 
     @property
+    @abstractmethod
+    def over_time(self) -> str:
+        """What a step is of the parts of it: their `sum` or their `mean`."""
+
+    @abstractmethod
+    def to_mass(self, values: Array, cell_area: Array) -> Array:
+        """Values as what the cube keeps; cell_area [m2] is the true one."""
+
+    @abstractmethod
+    def is_of_one_kind_with(self, other: "Unit") -> bool:
+        """True when values in both may be told in one unit."""
+
+    @abstractmethod
+    def means_the_same(self, other: "Unit") -> bool:
+        """True when equal numbers in both are equal values."""
+
+
+@dataclass(frozen=True)
+class AmountUnit(Unit):
+    """What a number of an amount is: kept in t, MWh or persons.
+
+    Attributes:
+      area: square metres it is given per; None when it is per cell.
+      periods: times it occurs in a year; 1 when it is per year or says no time.
+    """
+
+    area: float | None = None
+    periods: float = 1.0
+
+    @property
     def is_density(self) -> bool:
+        """True when it is given per area, so that a cell's size matters."""
         return self.area is not None
+
+    @property
+    def over_time(self) -> str:
+        """Amounts of the parts of a step add up."""
+        return "sum"
 
     def to_mass(self, values: Array, cell_area: Array) -> Array:
         """Values as canonical units per cell and year; cell_area [m2] is the true one."""
         per_cell = values if self.area is None else values * (cell_area / self.area)
         return per_cell * (self.scale * self.periods)
 
-    def is_of_one_kind_with(self, other: "Unit") -> bool:
+    def is_of_one_kind_with(self, other: Unit) -> bool:
         """True when amounts in both may be added up."""
         return self.canonical == other.canonical and (
             self.substance == other.substance or None in (self.substance, other.substance)
         )
 
-    def means_the_same(self, other: "Unit") -> bool:
+    def means_the_same(self, other: Unit) -> bool:
         """True when equal numbers in both are equal amounts."""
+        if not isinstance(other, AmountUnit):
+            return False
         mine, theirs = self.scale * self.periods, other.scale * other.periods
         same_area = (self.area is None) == (other.area is None)
         factor = (other.area or 1.0) / (self.area or 1.0)
         return self.is_of_one_kind_with(other) and same_area and abs(mine * factor / theirs - 1.0) < 1e-9
 
 
-def parse_unit(text: str, *, substance: str | None = None, molar_mass: float | None = None) -> Unit:
+def parse_unit(text: str, *, substance: str | None = None, molar_mass: float | None = None) -> AmountUnit:
     """What a text means.
 
     Args:
@@ -157,7 +192,7 @@ def parse_unit(text: str, *, substance: str | None = None, molar_mass: float | N
         elif not (word in ("cell", "pixel") and exponent == -1):
             raise ValueError(f"unknown unit {text!r}: {word!r} is not understood there")
     canonical, scale, kept = _as_declared(text, amount, own, substance, molar_mass)
-    return Unit(text, canonical, scale, area, periods, timed, kept)
+    return AmountUnit(text, canonical, scale, timed, kept, area, periods)
 
 
 def spelled(word: str) -> str | None:

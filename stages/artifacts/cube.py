@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from model.conservation.point_sources import remainder
 from model.ground.grid import Grid
-from model.ground.intensive import cell_weights
+from model.ground.quantity import QUANTITIES, cell_weights
 from model.ground.scene import Layer, merge
 from stages.artifacts import point_table as points
 from stages.artifacts.records import CubeRecord, LayerRecord
@@ -32,7 +32,7 @@ class Cube:
         self.factor = int(str(attributes["factor"]))  # fine cells along a coarse cell
         self.record = CubeRecord.from_json(attributes)
         self.name, self.long_name = self.record.variable, self.record.long_name
-        self.unit, self.quantity = self.record.unit, self.record.quantity
+        self.unit, self.quantity = self.record.unit, QUANTITIES[self.record.quantity]
         self.attribution = self.record.attribution
         self.emission = self.record.emission
         self.standard_name, self.time_method = self.record.standard_name, self.record.time_method
@@ -63,15 +63,10 @@ class Cube:
         """
         return np.where(self.known(), np.nan_to_num(self._read(self.name, ...), nan=0.0) * self.room, 0.0)
 
-    @property
-    def is_intensive(self) -> bool:
-        """True when the quantity is a mean over the cell, and no amount of it."""
-        return self.quantity == "intensive"
-
     @cached_property
     def weights(self) -> NDArray[np.float64]:
         """(rows, 1) mass of a fine cell per unit of its value: 1 for amounts."""
-        return cell_weights(self.fine, self.factor, self.record.weights if self.is_intensive else "cells")
+        return cell_weights(self.fine, self.factor, self.quantity.weighting(self.record.weights))
 
     @property
     def room(self) -> NDArray[np.float64]:
@@ -80,7 +75,7 @@ class Cube:
 
     @cached_property
     def _counted(self) -> NDArray[np.float64]:
-        if not self.is_intensive:
+        if self.quantity.adds_up:
             return np.ones(self.coarse.shape)
         out = np.empty(self.coarse.shape)
         for row in range(0, self.coarse.rows, ROWS):

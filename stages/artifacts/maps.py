@@ -91,7 +91,7 @@ def sheets(cube: Cube) -> list[Sheet]:
         )
     found = []
     for time in range(len(cube.years)):
-        adds_up = count > 1 and not cube.is_intensive
+        adds_up = count > 1 and cube.quantity.adds_up
         groups = [(index,) for index in range(count)] + ([tuple(range(count))] if adds_up else [])
         found += [_sheet(cube, members, time) for members in groups]
         if cube.emission:

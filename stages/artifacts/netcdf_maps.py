@@ -112,7 +112,7 @@ def _put_places(file: Any, cube: Cube, labels: Sequence[int]) -> None:
     areas = file.create_variable("cell_area", cells, np.float64)
     areas[...] = np.broadcast_to(cube.fine.cell_areas(), cube.fine.shape)
     areas.attrs.update({"standard_name": "cell_area", "units": "m2", "long_name": "area of a fine cell"})
-    if cube.is_intensive:
+    if not cube.quantity.adds_up:
         counts = file.create_variable("cell_weight", cells, np.float64)
         counts[...] = np.broadcast_to(cube.weights, cube.fine.shape)
         said = f"what a cell counts for in the mean of its block, by {cube.record.weights}"
@@ -172,7 +172,7 @@ def _field(file: Any, cube: Cube, name: str) -> Any:
     }
     field.attrs.update({
         "long_name": f"{cube.long_name}: {said.get(name, name)}", "units": cube.unit, "grid_mapping": MAPPING,
-        "cell_methods": f"area: {'mean' if cube.is_intensive else 'sum'} time: {cube.time_method}",
+        "cell_methods": f"area: {cube.quantity.cell_method} time: {cube.time_method}",
         **({"standard_name": cube.standard_name} if cube.standard_name else {}),
         **({"cell_measures": "area: cell_area"} if fine else {}),
         **({"coordinates": " ".join(DEGREES)} if fine and cube.degrees() else {}),

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from model.ground import time_steps as when
 from model.ground.errors import Fault, InputFault
 from model.ground.grid import Grid
-from model.ground.intensive import cell_weights
+from model.ground.quantity import cell_weights
 from model.ground.scene import merge
 from stages.contract.progress import track
 from stages.declare.inputs import Config, File, Fine

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt, model_validator
 
 from model.ground import time_steps as when
+from model.ground.quantity import EXTENSIVE, QUANTITIES, Quantity
 from model.ground.units import spelled
 from model.options import SourcePath
 from stages.contract.section import SafeName, Section
@@ -309,13 +310,18 @@ class Config(Section):
     def _fit_the_quantity(self) -> None:
         """Raises ValueError for what has no meaning for a mean, or for an amount."""
         given = {"points": self.points, "emission": self.emission, "substance": self.substance}
-        if self.quantity == "intensive":
+        if not self.kind.adds_up:
             if amounts := [name for name, value in given.items() if value]:
                 raise ValueError(
                     f"{' and '.join(amounts)}: only amounts have that, and `quantity` is intensive"
                 )
         elif self.pairs or any(total.coarsen for total in self.totals):
             raise ValueError("`pairs` and `coarsen` are for `quantity: intensive`")
+
+    @property
+    def kind(self) -> Quantity:
+        """The quantity as declared; an amount where the units are to tell extensive from flux."""
+        return QUANTITIES.get(self.quantity, EXTENSIVE)
 
     @property
     def layer_names(self) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from model.ground.errors import Fault, InputFault, raise_all
-from model.ground.units import Unit, parse_unit
+from model.ground.units import parse_unit
 from model.options import SourcePath
 from stages.artifacts.maps import ALL
 from stages.declare.zones import ZoneFile
@@ -71,7 +71,7 @@ def read_totals(
 
 def _scale(text: str, wanted: str) -> float:
     try:
-        unit: Unit = parse_unit(text)
+        unit = parse_unit(text)
     except ValueError as error:
         raise InputFault("infer.also.unit", str(error), "a known unit", "correct `unit:`") from error
     if unit.canonical != wanted or unit.is_density:

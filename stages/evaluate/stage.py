@@ -95,7 +95,7 @@ def run(config: Config, *, cube: Path, maps: Mapping[RunKey, Path], out: Path) -
     """
     check(config)
     opened = Cube.open(cube)
-    if (judge := JUDGES.get(opened.quantity)) is not None:
+    if (judge := JUDGES.get(opened.quantity.name)) is not None:
         judge(config, opened, {str(key): folder for key, folder in maps.items()}, out)
         return
     found = truths.open_truth(config.truth, opened)

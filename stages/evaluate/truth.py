@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from pydantic import model_validator
 
 from model.ground.errors import Fault, InputFault, UsageFault, raise_all
-from model.ground.intensive import ACCEPTED_STATES, State, parse_state
+from model.ground.quantity import ACCEPTED_STATES, StateUnit, parse_state
 from model.ground.units import Unit, parse_unit
 from stages.artifacts.cube import Cube
 from stages.artifacts.maps import Sheet, sheets
@@ -44,7 +44,7 @@ class Truth(File):
             path = self.path if label is None else file_of(self.path, label)
             yield self.model_copy(update={"year": label, "dates": None, "path": path})
 
-    def unit_for(self, cube: Cube) -> State:
+    def unit_for(self, cube: Cube) -> StateUnit:
         """Its unit, where the cube holds means.
 
         Raises: InputFault (exit 3) when it is not understood or of another kind.

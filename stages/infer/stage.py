@@ -113,7 +113,7 @@ def run(config: Config, *, cube: Path, checkpoint: Path | None = None, out: Path
         method.place(device_of(config.device, "infer.device"))
     _check(config, opened)
     chunk = max(1, round(CORE_CHUNK / opened.factor)) * opened.factor
-    if config.also is not None and opened.is_intensive:
+    if config.also is not None and not opened.quantity.adds_up:
         found, wanted = f"set, but {opened.name} is a mean over the cell", "amounts, which add up over zones"
         raise UsageFault("infer.also", found, wanted, "leave `infer.also` out")
     zones = None if config.also is None else open_zones(config.also, opened.fine, "infer.also")

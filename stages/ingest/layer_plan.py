@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from model.ground.errors import InputFault
-from model.ground.intensive import State
 from model.ground.units import DAYS_PER_YEAR
 from stages.artifacts.records import (
     CubeRecord,
@@ -18,7 +17,6 @@ from stages.artifacts.records import (
 from stages.declare.derived_layers import Derived, record_of
 from stages.declare.fine_fields import FineField, FineFields
 from stages.declare.inputs import Config, Covariate, Total
-from stages.declare.units import AnyUnit
 from stages.declare.vector_layers import Drawn
 from stages.ingest.align import Sources
 from stages.ingest.open_sources import Source
@@ -150,18 +148,18 @@ def _file_record(source: Source) -> FileRecord:
 def cube_record(config: Config, found: Sources, plan: list[LayerPlan]) -> CubeRecord:
     """What the cube says of itself, as far as it is known before its layers are filled."""
     unit = found.totals[0].unit
-    is_mean = config.quantity == "intensive"
+    quantity = config.kind.shown_by(unit)
     return CubeRecord(
         variable=config.variable,
         long_name=config.long_name or config.variable,
         unit=unit.canonical if unit else "",
-        quantity=_quantity(config, unit),
-        weights=config.weights if is_mean else "cells",
-        time_method=unit.over_time if isinstance(unit, State) else "sum",
+        quantity=quantity.name,
+        weights=quantity.weighting(config.weights),
+        time_method=unit.over_time if unit else "sum",
         standard_name=config.standard_name or "",
         substance=unit.substance if unit else None,
         days_per_year=DAYS_PER_YEAR,
-        cell_methods="area: mean" if is_mean else "area: sum",
+        cell_methods=f"area: {quantity.cell_method}",
         attribution=_credits(config, found),
         layers=tuple(layer.record for layer in plan),
         totals=tuple(map(_total_record, found.totals)),
@@ -180,12 +178,6 @@ def _credits(config: Config, found: Sources) -> str:
         licence = f"({item.licence})" if item.licence else ""
         credits.append(" ".join(filter(None, (item.attribution, licence))))
     return "; ".join(dict.fromkeys(filter(None, credits)))
-
-
-def _quantity(config: Config, unit: AnyUnit | None) -> str:
-    if config.quantity == "intensive":
-        return config.quantity
-    return "flux" if unit and unit.is_density else "extensive"
 
 
 def _fine_record(field: FineField) -> FineFieldRecord:

@@ -7,11 +7,10 @@ import numpy as np
 
 from model.ground import time_steps as when
 from model.ground.errors import Fault, InputFault, UsageFault
-from model.ground.intensive import State
-from model.ground.units import Unit
+from model.ground.units import AmountUnit, Unit
 from stages.contract.progress import tell
 from stages.declare.inputs import Config, Covariate, Total
-from stages.declare.units import AnyUnit, unit_of
+from stages.declare.units import unit_of
 from stages.formats.raster.band import Band
 from stages.formats.raster.block_cache import Keeper
 from stages.formats.raster.block_means import Coarsened
@@ -30,7 +29,7 @@ class Source:
     raster: Band
     scan: Scan
     sha256: str
-    unit: AnyUnit | None = None  # totals only
+    unit: Unit | None = None  # totals only
 
     @property
     def where(self) -> str:
@@ -140,14 +139,14 @@ def _compare_years(item: Total | Covariate, raster: Band) -> None:
         tell(f"{raster.name}: declared for {item.year}, but its name says {named.pop()}", warning=True)
 
 
-def _steps(raster: Band, unit: AnyUnit) -> list[Fault]:
+def _steps(raster: Band, unit: Unit) -> list[Fault]:
     """Steps of a year that add up must be amounts; those that average must be rates or states."""
     steps, method = getattr(raster, "steps", 1), getattr(raster, "method", "mean")
     if steps == 1 or not unit.timed:
         return []
     if method == "sum":
         fix = 'leave the time out of `unit:` if each step is an amount, or set `cell_methods: "time: mean"`'
-    elif unit.periods == 12.0:
+    elif isinstance(unit, AmountUnit) and unit.periods == 12.0:
         fix = 'leave "per month" out of `unit:` and set `cell_methods: "time: sum"`: months differ in length'
     else:
         return []
@@ -157,7 +156,7 @@ def _steps(raster: Band, unit: AnyUnit) -> list[Fault]:
 
 
 def _values(
-    item: Total | Covariate, where: str, counted: Scan, config: Config, unit: AnyUnit | None
+    item: Total | Covariate, where: str, counted: Scan, config: Config, unit: Unit | None
 ) -> list[Fault]:
     faults: list[Fault] = []
     gone = counted.nodata + counted.nans
@@ -206,9 +205,7 @@ def _values(
                 "set `nodata: none` if the nodata value is a true number, `missing: zero`, or `missing: unknown`",
             )
         )
-    below = counted.negative and (
-        not isinstance(unit, State) or unit.to_mass(np.array(counted.low), _ONE) < 0
-    )
+    below = counted.negative and (unit is None or unit.to_mass(np.array(counted.low), _ONE) < 0)
     if below and not counted.sentinels and not config.allow_negative:
         faults.append(
             InputFault(

@@ -106,7 +106,7 @@ def run(config: Config, *, cube: Path, field: Path, out: Path) -> None:
 def _refuse_sums_of_means(config: Config, cube: Cube) -> None:
     """Raises UsageFault (exit 2) for what has no meaning where cells average and do not add up."""
     for key, given in (("quantum", config.quantum), ("zones", config.zones)):
-        if cube.is_intensive and given is not None:
+        if not cube.quantity.adds_up and given is not None:
             raise UsageFault(
                 f"mosaic.{key}", f"set, but {cube.name} is a mean over the cell", "an amount per cell",
                 f"leave `mosaic.{key}` out",
@@ -150,7 +150,8 @@ def _fill_drafts(config: Config, cube: Cube, field: Field, chosen: list[Sheet], 
             for sheet, book, draft in zip(chosen, books, drafts, strict=True):
                 rows, members = slice(row, row + count), list(sheet.members)
                 outside = rungs[members, sheet.time, rows] == Rung.OUTSIDE
-                weights = cube.weights[row * factor : (row + count) * factor] if cube.is_intensive else None
+                counted = slice(row * factor, (row + count) * factor)
+                weights = None if cube.quantity.adds_up else cube.weights[counted]
                 here, strip = (
                     sheet.weigh(mass[members, sheet.time]),
                     Strip(sheet, row, valid, book.placed[rows], weights),
@@ -175,7 +176,7 @@ def write_companions(config: Config, cube: Cube, field: Field, out: Path, workin
         book = book_of(sheet, totals, known, rungs, _quantum(config, sheet))
         reading = read_map(out / sheet.map_file, cube)
         relative = np.where(book.placed, book.relative_residual(reading.sums), np.nan)
-        words = ("mean given", "mean found") if cube.is_intensive else ("total given", "mass placed")
+        words = cube.quantity.block_labels
         columns = [
             (words[0], sheet.unit, np.where(book.known, book.given / cube.room, np.nan)),
             (words[1], sheet.unit, np.where(book.known, reading.sums / cube.room, np.nan)),
@@ -218,7 +219,7 @@ def _tags(cube: Cube, field: Field, sheet: Sheet) -> dict[str, str]:
     names += [file.source for layer in record.layers for file in layer.files]
     return {
         "variable": sheet.name, "long_name": sheet.long_name, "sector": sheet.sector, "year": str(sheet.year),
-        "unit": sheet.unit, "cell_methods": "area: mean" if cube.is_intensive else "area: sum",
+        "unit": sheet.unit, "cell_methods": f"area: {cube.quantity.cell_method}",
         "method": field.record.method,
         "law": field.record.law, "source": _joined(names),
         "licence": _joined(licences),

@@ -184,8 +184,8 @@ def certify(cube: Path, maps: Path, limit: float | None = None) -> Certificate:
         blocks=sum(single.blocks for single in measured),
         worst=_heaviest(measured),
         maps=measured,
-        mean=True if opened.is_intensive else None,
-        weights=opened.record.weights if opened.is_intensive else None,
+        mean=None if opened.quantity.adds_up else True,
+        weights=None if opened.quantity.adds_up else opened.record.weights,
         points=points,
         emission=emission,
     )
@@ -231,7 +231,7 @@ def measure(cube: Cube, sheet: Sheet, maps: Path, limit: float) -> MapRecord:
     book = account(totals, known, rungs, reading.quantum)
     relative = book.relative_residual(reading.sums)
     # Of a mean, the whole map's: what is summed over what the cells count for.
-    whole = float(cube.room[book.known].sum()) or 1.0 if cube.is_intensive else 1.0
+    whole = cube.quantity.whole(cube.room[book.known])
     given, due, outside, placed = (
         float(values.sum()) / whole for values in (book.given, book.due, book.outside, reading.sums)
     )

@@ -54,18 +54,18 @@ def draw(
     legend: Legend,
     limit: float,
     page_width: int,
-    shared: int | None = None,
+    shared: int,
 ) -> dict[str, Any]:
     """The pictures of one map: whole and its heaviest part, coarse and fine, and the residual.
 
     The coarse input is drawn as the mean per fine cell, so that it shares the scale of the result. Memory is
     bounded by the page width: larger maps are read as averages.
 
-    Args: shared: cells a block's number is shared by; all of them by default, 1 where it is a mean.
+    Args: shared: fine cells that a block's number is divided by, 1 where it is a mean.
     """
     fine = coarse.refine(factor)
     given, placed, relative = store.read_blocks(maps / sheet.blocks_file, coarse)[:3]
-    even = given / (shared or factor**2)
+    even = given / shared
     step = ceil(max(fine.shape) / page_width)
     coarse_step = ceil(max(coarse.shape) / page_width)
     whole = store.read_overview(maps / sheet.map_file, fine, step)

@@ -16,6 +16,7 @@ from model.conservation.fallback import Rung
 from model.ground import time_steps as when
 from model.ground.errors import ArtifactFault
 from model.ground.grid import Grid
+from model.ground.quantity import QUANTITIES
 from stages.artifacts import maps as store
 from stages.artifacts.cube import Cube
 from stages.artifacts.field import Field
@@ -53,7 +54,7 @@ def gather(
     every = store.sheets(cube)
     totals, rungs = cube.totals() / cube.room, field.rungs()
     return {
-        "variable": cube.name, "long_name": cube.long_name, "unit": cube.unit, "quantity": cube.quantity,
+        "variable": cube.name, "long_name": cube.long_name, "unit": cube.unit, "quantity": cube.quantity.name,
         "sectors": list(cube.sectors), "years": list(cube.years), "factor": cube.factor,
         "coarse": asdict(cube.coarse), "place": _place(cube.coarse, cube.factor),
         "method": field.record.method, "law": field.record.law, "laws": field.record.laws,
@@ -139,7 +140,7 @@ def _sections(maps: Path, certificate: dict[str, Any], facts: dict[str, Any]) ->
     for entry in order[:_SHOWN]:
         sheet = Sheet(**{key: value for key, value in entry.items() if key != "legend"})
         legend = Legend(**entry["legend"])
-        shared = 1 if facts["quantity"] == "intensive" else None
+        shared = QUANTITIES[facts["quantity"]].fine_part(factor)
         figures = draw(sheet, maps, coarse, factor, legend, certificate["limit"], facts["page_width"], shared)
         title = "All sectors together" if sheet.is_sum else _label(sheet.sector)
         title += f", {sheet.long_name}" if sheet.is_emission else ""

@@ -27,7 +27,7 @@ def write_preview(path: Path, title: str, cube: Cube, sheet: Sheet, folder: Path
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    shared = 1 if cube.is_intensive else cube.factor**2
+    shared = cube.quantity.fine_part(cube.factor)
     given = store.read_blocks(folder / sheet.blocks_file, cube.coarse)[0] / shared
     step = ceil(max(cube.fine.shape) / WIDEST)
     found = store.read_overview(folder / sheet.map_file, cube.fine, step)
@@ -36,17 +36,17 @@ def write_preview(path: Path, title: str, cube: Cube, sheet: Sheet, folder: Path
     FigureCanvasAgg(figure)
     axes = figure.subplots(1, 2)
     pixel, block = _size(cube.fine), _size(cube.coarse)
-    what = "means" if cube.is_intensive else "totals"
+    what = cube.quantity.block_value
     for axis, values, words in (
-        (axes[0], given, f"given: {what} of {block} cells (mean per {pixel} cell)"),
-        (axes[1], found, f"found: {pixel} cells; every {block} {what[:-1]} is kept"),
+        (axes[0], given, f"given: {what}s of {block} cells (mean per {pixel} cell)"),
+        (axes[1], found, f"found: {pixel} cells; every {block} {what} is kept"),
     ):
         picture = _show(axis, values, legend, cube)
         axis.set_title(words, fontsize=9)
     bar = figure.colorbar(picture, ax=axes, orientation="horizontal", shrink=0.5, aspect=50, pad=0.02)
     bar.set_ticks(np.linspace(0, 1, len(legend.stops)).tolist() if len(legend.stops) > 1 else [1.0])
     bar.set_ticklabels([number(stop) for stop in legend.stops] or [""])
-    unit = sheet.unit if cube.is_intensive else f"{sheet.unit} per {pixel} cell"
+    unit = cube.quantity.fine_unit(sheet.unit, pixel)
     bar.set_label(f"{unit}; white is zero, grey has no value", fontsize=8)
     bar.ax.tick_params(labelsize=7)
     figure.suptitle(title, fontsize=11)

@@ -110,7 +110,7 @@ def run(config: Config, *, cube: Path, tiles: Path, out: Path) -> None:
         )
     _tell_unheard(config)
     choice = config.method
-    if data.is_intensive:
+    if not data.quantity.adds_up:
         choice = MethodChoice(choice.name, choice.options.for_means())
     method = choice.make(config)
     method.prepare(survey)

@@ -48,7 +48,7 @@ def run(config: Config, *, cube: Path, out: Path) -> None:
     Raises: UsageFault (exit 2) when the map cannot be altered in this way.
     """
     old = Cube.open(cube)
-    if old.is_intensive:
+    if not old.quantity.adds_up:
         raise UsageFault(
             "evaluate --protocol", f"{old.name}, a mean over the cell", "amounts, which add up when cells are merged",
             "score held-out dates with `pipeline evaluate` and `evaluate.truth`",
@@ -58,7 +58,7 @@ def run(config: Config, *, cube: Path, out: Path) -> None:
         variable=old.name,
         long_name=old.long_name,
         unit=old.unit,
-        quantity=old.quantity,
+        quantity=old.quantity.name,
         cell_methods="area: sum",
         attribution=old.attribution,
         layers=old.record.layers,

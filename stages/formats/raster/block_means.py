@@ -8,7 +8,7 @@ from affine import Affine
 from numpy.typing import NDArray
 from pyproj import CRS
 
-from model.ground.intensive import cell_weights
+from model.ground.quantity import cell_weights
 from model.ground.scene import merge
 from stages.formats.raster.band import Band
 
@@ -17,7 +17,7 @@ class Coarsened(Band):
     """Means of factor x factor cells.
 
     Args:
-      weights: `area` or `cells`, as model.ground.intensive.cell_weights takes it.
+      weights: `area` or `cells`, as model.ground.quantity.cell_weights takes it.
       least: share of a block's cells that must have a value; blocks with fewer have none.
     """
 

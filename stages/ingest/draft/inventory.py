@@ -8,7 +8,7 @@ import numpy as np
 
 from model.ground.errors import Fault, Faults, InputFault
 from model.ground.grid import Grid
-from model.ground.units import Unit, parse_unit
+from model.ground.units import AmountUnit, parse_unit
 from stages.formats.netcdf.untrusted import SUFFIXES as GRIDDED
 from stages.formats.netcdf.untrusted import is_gridded
 from stages.formats.preflight import inspect
@@ -84,7 +84,7 @@ class Found:
         return self._unit is not None and not self._unit.is_density
 
     @property
-    def _unit(self) -> Unit | None:
+    def _unit(self) -> AmountUnit | None:
         try:
             return parse_unit(self.raster.unit or "")
         except ValueError:

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from model.ground.grid import Grid
-from model.ground.intensive import cell_weights, parse_state
+from model.ground.quantity import EXTENSIVE, FLUX, INTENSIVE, cell_weights, parse_state
+from model.ground.units import parse_unit
 
 ONE = np.ones(1)
 
@@ -54,3 +55,27 @@ def test_cells_nearer_the_equator_count_for_more_and_a_block_for_its_number_of_c
     edges = np.sin(np.radians([60.0, 50.0, 40.0, 30.0]))  # areas between parallels of a sphere
     np.testing.assert_allclose(weights[:3, 0], -np.diff(edges) / -np.diff(edges).mean())
     assert (cell_weights(grid, 3, "cells") == 1.0).all()
+
+
+def test_the_unit_tells_a_flux_from_an_amount_per_cell_but_never_a_mean_from_either():
+    assert EXTENSIVE.shown_by(parse_unit("t/km2/yr")) is FLUX and FLUX.shown_by(parse_unit("kt")) is EXTENSIVE
+    assert EXTENSIVE.shown_by(None) is EXTENSIVE
+    assert INTENSIVE.shown_by(parse_unit("kt")) is INTENSIVE
+
+
+def test_an_amount_is_shared_by_the_cells_of_its_block_and_a_mean_is_not():
+    assert EXTENSIVE.fine_part(10) == FLUX.fine_part(10) == 100 and INTENSIVE.fine_part(10) == 1
+    assert (
+        EXTENSIVE.fine_unit("t", "100 m") == "t per 100 m cell" and INTENSIVE.fine_unit("mm", "100 m") == "mm"
+    )
+
+
+def test_a_map_of_means_is_summed_up_by_what_its_cells_count_for():
+    weights = np.array([60.0, 40.0])
+    assert INTENSIVE.whole(weights) == 100.0 and INTENSIVE.whole(weights[:0]) == 1.0
+    assert FLUX.whole(weights) == 1.0
+
+
+def test_units_of_two_quantities_never_mean_the_same():
+    mean, amount = parse_state("mm", 2020), parse_unit("t")
+    assert not mean.means_the_same(amount) and not amount.means_the_same(mean)

@@ -339,3 +339,43 @@ class FieldRecord(Record):
     counts: tuple[FallbackRecord, ...] = ()
     zones: tuple[ZoneRecord, ...] = ()
     reference: dict[str, Any] | None = None
+
+
+class SheetRecord(Record):
+    """One of the finished maps that zones were summed over; unit: of its masses."""
+
+    variable: str
+    unit: str
+    sector: str
+    year: int
+    file: str
+
+
+class ZoneSumRecord(Record):
+    """What lies in one zone.
+
+    Attributes:
+      fine_cells: in it; a cell that its border cuts counts by its share.
+      mass: of each map, in the map's unit.
+    """
+
+    zone: str
+    name: str
+    fine_cells: float
+    mass: tuple[float, ...]
+
+
+class ZonalSumsRecord(Record):
+    """Sums of finished maps by zone; outside + the zones = whole, for each map.
+
+    Attributes:
+      rule: how a cell that a border cuts is shared out, in words.
+      outside, whole: of each map, in the map's unit: beyond every zone; everywhere.
+      sheets: the maps, in the order of the masses.
+    """
+
+    rule: str
+    zones: tuple[ZoneSumRecord, ...]
+    outside: tuple[float, ...]
+    whole: tuple[float, ...]
+    sheets: tuple[SheetRecord, ...]

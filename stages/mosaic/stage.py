@@ -20,11 +20,12 @@ from stages.artifacts.field import Field
 from stages.artifacts.map_encoding import Strip
 from stages.artifacts.maps import ALL, Sheet
 from stages.artifacts.netcdf_maps import NetcdfRecord
+from stages.artifacts.records import ZonalSumsRecord
 from stages.contract import progress
 from stages.contract.body import Preview, StageBody
 from stages.contract.section import Section
 from stages.declare.zones import ZoneFile, judge, open_zones, zone_files
-from stages.regrid.zones import as_csv, measure_zones
+from stages.mosaic.zonal_statistics import as_csv, measure_zones
 from stages.report.certificate import CERTIFICATE, LIMIT, book_of, certify, read_map
 from stages.report.certificate_record import Certificate
 from stages.report.diagnose import contradictions
@@ -91,7 +92,7 @@ def run(config: Config, *, cube: Path, field: Path, out: Path) -> None:
     _draw_previews(opened, out, legends)
     zones = _write_zones(config, opened, out)
     _write_json(out / CERTIFICATE, certificate.to_json())
-    facts = gather(opened, estimate, legends, config.page_width, zones)
+    facts = gather(opened, estimate, legends, config.page_width, zones.to_json() if zones else None)
     if (reference := estimate.record.reference) is not None:
         tags = _tags(opened, estimate, store.sheets(opened)[0])
         tags |= {"unit": "1", "sector": ALL, "cell_methods": ""}
@@ -232,14 +233,14 @@ def _joined(texts: Iterable[str]) -> str:
     return "; ".join(dict.fromkeys(filter(None, texts)))
 
 
-def _write_zones(config: Config, cube: Cube, out: Path) -> dict[str, Any] | None:
-    """The table of totals by zone, from the files as written; None when none are asked for."""
+def _write_zones(config: Config, cube: Cube, out: Path) -> ZonalSumsRecord | None:
+    """Writes the table of totals by zone, from the files as written; None when none are asked for."""
     if config.zones is None:
         return None
     with store.frugal():
-        told = measure_zones(cube, open_zones(config.zones, cube.fine), out)
-    _write(out / ZONES, as_csv(told))
-    return told
+        sums = measure_zones(cube, open_zones(config.zones, cube.fine), out)
+    _write(out / ZONES, as_csv(sums))
+    return sums
 
 
 def _write_netcdf(config: Config, cube: Cube, field: Field, out: Path) -> tuple[NetcdfRecord, ...]:

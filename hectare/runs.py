@@ -82,7 +82,7 @@ def run(
     Raises: Fault or Faults, which say where, what was found, what was wanted, and the fix.
     """
     from pipeline import runner as loop
-    from pipeline.cli.commands import Request
+    from pipeline.cli.request import Request
 
     words = [f"{top}.{key}={json.dumps(one)}" for top, part in overrides.items() for key, one in part.items()]
     request = Request(Path(config), tuple(words), Path(workspace) if workspace else None)

@@ -1,10 +1,13 @@
-"""What `pipeline check` asks every stage before hours are spent."""
+"""What `pipeline check` asks every stage, and the machine, before hours are spent."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
-from model.ground.errors import Fault, Faults, raise_all
+from model.ground.errors import Fault, Faults, ResourceFault, raise_all
+from pipeline.cli.console import size
 from pipeline.config.load import RunConfig
-from pipeline.system.resources import available_memory
+from pipeline.system import resources
 from stages import STAGES, Stage
 from stages.contract.body import Preview
 
@@ -32,5 +35,41 @@ def look_ahead(config: RunConfig, table: Sequence[Stage] = STAGES) -> Preview:
             faults += several.faults
     raise_all(faults)
     for stage in table:
-        preview = stage.body().expect(config[stage.name], preview, available_memory())
+        preview = stage.body().expect(config[stage.name], preview, resources.available_memory())
     return preview
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """A preview beside what the machine has left.
+
+    Attributes:
+      folder: where the run is to lie.
+      free_disk, free_memory: left to this user [bytes].
+    """
+
+    preview: Preview
+    folder: Path
+    free_disk: int
+    free_memory: int
+
+    def lines(self) -> list[str]:
+        """What is shown of it, one fact a line."""
+        room = (f"free disk: {size(self.free_disk)}", f"free memory: {size(self.free_memory)}")
+        return [*self.preview.lines(), *room]
+
+    def refuse_full_disk(self) -> None:
+        """Ends the check where the run would not fit.
+
+        Raises: ResourceFault (exit 6) when the run may take more than is free.
+        """
+        needed = self.preview.disk_bytes
+        if needed > self.free_disk:
+            found, wanted = f"{size(self.free_disk)} free", f"up to {size(needed)}"
+            fix = "free some space, or move the workspace with --workspace DIR"
+            raise ResourceFault(str(self.folder), found, wanted, fix)
+
+
+def outlook(preview: Preview, folder: Path) -> Outlook:
+    """The preview beside the disk that is free where the run is to lie, and the memory of this machine."""
+    return Outlook(preview, folder, resources.free_space(folder), resources.available_memory())

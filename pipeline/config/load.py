@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
@@ -18,6 +18,7 @@ from stages.contract.section import Section, safe_name
 
 TABLE = (*STAGES, EVALUATE)
 OWN_KEYS = ("name", "extends")
+Checked = TypeVar("Checked", bound=Section)
 
 
 @dataclass(frozen=True)
@@ -71,10 +72,10 @@ def load(path: Path, overrides: Sequence[str] = (), table: Sequence[Stage] = TAB
     return RunConfig(name, file, MappingProxyType(checked), tuple(overrides), tuple(table))
 
 
-def section_of(path: Path, cls: type[Section]) -> Section:
+def section_of(path: Path, cls: type[Checked]) -> Checked:
     """A file that holds one section and nothing else.
 
-    Raises: UsageFault or Faults with every mistake.
+    Raises: UsageFault or Faults (exit 2) with every mistake.
     """
     document = read(path, str(path))
     whole = Document({"it": document.data}, {("it", *keys): place for keys, place in document.places.items()})
@@ -248,8 +249,8 @@ def _refuse_unknown_sections(document: Document, classes: Mapping[str, Any], fau
 
 
 def _section(
-    stage: str, cls: type[Section], document: Document, folder: Path, faults: list[Fault]
-) -> Section | None:
+    stage: str, cls: type[Checked], document: Document, folder: Path, faults: list[Fault]
+) -> Checked | None:
     data = document.data.get(stage)
     data = {} if data is None else data
     try:

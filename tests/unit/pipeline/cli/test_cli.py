@@ -16,9 +16,9 @@ from fake_chain import CHUNK, write_config
 
 from model.ground.errors import UsageFault
 from pipeline import runner as loop
-from pipeline.cli import commands as cli
-from pipeline.cli.commands import default_config, default_root
 from pipeline.cli.messages import _complete, block
+from pipeline.cli.request import default_config, default_root
+from pipeline.cli.run import ASK, chosen_state
 
 ROOT = Path(__file__).resolve().parents[4]
 PROGRAM = [sys.executable, str(Path(__file__).parents[1] / "fake_chain.py")]
@@ -301,7 +301,7 @@ def test_the_state_to_go_back_to_is_chosen_on_a_terminal(monkeypatch):
         os.write(keyboard, typed.encode())
         with os.fdopen(end) as stdin, monkeypatch.context() as patch:
             patch.setattr(sys, "stdin", stdin)
-            assert cli._chosen_state(cli.ASK, None, []) == chosen
+            assert chosen_state(ASK, None, []) == chosen
         os.close(keyboard)
 
 
@@ -309,9 +309,9 @@ def test_off_a_terminal_the_states_are_named_and_a_name_is_taken_as_it_is(monkey
     monkeypatch.setattr(loop, "states", lambda runner, chain: ["0/step_50", "0/epoch_010"])
     monkeypatch.setattr(sys, "stdin", io.StringIO("0/step_50\n"))
     with pytest.raises(UsageFault, match="--from") as caught:
-        cli._chosen_state(cli.ASK, None, [])
+        chosen_state(ASK, None, [])
     assert "0/step_50, 0/epoch_010" in caught.value.wanted
-    assert cli._chosen_state("epoch_010", None, []) == "epoch_010"
+    assert chosen_state("epoch_010", None, []) == "epoch_010"
 
 
 def test_text_of_a_file_cannot_steer_the_terminal():

@@ -8,7 +8,7 @@ from model.ground.blocks import from_blocks, to_blocks
 
 # Half a float32 ulp, relative: the most that rounding one number to the nearest can change it.
 ROUNDING = 2.0**-24
-MOST_UNITS = 2.0**47  # in a block: beyond, float64 no longer tells a unit from its own rounding
+MOST_UNITS = 2.0**47  # in a block: beyond, what float64 rounds may add up to whole units
 
 
 def store_float32(mass: Masses, totals: Masses, weights: Masses | None = None) -> NDArray[np.float32]:
@@ -72,9 +72,8 @@ def store_units(mass: Masses, totals: Masses, quantum: float) -> NDArray[np.int6
     missing = np.isnan(blocks)
     due = np.where(missing.all(axis=1), 0.0, totals.reshape(-1)) / quantum
     wanted = np.rint(due)
-    if (np.abs(due - wanted) > 1e-9 * np.maximum(np.abs(wanted), 1.0)).any() or np.abs(
-        wanted
-    ).max() >= 2.0**53:
+    not_whole = np.abs(due - wanted) > 1e-9 * np.maximum(np.abs(wanted), 1.0)
+    if (not_whole | (np.abs(wanted) > MOST_UNITS)).any():
         raise ValueError(
             f"some totals are no whole number of {quantum:g}, or too many; choose another quantum"
         )

@@ -43,7 +43,7 @@ def settle(mass: Floats, block: NDArray[np.int64], totals: Floats, known: NDArra
     room = np.where(totals >= SMALLEST_NORMAL, totals, 0.0)
     share = np.divide(room, asked, out=np.ones_like(room), where=asked > room)
     share = np.where(share >= SMALLEST_NORMAL, share, 0.0)
-    placed = np.where(there, mass * np.minimum(share, 1.0)[index], 0.0)
+    placed = np.where(there, mass * share[index], 0.0)
     return Settled(placed, np.where(there, mass - placed, 0.0), np.where(there, 0.0, mass))
 
 

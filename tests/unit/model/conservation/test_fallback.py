@@ -75,3 +75,24 @@ def test_placed_and_outside_add_up_to_the_input_under_every_law(name, raw, total
     outside = total[placed.rungs == Rung.OUTSIDE].sum()
     assert np.nansum(placed.mass) + outside == pytest.approx(total.sum(), rel=1e-12, abs=0)
     assert (placed.rungs[~known] == Rung.OUTSIDE).all()
+
+
+def test_rungs_keep_the_numbers_that_maps_are_written_with():
+    assert [(rung.name, int(rung)) for rung in Rung] == [
+        ("NOTHING", 0), ("MODEL", 1), ("PROXY", 2), ("LAND", 3), ("UNIFORM", 4), ("SINK", 5), ("POINT", 6),
+        ("OUTSIDE", 255),
+    ]  # fmt: skip
+
+
+def test_only_valid_cells_are_counted_as_not_finite():
+    assert _one([np.nan, np.inf], 4.0, [True, False]).not_finite == 1
+    assert _one([1.0, 1.0], 4.0, [True, False]).not_finite == 0
+
+
+def test_a_sink_without_valid_cells_lies_over_its_whole_block():
+    assert _one([5.0, 1.0], -2.0, [False, False]).mass.tolist() == [[-1.0, -1.0]]
+
+
+def test_a_sink_with_valid_cells_lies_in_them_alone():
+    mass = _one([5.0, 1.0], -2.0, [True, False]).mass
+    assert mass[0, 0] == -2.0 and np.isnan(mass[0, 1])

@@ -119,3 +119,25 @@ def test_a_total_that_is_no_whole_number_of_units_is_told():
 def test_whole_units_do_not_hide_a_field_that_misses_its_total():
     with pytest.raises(ValueError, match=r"block \(0, 0\) misses its total"):
         store_units(np.ones((2, 2)), np.array([[14.0]]), 1.0)
+
+
+def test_values_are_stored_so_that_value_times_weight_sums_to_the_total():
+    # Precipitation: depth per cell, mass = depth x area; here the second row is three times as large.
+    weights = np.array([[1.0], [3.0]])
+    mass = np.array([[1 / 3, 2 / 3], [0.7, 1.3]])
+    stored = store_float32(mass, np.array([[3.0]]), weights)
+    assert stored == pytest.approx(mass / weights, rel=1e-6)
+    assert (stored.astype(np.float64) * weights).sum() == pytest.approx(3.0, rel=6e-8)
+
+
+def test_a_block_without_value_has_no_units():
+    mass = np.array([[3.0, 1.0, np.nan, np.nan], [0.0, 0.0, np.nan, np.nan]])
+    stored = store_units(mass, np.array([[4.0, 9.0]]), 1.0)
+    assert stored.tolist() == [[3, 1, 0, 0], [0, 0, 0, 0]]
+
+
+def test_so_many_units_that_float64_cannot_count_them_are_told():
+    most = np.array([[2.0**47]])
+    assert store_units(most, most, 1.0).tolist() == [[2**47]]
+    with pytest.raises(ValueError, match="too many"):
+        store_units(most + 1, most + 1, 1.0)

@@ -62,3 +62,17 @@ def test_what_only_rounding_leaves_is_nothing():
     thirds = np.array([0.1 + 0.2])
     assert remainder(np.array([0.3]), thirds).tolist() == [0.0]
     assert remainder(np.array([0.3]), np.array([0.0])).tolist() == [0.3]
+
+
+def test_what_points_leave_of_a_total_is_shared_out():
+    assert remainder(np.array([10.0, 8.0]), np.array([4.0, 0.0])).tolist() == [6.0, 8.0]
+
+
+def test_a_point_off_the_map_takes_no_room_from_any_block():
+    found = settle(np.array([6.0, 50.0]), np.array([0, -1]), np.array([6.0]), np.array([True]))
+    assert found.placed.tolist() == [6.0, 0.0] and found.outside.tolist() == [0.0, 50.0]
+
+
+def test_the_smallest_share_that_keeps_its_digits_is_placed():
+    found = settle(np.array([1.0]), np.array([0]), np.array([2.0**-1022]), np.array([True]))
+    assert found.placed.tolist() == [2.0**-1022]

@@ -100,3 +100,17 @@ def test_a_zone_that_holds_nothing_is_emptied_where_its_blocks_have_other_cells(
     mass, residual = rake_within(np.array([1.0, 3.0, 5.0]), np.array([0, 0, 1]), groups)
     # Block 0 moves its 4 to the second cell; block 1 has no other cell and keeps its 5.
     assert mass.tolist() == [0.0, 4.0, 5.0] and residual.tolist() == [5.0]
+
+
+def test_raking_within_blocks_leaves_an_empty_block_empty():
+    groups = Groups(np.arange(4), np.array([0, 1, 0, 1]), np.ones(4), np.array([3.0, 1.0]))
+    mass, residual = rake_within(np.array([0.0, 0.0, 2.0, 2.0]), np.array([0, 0, 1, 1]), groups)
+    assert mass == pytest.approx([0.0, 0.0, 3.0, 1.0]) and np.abs(residual).max() <= 1e-12
+
+
+@pytest.mark.parametrize("power", [-120, 120])
+def test_raking_within_blocks_knows_no_unit(power):
+    raw, block, groups = crossing(3)
+    scaled = Groups(groups.cell, groups.group, groups.share, groups.totals * 2.0**power)
+    mass, _ = rake_within(raw, block, groups)
+    assert rake_within(raw * 2.0**power, block, scaled)[0] == pytest.approx(mass * 2.0**power, rel=1e-9)

@@ -52,3 +52,16 @@ def test_it_comes_back_from_json_and_is_none_when_nothing_varies(sample):
     )
     assert Reference.of(np.ones((20, 3)), NAMES, np.arange(20)) is None
     assert Reference.of(np.zeros((0, 3)), NAMES, np.zeros(0, int)) is None
+
+
+def test_two_spatial_blocks_are_enough_for_a_threshold():
+    values = np.random.default_rng(2).random((40, 1))
+    reference = Reference.of(values, ("built",), np.arange(40) % 2)
+    assert reference is not None and reference.threshold > 0
+    assert Reference.of(values, ("built",), np.zeros(40, int)) is None
+
+
+def test_what_is_kept_has_six_digits():
+    values = np.array([[1.23456789], [3.0], [7.0]]) * 1e-4
+    kept = Reference.of(values, ("built",), np.arange(3))
+    assert kept.mean[0] == pytest.approx(3.74486e-4, rel=1e-12)  # 11.23456789e-4 / 3 = 3.744855963e-4

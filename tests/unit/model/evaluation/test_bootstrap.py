@@ -34,3 +34,13 @@ def test_one_block_or_an_undefined_score_has_no_interval():
     assert interval(float("nan"), np.ones(10), 9) == Interval(None, None, None)
     assert not Interval(0.4, None, None).excludes_zero
     assert Interval(0.4, 0.1, 0.5).excludes_zero and not Interval(0.4, -0.1, 0.5).excludes_zero
+
+
+def test_two_blocks_are_enough_for_an_interval_and_it_is_that_of_the_percentiles():
+    # Percentiles 2.5 and 97.5 of 0, 1, ..., 40 are 1 and 39.
+    assert interval(20.0, np.arange(41.0), 2) == Interval(20.0, 1.0, 39.0)
+
+
+def test_no_score_is_a_negative_zero():
+    found = interval(-0.0, np.full(5, -0.0), 9)
+    assert [np.copysign(1.0, number) for number in (found.value, found.low, found.high)] == [1.0, 1.0, 1.0]

@@ -97,3 +97,30 @@ def test_a_paired_difference_is_certain_where_one_method_is_always_as_much_worse
         {"a": truth + 1.0, "b": truth - 1.5}, truth, units, Standard(0.5, 9.0), 200, np.random.default_rng(0)
     )
     assert told["a"]["behind"] == (0.0, 0.0) and told["b"]["behind"] == pytest.approx((0.5, 0.5))
+
+
+def test_the_mean_of_a_field_has_no_power():
+    where = np.ones((3, 16, 20), bool)
+    np.testing.assert_allclose(spectrum(rain() + 1e3, where), spectrum(rain(), where), rtol=1e-6)
+
+
+def test_a_cell_left_out_of_a_spectrum_takes_the_mean_of_the_others():
+    fields, where = rain(), np.ones((3, 16, 20), bool)
+    where[:, 7, 9] = False
+    filled, spoilt = fields.copy(), fields.copy()
+    filled[:, 7, 9] = [field[place].mean() for field, place in zip(fields, where, strict=True)]
+    spoilt[0, 7, 9], spoilt[1, 7, 9] = np.nan, 1e9
+    everywhere = np.ones_like(where)
+    np.testing.assert_allclose(spectrum(spoilt, where), spectrum(filled, everywhere), rtol=1e-9)
+
+
+def test_fractions_without_any_event_have_no_skill_to_tell():
+    dry = np.zeros((1, 9, 9))
+    assert np.isnan(fractions_skill(dry, dry, 5.0, 3))
+
+
+def test_fractions_of_a_neighbourhood_count_only_cells_that_both_have():
+    truth, found = np.zeros((1, 1, 3)), np.zeros((1, 1, 3))
+    truth[0, 0, 0], found[0, 0, 1], truth[0, 0, 2] = 9.0, 9.0, np.nan
+    # Two cells count; each sees one event of each field among two cells: f = o = 1/2.
+    assert fractions_skill(found, truth, 5.0, 3) == 1.0

@@ -53,3 +53,17 @@ def test_the_buffer_around_a_fold_is_hidden_too():
 def test_more_folds_than_blocks_are_refused():
     with pytest.raises(ValueError, match="4 spatial blocks for 5 folds"):
         hidden(Fold("blocks", 0, 5, 10, 1, 0), np.ones((20, 20)))
+
+
+def test_random_folds_hold_as_many_cells_each_whatever_their_mass():
+    mass = np.random.default_rng(1).lognormal(0, 2, (6, 6))
+    sizes = [hidden(Fold("random", fold, 4, 3, 1, 0), mass)[0].sum() for fold in range(4)]
+    assert sizes == [9, 9, 9, 9]
+
+
+def test_folds_of_blocks_have_as_much_mass_each_as_their_blocks_allow():
+    """Nine blocks of 1 and one of 9, dealt out heaviest first to two folds: 9 each."""
+    mass = np.ones((1, 10))
+    mass[0, 4] = 9.0
+    grounds = [hidden(Fold("blocks", fold, 2, 1, 0, 0), mass)[0] for fold in range(2)]
+    assert [mass[ground].sum() for ground in grounds] == [9.0, 9.0]

@@ -24,3 +24,14 @@ def test_parts_add_up_to_the_whole_and_far_values_stay_in_the_last_bin():
     np.testing.assert_allclose(parts.cells, whole.cells)
     np.testing.assert_allclose(parts.truth, whole.truth)
     assert whole.cells.sum() == where.sum()
+
+
+@pytest.mark.parametrize(
+    ("estimate", "place"),
+    # Four bins a decade from a thousandth of the unit to a thousand of it, one below and one above: 26.
+    [(1e-9, 0), (1.1e-3, 1), (1.7e-3, 1), (1.8e-3, 2), (1.1, 13), (990.0, 24), (1100.0, 25), (1e9, 25)],
+)
+def test_a_bin_is_a_quarter_of_a_decade_of_the_unit(estimate, place):
+    unit = 7.0
+    found = Reliability.of(np.array([estimate * unit]), np.array([5.0]), np.array([True]), unit)
+    assert found.cells.tolist() == [float(bin_ == place) for bin_ in range(26)]

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from model.ground.quantiles import exact_quantiles
 
+Array = NDArray[np.float64]
 Numbers = Any  # a float, or an array with one number per label (or per draw)
 WIDTHS = (1, 3, 10)  # cells along the neighbourhoods of the fractions skill score
 
@@ -51,7 +52,9 @@ class Scores:
       nonzero_mass: sum of the truth above tau.
       mean, spread: of the truth: its mean and its sum of squared deviations (merged after Chan et al. 1979,
         because a difference of two large sums loses R2 on skewed maps).
-      logs: (..., 5) sums of a = log1p(q), b = log1p(y), a^2, b^2 and ab.
+      log_guess, log_truth: means of log1p(q) and of log1p(y).
+      log_guess_spread, log_truth_spread, log_shared: sums of their squared deviations, and of the products of both
+        (merged likewise: sums of squares lose the correlation of values that hardly vary).
       top_cells, top_absolute: (..., 2) number of cells with truth in the largest 1 % and 5 %, and |q - y| there.
       hot_guessed, hot_found: cells among the largest 1 % of the estimate; those that are so in the truth too.
       gaps, sizes: (..., 3) sums of (p - o)^2 and p^2 + o^2 over the neighbourhoods WIDTHS, with p and o the shares
@@ -69,7 +72,11 @@ class Scores:
     nonzero_mass: Numbers = 0.0
     mean: Numbers = 0.0
     spread: Numbers = 0.0
-    logs: Numbers = 0.0
+    log_guess: Numbers = 0.0
+    log_truth: Numbers = 0.0
+    log_guess_spread: Numbers = 0.0
+    log_truth_spread: Numbers = 0.0
+    log_shared: Numbers = 0.0
     top_cells: Numbers = 0.0
     top_absolute: Numbers = 0.0
     hot_guessed: Numbers = 0.0
@@ -105,13 +112,19 @@ class Scores:
         if real.size == 0 and labels is None:
             return cls()
         cuts = cuts or Cuts()
-        add = _adder(None if labels is None else np.asarray(labels)[where], count)
+        place = None if labels is None else np.asarray(labels)[where]
+        add = _adder(place, count)
         error, positive = np.abs(guess - real), real > tau
         cells = add(np.ones(real.size))
-        mean = _ratio(add(real), cells, 0.0)
-        centre = mean if labels is None else mean[np.asarray(labels)[where]]
-        a, b = np.log1p(np.maximum(guess, 0.0)), np.log1p(np.maximum(real, 0.0))
-        tops = [real >= cut for cut in (cuts.top_1, cuts.top_5)]
+
+        def about_mean(values: Array) -> tuple[Numbers, Array]:
+            mean = _ratio(add(values), cells, 0.0)
+            return mean, values - (mean if place is None else np.asarray(mean)[place])
+
+        mean, off = about_mean(real)
+        log_guess, a = about_mean(np.log1p(np.maximum(guess, 0.0)))
+        log_truth, b = about_mean(np.log1p(np.maximum(real, 0.0)))
+        tops = real >= cuts.top_1, real >= cuts.top_5
         largest = guess >= (cuts.top_1 if hot is None else hot)
         return cls(
             cells=cells,
@@ -123,10 +136,14 @@ class Scores:
             squared=add(error**2),
             nonzero_mass=add(real * positive),
             mean=mean,
-            spread=add((real - centre) ** 2),
-            logs=_side_by_side(add(values) for values in (a, b, a * a, b * b, a * b)),
-            top_cells=_side_by_side(add(top) for top in tops),
-            top_absolute=_side_by_side(add(error * top) for top in tops),
+            spread=add(off**2),
+            log_guess=log_guess,
+            log_truth=log_truth,
+            log_guess_spread=add(a * a),
+            log_truth_spread=add(b * b),
+            log_shared=add(a * b),
+            top_cells=_side_by_side(add(tops[0]), add(tops[1])),
+            top_absolute=_side_by_side(add(error * tops[0]), add(error * tops[1])),
             hot_guessed=add(largest),
             hot_found=add(largest & tops[0]),
         )
@@ -151,47 +168,62 @@ class Scores:
         counted = where[core]
         add = _adder(None if labels is None else np.asarray(labels)[core][counted], count)
         with np.errstate(invalid="ignore"):
-            events = (where & (np.asarray(estimate) >= cut), where & (np.asarray(truth) >= cut))
+            guessed, real = where & (np.asarray(estimate) >= cut), where & (np.asarray(truth) >= cut)
         gaps, sizes = [], []
         for width in WIDTHS:
             around = np.maximum(_box(where, width), 1.0)
-            p, o = (((_box(event, width) / around)[core])[counted] for event in events)
+            p = (_box(guessed, width) / around)[core][counted]
+            o = (_box(real, width) / around)[core][counted]
             gaps.append(add((p - o) ** 2))
             sizes.append(add(p**2 + o**2))
-        return cls(gaps=_side_by_side(gaps), sizes=_side_by_side(sizes))
+        return cls(gaps=_side_by_side(*gaps), sizes=_side_by_side(*sizes))
 
     def __add__(self, other: "Scores") -> "Scores":
-        cells = self.cells + other.cells
-        gap = other.mean - self.mean
-        share = _ratio(other.cells, cells, 0.0)
-        sums = {name: getattr(self, name) + getattr(other, name) for name in _SUMS}
-        return Scores(
-            **sums,
-            mean=self.mean + gap * share,
-            spread=self.spread + other.spread + gap**2 * self.cells * share,
-        )
+        mine, theirs = vars(self), vars(other)
+        share = _ratio(other.cells, np.add(self.cells, other.cells), 0.0)
+        added, gaps = {}, {}
+        for name in _SUMS:
+            added[name] = mine[name] + theirs[name]
+        for name in _MEANS:
+            gaps[name] = theirs[name] - mine[name]
+            added[name] = mine[name] + gaps[name] * share
+        for name, (one, two) in _PRODUCTS.items():
+            added[name] = mine[name] + theirs[name] + gaps[one] * gaps[two] * self.cells * share
+        return Scores(**added)
 
-    def weighted(self, weights: NDArray[np.float64]) -> "Scores":
-        """Pools labelled sums: weights (draws, labels) give scores (draws,).
+    def weighted(self, weights: Array) -> "Scores":
+        """Pools labelled sums, as if the cells of each label had been met that often.
 
-        Why about the common mean: the deviations of labels from it are small numbers, their squares add up safely.
+        Why about the mean of each draw: a draw of labels that are alike, far from the mean of all, would lose its
+        small deviations in a difference of large sums.
+
+        Args:
+          weights: (draws, labels).
+        Returns: scores (draws,).
         """
-        sums = {name: _weigh(weights, getattr(self, name)) for name in _SUMS}
-        centre = _ratio((self.cells * self.mean).sum(), np.sum(self.cells), 0.0)
-        off = self.mean - centre
-        mean = _ratio(weights @ (self.cells * self.mean), sums["cells"], 0.0)
-        spread = weights @ (self.spread + self.cells * off**2) - sums["cells"] * (mean - centre) ** 2
-        return Scores(**sums, mean=mean, spread=np.maximum(spread, 0.0))
+        mine = vars(self)
+        pooled, off = {}, {}
+        for name in _SUMS:
+            pooled[name] = _weigh(weights, mine[name])
+        for name in _MEANS:
+            pooled[name] = _ratio(weights @ (self.cells * mine[name]), pooled["cells"], 0.0)
+            off[name] = mine[name] - pooled[name][:, None]
+        for name, (one, two) in _PRODUCTS.items():
+            between = (weights * self.cells * off[one] * off[two]).sum(axis=1)
+            pooled[name] = weights @ mine[name] + between
+        return Scores(**pooled)
 
     def pooled(self) -> "Scores":
-        """Labelled sums as one set of numbers."""
+        """Labelled sums as one set of numbers; sums without labels as they are."""
         count = np.shape(self.cells)
         return self.weighted(np.ones((1, *count))).at(0) if count else self
 
     def at(self, index: int) -> "Scores":
         """The sums of one label or draw."""
-        values = {item.name: getattr(self, item.name) for item in fields(self)}
-        return Scores(**{name: value[index] if np.ndim(value) else value for name, value in values.items()})
+        chosen = {}
+        for name, value in vars(self).items():
+            chosen[name] = value[index] if np.ndim(value) else value
+        return Scores(**chosen)
 
     @property
     def total(self) -> Numbers:
@@ -220,9 +252,7 @@ class Scores:
 
     def top_mae(self, index: int) -> Numbers:
         """Mean |q - y| where truth reaches the 99 % (0) or 95 % (1) quantile of non-zero truth; NaN if nowhere."""
-        if not np.ndim(self.top_cells):
-            return float("nan")
-        return _ratio(self.top_absolute[..., index], self.top_cells[..., index])
+        return _ratio(_column(self.top_absolute, index), _column(self.top_cells, index))
 
     @property
     def r2(self) -> Numbers:
@@ -233,13 +263,11 @@ class Scores:
     @property
     def r_log1p(self) -> Numbers:
         """Correlation of log1p of estimate and truth; NaN when either does not vary. A weak score: uniform has 0.8."""
-        if not np.ndim(self.logs):
-            return float("nan")
-        a, b, aa, bb, ab = (self.logs[..., index] for index in range(5))
-        ratio = _ratio(np.ones_like(a), self.cells, 0.0)
-        own, other = aa - a * a * ratio, bb - b * b * ratio
-        varies = (own > 1e-12 * aa) & (other > 1e-12 * bb)
-        return _ratio(ab - a * b * ratio, np.sqrt(np.where(varies, own * other, 0.0)))
+        varies = _varies(self.log_guess_spread, self.log_guess, self.cells) & _varies(
+            self.log_truth_spread, self.log_truth, self.cells
+        )
+        both = np.multiply(self.log_guess_spread, self.log_truth_spread)
+        return _ratio(self.log_shared, np.sqrt(np.where(varies, both, 0.0)))
 
     @property
     def false_share(self) -> Numbers:
@@ -248,9 +276,7 @@ class Scores:
 
     def fraction_skill(self, index: int) -> Numbers:
         """1 - sum (p - o)^2 / sum (p^2 + o^2) over WIDTHS[index]; 1 is perfect, NaN without any event."""
-        if not np.ndim(self.sizes):
-            return float("nan")
-        return 1.0 - _ratio(self.gaps[..., index], self.sizes[..., index])
+        return 1.0 - _ratio(_column(self.gaps, index), _column(self.sizes, index))
 
     @property
     def distance(self) -> Numbers:
@@ -259,8 +285,7 @@ class Scores:
 
     def finish(self) -> dict[str, Numbers]:
         """All scores by name."""
-        hot = self.top_cells[..., 0] if np.ndim(self.top_cells) else 0.0
-        return {
+        scores: dict[str, Numbers] = {
             "misallocated_share": self.misallocated_share,
             "nonzero_mae": self.nonzero_mae,
             "balanced_mae": self.balanced_mae,
@@ -269,14 +294,24 @@ class Scores:
             "r2": self.r2,
             "r_log1p": self.r_log1p,
             "zeros_with_mass": self.false_share,
-            **{f"fss_{width}_cells": self.fraction_skill(index) for index, width in enumerate(WIDTHS)},
-            "earth_movers_distance": self.distance,
-            "hot_spot_precision": _ratio(self.hot_found, self.hot_guessed),
-            "hot_spot_recall": _ratio(self.hot_found, hot),
         }
+        for index, width in enumerate(WIDTHS):
+            scores[f"fss_{width}_cells"] = self.fraction_skill(index)
+        scores["earth_movers_distance"] = self.distance
+        scores["hot_spot_precision"] = _ratio(self.hot_found, self.hot_guessed)
+        scores["hot_spot_recall"] = _ratio(self.hot_found, _column(self.top_cells, 0))
+        return scores
 
 
-_SUMS = tuple(item.name for item in fields(Scores) if item.name not in ("mean", "spread"))
+_MEANS = ("mean", "log_guess", "log_truth")
+# Sums of products of deviations, each of two of the means above.
+_PRODUCTS = {
+    "spread": ("mean", "mean"),
+    "log_guess_spread": ("log_guess", "log_guess"),
+    "log_truth_spread": ("log_truth", "log_truth"),
+    "log_shared": ("log_guess", "log_truth"),
+}
+_SUMS = tuple(item.name for item in fields(Scores) if item.name not in (*_MEANS, *_PRODUCTS))
 
 
 def _adder(labels: NDArray[np.int64] | None, count: int) -> Callable[[NDArray], Numbers]:
@@ -286,8 +321,19 @@ def _adder(labels: NDArray[np.int64] | None, count: int) -> Callable[[NDArray], 
     return lambda values: np.bincount(labels, values, count).astype(np.float64)
 
 
-def _side_by_side(parts: Iterable[Numbers]) -> NDArray[np.float64]:
-    return np.stack([np.asarray(part, np.float64) for part in parts], axis=-1)
+def _side_by_side(*parts: Numbers) -> Array:
+    return np.stack(np.broadcast_arrays(*parts), axis=-1).astype(np.float64)
+
+
+def _column(values: Numbers, index: int) -> Numbers:
+    """One of several numbers that stand side by side; NaN where nothing was counted."""
+    array = np.asarray(values)
+    return array[..., index] if array.ndim else float("nan")
+
+
+def _varies(spread: Numbers, mean: Numbers, cells: Numbers) -> NDArray[np.bool_]:
+    """By more than a millionth of the values' own size."""
+    return np.asarray(spread > 1e-12 * (spread + cells * mean**2))
 
 
 def _ratio(above: Numbers, below: Numbers, otherwise: float = float("nan")) -> Numbers:
@@ -298,11 +344,11 @@ def _ratio(above: Numbers, below: Numbers, otherwise: float = float("nan")) -> N
     return out if out.ndim else float(out)
 
 
-def _weigh(weights: NDArray[np.float64], sums: Numbers) -> Numbers:
+def _weigh(weights: Array, sums: Numbers) -> Numbers:
     return weights @ sums if np.ndim(sums) else sums
 
 
-def _box(values: NDArray, width: int) -> NDArray[np.float64]:
+def _box(values: NDArray, width: int) -> Array:
     """Sum over the width x width cells around each cell; nothing beyond the edge. An even width leans up and left."""
     before, after = width // 2, (width - 1) // 2
     table = np.pad(values.astype(np.float64), [(before + 1, after)] * 2).cumsum(axis=0).cumsum(axis=1)

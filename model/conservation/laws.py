@@ -1,12 +1,12 @@
 """What must stay true: raw estimates become fields whose blocks meet their totals, by a law.
 
-Every law is one problem: minimise sum (q - p)^2 / (2 w) subject to sum q = S and 0 <= q <= u. Its answer is
-q = clip(p - theta w, 0, u) with one number theta for each block, the one at which the sum is S (weighted
+Every law is one problem: minimise sum (q - p)^2 / (2 w) subject to sum q = S and q >= 0. Its answer is
+q = max(p - theta w, 0) with one number theta for each block, the one at which the sum is S (weighted
 projection on the scaled simplex: Held, Wolfe, Crowder 1974; Duchi et al. 2008). w = 1 fills like water, w = p
 scales in proportion, w = p^gamma lies between.
 
 Why it is exact: the sum falls steadily as theta rises, so theta is found to the last digits of float64
-(model/conservation/solver.py) wherever the total lies between 0 and the sum of the bounds; anything else is refused
+(model/conservation/solver.py) for every total of at least 0; anything else is refused
 (model/conservation/problem.py). A float32 estimate is searched in float32, but theta and p - theta w are float64
 and rounded once: as no cell is negative, what is stored sums to the total within 2^-24 = 6e-8 of it.
 """
@@ -39,12 +39,11 @@ def project(
     support: Bools | None = None,
     *,
     weights: Floats | None = None,
-    upper: Floats | None = None,
     threads: int = 1,
     search: type[Search] | None = None,
     out: Floats | None = None,
 ) -> Floats:
-    """q = clip(p - theta w, 0, u) on the support, 0 elsewhere.
+    """q = max(p - theta w, 0) on the support, 0 elsewhere.
 
     Args:
       raw: (blocks, cells) estimate p, float32 or float64; may be negative.
@@ -52,17 +51,16 @@ def project(
       support: (blocks, cells) True = may receive mass; everywhere by default. What the other arrays hold
         outside of it, NaN too, is not looked at.
       weights: (blocks, cells) w > 0, or 0 where p is 0: such a cell stays 0. 1 by default.
-      upper: (blocks, cells) u >= 0, may be infinite. No bound by default.
       threads: to share the work between.
       search: how theta is sought; by default the fastest way installed.
       out: where the answer goes, shape and precision of raw; fresh memory costs more than the law itself.
     Returns: (blocks, cells) in the precision of raw.
-    Raises: ValueError naming the blocks: a total that is negative, not finite, without support, or above what
-      the bounds hold; estimates that are not finite; negative weights or bounds. Shapes that differ.
+    Raises: ValueError naming the blocks: a total that is negative, not finite or without support; estimates that are
+      not finite; negative weights. Shapes that differ.
     """
     raw, totals = np.asarray(raw), np.asarray(totals, np.float64)
     raw = raw if raw.dtype in GRAIN else raw.astype(np.float64)
-    check(raw, totals, support=support, weights=weights, upper=upper)
+    check(raw, totals, support=support, weights=weights)
     placed = np.empty_like(raw) if out is None else out
     if placed.shape != raw.shape or placed.dtype != raw.dtype:
         raise ValueError(f"out is {placed.shape} {placed.dtype}, the estimate {raw.shape} {raw.dtype}")
@@ -73,10 +71,9 @@ def project(
         desk = (search or fastest())(step, raw.shape[1], raw.dtype)
         for first in range(worker * step, len(raw), threads * step):
             rows = slice(first, first + step)
-            masks, scales, bounds = (
-                None if part is None else part[rows] for part in (support, weights, upper)
-            )
-            _solve(clean(raw[rows], totals[rows, None], masks, scales, bounds, first), desk, placed[rows])
+            masks = None if support is None else support[rows]
+            scales = None if weights is None else weights[rows]
+            _solve(clean(raw[rows], totals[rows, None], masks, scales, first), desk, placed[rows])
 
     with ThreadPoolExecutor(threads) as pool:
         others = pool.map(work, range(1, threads))
@@ -116,8 +113,7 @@ def _in_grains(chunk: Chunk, grain: int) -> Doubles:
     with np.errstate(over="ignore"):
         # Far below the highest cell nothing arrives, however far it is.
         depth = np.clip(np.ldexp(chunk.raw - top * weights, -power), -1e200, 1e200)
-    upper = None if chunk.upper is None else np.ldexp(chunk.upper, -power)
-    larger = careful(replace(chunk, raw=depth, totals=np.ldexp(chunk.totals, -power), upper=upper))
+    larger = careful(replace(chunk, raw=depth, totals=np.ldexp(chunk.totals, -power)))
     sums = np.rint(np.ldexp(np.cumsum(larger, axis=1), power - grain))
     due = np.ldexp(chunk.totals, -grain)
     # From the last cell that receives anything on, the sum is the total: none of it may slip out of the support.
@@ -128,7 +124,7 @@ def _in_grains(chunk: Chunk, grain: int) -> Doubles:
 
 
 def weighted(raw: Masses, totals: Masses, support: Bools, weights: Masses) -> Masses:
-    """Any weights w, no bounds."""
+    """Any weights w."""
     return project(raw, totals, support, weights=weights)
 
 

@@ -21,28 +21,25 @@ SMALLEST_NORMAL = float(np.finfo(np.float64).smallest_normal)  # 2^-1022; below 
 
 @dataclass(frozen=True)
 class Chunk:
-    """Blocks that can be met: finite estimates, positive weights, bounds that hold the total.
+    """Blocks that can be met: finite estimates, positive weights.
 
     Attributes:
       raw: (blocks, cells) p, float32 or float64.
       totals: (blocks, 1) S >= 0, float64.
       support: (blocks, cells) True = may receive mass, or None = everywhere.
-      weights, upper: (blocks, cells) in the precision of raw, or None for w = 1 and for no bound.
+      weights: (blocks, cells) in the precision of raw, or None for w = 1.
     """
 
     raw: Floats
     totals: Doubles
     support: Bools | None = None
     weights: Floats | None = None
-    upper: Floats | None = None
 
     def take(self, rows: NDArray[np.integer]) -> "Chunk":
         """Some of the blocks, in float64."""
-        weights, upper = (
-            None if part is None else part[rows].astype(np.float64) for part in (self.weights, self.upper)
-        )
+        weights = None if self.weights is None else self.weights[rows].astype(np.float64)
         support = None if self.support is None else self.support[rows]
-        return Chunk(self.raw[rows].astype(np.float64), self.totals[rows], support, weights, upper)
+        return Chunk(self.raw[rows].astype(np.float64), self.totals[rows], support, weights)
 
 
 def check(raw: Floats, totals: Doubles, **others: NDArray | None) -> None:
@@ -79,7 +76,6 @@ def clean(
     totals: Doubles,
     support: Bools | None,
     weights: Floats | None,
-    upper: Floats | None,
     first: int,
 ) -> Chunk:
     """Checks blocks; what lies outside their support is not looked at.
@@ -99,12 +95,10 @@ def clean(
         weights = weights.astype(raw.dtype, copy=False)
         if not ((weights > 0) & (weights < np.inf)).all():
             weights, support = _free_of_zeros(raw, support, weights, first)
-    if upper is not None:
-        upper, totals = _bounded(raw, totals, support, upper, first)
     if support is not None or raw.shape[1] == 0:
         nowhere = np.ones(len(raw), bool) if support is None else ~support.any(axis=1)
         refuse(nowhere & (totals[:, 0] > 0), first, "no cell may receive the total")
-    return Chunk(raw, totals, support, weights, upper)
+    return Chunk(raw, totals, support, weights)
 
 
 def _hidden(values: Floats, support: Bools | None) -> Floats:
@@ -118,19 +112,3 @@ def _free_of_zeros(raw: Floats, support: Bools | None, weights: Floats, first: i
     refuse(~((weights >= 0) & (weights < np.inf)), first, "weights are negative or not finite")
     refuse((weights == 0) & (_hidden(raw, support) != 0), first, "weights are 0 where the estimate is not")
     return np.where(weights > 0, weights, weights.dtype.type(1)), weights > 0
-
-
-def _bounded(
-    raw: Floats, totals: Doubles, support: Bools | None, upper: Floats, first: int
-) -> tuple[Floats, Doubles]:
-    """Bounds in the precision of the estimate, and totals that they hold."""
-    upper = upper.astype(raw.dtype, copy=False)
-    if not upper.min(initial=0.0) >= 0:
-        upper = _hidden(upper, support)
-        refuse(~(upper >= 0), first, "upper bounds are negative or not a number")
-    inside = _hidden(upper, support)
-    hold = (inside @ np.ones(upper.shape[1], upper.dtype))[:, None].astype(np.float64)
-    scarce = np.flatnonzero(hold < 1.001 * totals)  # here the sum needs float64
-    hold[scarce] = inside[scarce].sum(axis=1, keepdims=True, dtype=np.float64)
-    refuse((totals * (1 - 1e-12) > hold)[:, 0], first, "upper bounds cannot hold the total")
-    return upper, np.minimum(totals, hold)

@@ -7,7 +7,7 @@ steps ran out, or where theta is far larger than the total, so that rounding the
 import numpy as np
 
 from model.conservation.problem import Bools, Chunk, Doubles
-from model.conservation.solver import middle, sums
+from model.conservation.solver import sums
 
 STEPS = 600  # a third of them halve the bracket
 CLOSE = 1e-13  # of the total: summing 1,600 cells in float64 errs by less
@@ -42,15 +42,13 @@ def careful(chunk: Chunk) -> Doubles:
     """
     totals, within = chunk.totals, _inside(chunk)
     weights = np.ones_like(chunk.raw) if chunk.weights is None else chunk.weights
-    upper = totals if chunk.upper is None else np.minimum(chunk.upper, totals)
-    upper = np.where(within, upper, 0.0)
     with np.errstate(over="ignore", invalid="ignore"):
         origin = np.where(within, chunk.raw / weights, -np.inf).max(axis=1, keepdims=True)
         origin = np.where(np.isfinite(origin), origin, 0.0)
         # The second time from the first answer, so that no cell carries the error of a far origin.
         for _ in range(2):
             depth = np.where(within, _below(chunk.raw, origin, weights), -np.inf)
-            placed, moved = _settle(depth, weights, upper, totals)
+            placed, moved = _settle(depth, weights, totals)
             origin = origin + moved
     return np.where(totals > 0.0, placed, 0.0)
 
@@ -74,14 +72,15 @@ def _halves(values: Doubles) -> tuple[Doubles, Doubles]:
     return high, values - high
 
 
-def _settle(depth: Doubles, weights: Doubles, upper: Doubles, totals: Doubles) -> tuple[Doubles, Doubles]:
+def _settle(depth: Doubles, weights: Doubles, totals: Doubles) -> tuple[Doubles, Doubles]:
     """Newton in a bracket, moving the origin along: (blocks, cells) q and (blocks, 1) how far it moved."""
-    # At `most` every cell is dry, at `least` every cell is full.
+    # At `most` every cell is dry, at `least` every cell holds the whole total.
     within = depth > -np.inf
     most = np.where(within, depth / weights, -np.inf).max(axis=1, keepdims=True)
-    least = np.where(within, (depth - upper) / weights, np.inf).min(axis=1, keepdims=True)
-    # Every cell alone gives a level at or below the answer, when nothing is bounded.
-    alone = np.where(within, (depth - totals) / weights, -np.inf).max(axis=1, keepdims=True)
+    full = (depth - totals) / weights
+    least = np.where(within, full, np.inf).min(axis=1, keepdims=True)
+    # Every cell alone gives a level at or below the answer.
+    alone = np.where(within, full, -np.inf).max(axis=1, keepdims=True)
     theta = np.clip(np.where(np.isfinite(alone), alone, 0.0), least, most)
     moved = np.zeros_like(theta)
     for turn in range(STEPS):
@@ -89,20 +88,23 @@ def _settle(depth: Doubles, weights: Doubles, upper: Doubles, totals: Doubles) -
         moved += theta
         slack = 1e-15 * (np.abs(theta) + most - least)  # the bracket's own rounding
         least, most = least - theta - slack, most - theta + slack
-        placed = np.clip(depth, 0.0, upper)
+        placed = np.clip(depth, 0.0, totals)
         excess = sums(placed) - totals
         met = np.abs(excess) <= CLOSE / 10 * totals
         if met.all():
             break
         least, most = np.where(excess > 0, 0.0, least), np.where(excess > 0, most, 0.0)
-        # A cell that alone holds the total is not full: its bound is none, and the sum still falls with it.
-        moves = (depth > 0.0) & ((depth < upper) | (upper >= totals))
-        slope = (weights * moves).sum(axis=1, keepdims=True)
+        slope = (weights * (depth > 0.0)).sum(axis=1, keepdims=True)
         newton = np.divide(excess, slope, out=np.full_like(excess, np.nan), where=slope > 0)
-        # Why every third step halves the bracket: with bounds, Newton can go back and forth for ever.
+        # Why every third step halves the bracket: where a cell is cut at the total, Newton can go back and forth.
         inside = (newton > least) & (newton < most) & (turn % 3 < 2)
-        theta = np.where(met, 0.0, np.where(inside, newton, middle(least, most)))
+        theta = np.where(met, 0.0, np.where(inside, newton, _middle(least, most)))
     return placed, moved
+
+
+def _middle(least: Doubles, most: Doubles) -> Doubles:
+    """Of the bracket; twice as low where it is still open below."""
+    return np.where(np.isfinite(least), least / 2 + most / 2, 2 * most - 1)
 
 
 def _inside(chunk: Chunk) -> Bools:

@@ -1,4 +1,4 @@
-"""Finds the level theta at which sum clip(p - theta w, 0, u) meets each block's total, for many blocks at once.
+"""Finds the level theta at which sum max(p - theta w, 0) meets each block's total, for many blocks at once.
 
 Newton's method on a piecewise linear function: no sort is needed, 3 to 6 steps are usual (Michelot 1986 for
 w = 1). The search runs in the precision of the estimate and may end a rounding away from theta; one more step in
@@ -26,9 +26,8 @@ class Search:
 
     def __init__(self, rows: int, cells: int, kind: np.dtype) -> None:
         self._key, self._free, self._sunk = np.empty((3, rows, cells), kind)
-        self._depth, self._placed, self._wide, self._brim = np.empty((4, rows, cells))
-        # numpy compares two arrays faster than an array with a number
-        self._zeros, self._nothing = np.zeros((rows, cells)), np.zeros((rows, cells), kind)
+        self._depth, self._placed, self._wide = np.empty((3, rows, cells))
+        self._zeros = np.zeros((rows, cells))  # numpy compares two arrays faster than an array with a number
         self._rows = np.arange(rows)
 
     def fill(self, chunk: Chunk, out: Floats) -> Doubles:
@@ -36,10 +35,7 @@ class Search:
         with np.errstate(all="ignore"):  # what is not finite misses its total, and is told so
             self._sink(chunk)
             key, top = self._keys(chunk)
-            if chunk.upper is None:
-                theta, slope = rising(chunk, key, top, self._free[: len(key)])
-            else:
-                theta, slope = between(chunk, key, top, self._free[: len(key)], self._nothing)
+            theta, slope = rising(chunk, key, top, self._free[: len(key)])
             return self._cells(chunk, top, theta, slope, out)
 
     def _sink(self, chunk: Chunk) -> None:
@@ -82,8 +78,6 @@ class Search:
             depth -= placed
         if chunk.support is not None:
             depth += self._sunk[: len(depth)]
-        if chunk.upper is not None:
-            np.copyto(self._brim[: len(depth)], chunk.upper)
         level = theta.astype(np.float64)
         missed = self._level(chunk, depth, level, placed)
         # Why twice with weights: their slope was added up in the precision of the estimate.
@@ -101,13 +95,11 @@ class Search:
             np.multiply(self._wide[: len(depth)], theta, out=placed)
             np.subtract(depth, placed, out=placed)
         np.maximum(placed, self._zeros[: len(placed)], out=placed)
-        if chunk.upper is not None:
-            np.minimum(placed, self._brim[: len(placed)], out=placed)
         return sums(placed) - chunk.totals
 
 
 def rising(chunk: Chunk, key: Floats, top: Floats, free: Floats) -> tuple[Floats, Floats]:
-    """No bounds: the sum falls and flattens as theta rises, so Newton from the left never steps too far.
+    """Newton from the left: as the sum falls and flattens when theta rises, it never steps too far.
 
     Args:
       key, top: as _keys gives them.
@@ -137,59 +129,12 @@ def rising(chunk: Chunk, key: Floats, top: Floats, free: Floats) -> tuple[Floats
     return theta, slope
 
 
-def between(chunk: Chunk, key: Floats, top: Floats, free: Floats, zeros: Floats) -> tuple[Floats, Floats]:
-    """With bounds: the sum still falls, but Newton may overshoot; a bracket that only shrinks holds it.
-
-    Args:
-      key, top: as _keys gives them.
-      free: workspace, shape of key.
-      zeros: at least as many rows of them.
-    Returns: theta and the slope there, (blocks, 1).
-    """
-    weights, upper, totals = chunk.weights, chunk.upper, chunk.totals.astype(key.dtype)
-    assert upper is not None
-    depth = key if weights is None else chunk.raw - top * weights
-    level, before = _start(chunk, depth, totals), np.full_like(totals, -1)
-    least, most = np.full_like(level, -np.inf), np.zeros_like(level)
-    theta, slope, rows = np.empty_like(level), np.empty_like(level), np.arange(len(key))
-    inside = np.empty(key.shape, bool)
-    for _ in range(STEPS):
-        placed, moves, nothing = free[: len(rows)], inside[: len(rows)], zeros[: len(rows)]
-        np.subtract(depth, level if weights is None else level * weights, out=placed)
-        np.maximum(placed, nothing, out=placed)
-        np.minimum(placed, upper, out=placed)
-        excess = sums(placed) - totals
-        np.not_equal(placed, nothing, out=moves)
-        moves &= np.less(placed, upper)
-        np.copyto(placed, moves)
-        steep = dot(placed, weights)
-        moving = np.flatnonzero(steep != before)
-        low = excess > 0
-        np.copyto(least, level, where=low)
-        np.copyto(most, level, where=~low)
-        newton = level + excess / steep
-        sound = np.isfinite(newton)
-        # Held to the bracket: at the answer, rounding alone must not send theta to the middle of it.
-        newton = np.minimum(np.maximum(newton, least), most)
-        level = newton if sound.all() else np.where(sound, newton, middle(least, most))
-        if moving.size < ALONE * len(rows):
-            theta[rows], slope[rows] = level, steep
-            rows, depth, upper, weights, totals, level, steep, least, most = _taken(
-                moving, rows, depth, upper, weights, totals, level, steep, least, most
-            )
-        before = steep
-        if not moving.size:
-            return theta, slope
-    theta[rows], slope[rows] = level, steep
-    return theta, slope
-
-
 def _taken(rows: NDArray[np.integer], *parts: NDArray | None) -> list[Any]:
     return [None if part is None else part[rows] for part in parts]
 
 
 def _start(chunk: Chunk, depth: Floats, totals: Floats) -> Floats:
-    """The level if every cell were free: at or below the answer where nothing is bounded."""
+    """The level if every cell were free: at or below the answer."""
     if chunk.support is None:
         held = sums(depth)
         steep = depth.shape[1] if chunk.weights is None else sums(chunk.weights)
@@ -198,12 +143,7 @@ def _start(chunk: Chunk, depth: Floats, totals: Floats) -> Floats:
         held, steep = dot(inside, depth), dot(inside, chunk.weights)
     theta = (held - totals) / steep
     # For w = 1 so is the level of the highest cell alone.
-    return np.fmax(theta, -totals) if chunk.weights is None and chunk.upper is None else theta
-
-
-def middle(least: Floats, most: Floats) -> Floats:
-    """Of the bracket; twice as low where it is still open below."""
-    return np.where(np.isfinite(least), least / 2 + most / 2, 2 * most - 1)
+    return np.fmax(theta, -totals) if chunk.weights is None else theta
 
 
 def dot(left: Floats, right: Floats | None) -> Floats:

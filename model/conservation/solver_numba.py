@@ -30,15 +30,15 @@ class Search:
     def fill(self, chunk: Chunk, out: Floats) -> Doubles:
         """Writes q, rounded once to the precision of out; returns (blocks,) how far its float64 sums are off."""
         missed = np.empty(len(chunk.raw))
-        _fill(chunk.raw, chunk.totals[:, 0], chunk.support, chunk.weights, chunk.upper, out, missed)
+        _fill(chunk.raw, chunk.totals[:, 0], chunk.support, chunk.weights, out, missed)
         return missed
 
 
 @part
-def _fill(raw, totals, support, weights, upper, out, missed):  # type: ignore[no-untyped-def]
+def _fill(raw, totals, support, weights, out, missed):  # type: ignore[no-untyped-def]
     kind = raw.dtype.type
     cells = raw.shape[1]
-    key, depth, brim = np.empty(cells, raw.dtype), np.empty(cells, raw.dtype), np.empty(cells, raw.dtype)
+    key, depth = np.empty(cells, raw.dtype), np.empty(cells, raw.dtype)
     weight = np.ones(cells, raw.dtype)
     for block in range(raw.shape[0]):
         if not totals[block] > 0:
@@ -48,15 +48,10 @@ def _fill(raw, totals, support, weights, upper, out, missed):  # type: ignore[no
             continue
         inside = None if support is None else support[block]
         scale = None if weights is None else weights[block]
-        bound = None if upper is None else upper[block]
         total = kind(totals[block])
         top = _keys(raw[block], inside, scale, key, depth, weight)
-        if bound is None:
-            theta = _rising(key, depth, weight, scale, total)
-        else:
-            theta = _between(key, depth, weight, bound, brim, total)
-        row = out[block]
-        missed[block] = _cells(raw[block], totals[block], inside, scale, bound, top, theta, key, brim, row)
+        theta = _rising(key, depth, weight, scale, total)
+        missed[block] = _cells(raw[block], totals[block], inside, scale, top, theta, key, out[block])
 
 
 @part
@@ -88,7 +83,7 @@ def _keys(row, inside, scale, key, depth, weight):  # type: ignore[no-untyped-de
 
 @part
 def _rising(key, depth, weight, scale, total):  # type: ignore[no-untyped-def]
-    """No bounds: Newton from the left, as the sum falls and flattens."""
+    """Newton from the left, as the sum falls and flattens."""
     zero = key.dtype.type(0)
     held, slope = zero, zero
     for cell in range(key.size):
@@ -109,39 +104,6 @@ def _rising(key, depth, weight, scale, total):  # type: ignore[no-untyped-def]
     return theta
 
 
-@part
-def _between(key, depth, weight, bound, brim, total):  # type: ignore[no-untyped-def]
-    """With bounds: Newton held to a bracket that only shrinks."""
-    zero, half, low = key.dtype.type(0), key.dtype.type(0.5), key.dtype.type(-np.inf)
-    held, slope = zero, zero
-    for cell in range(key.size):
-        held += depth[cell]
-        slope += weight[cell]
-        brim[cell] = key[cell] - bound[cell] / weight[cell] if weight[cell] > zero else low
-    theta, least, most = (held - total) / slope, low, zero
-    before, filled = -slope, -slope
-    for _ in range(STEPS):
-        held, slope, full = zero, zero, zero
-        for cell in range(key.size):
-            over = brim[cell] > theta
-            free = key[cell] > theta and not over
-            slope += weight[cell] if free else zero
-            held += depth[cell] if free else zero
-            full += bound[cell] if over else zero
-        if slope == before and full == filled:
-            break
-        before, filled, excess = slope, full, held + full - total
-        if excess > theta * slope:
-            least = theta
-        else:
-            most = theta
-        if slope > zero:
-            theta = min(max(excess / slope, least), most)
-        else:
-            theta = half * (least + most) if least > low else most + most - key.dtype.type(1)
-    return theta
-
-
 @as_written
 def _below(mass, level, wide):  # type: ignore[no-untyped-def]
     """What a cell holds above a level: p - level w.
@@ -154,15 +116,11 @@ def _below(mass, level, wide):  # type: ignore[no-untyped-def]
 
 
 @part
-def _cells(row, total, inside, scale, bound, top, theta, key, brim, out):  # type: ignore[no-untyped-def]
+def _cells(row, total, inside, scale, top, theta, key, out):  # type: ignore[no-untyped-def]
     """The answer for the set of free cells at theta, in float64; returns how far its sum is off."""
     high, held, slope = np.float64(top), -total, 0.0
     for cell in range(row.size):
         free = key[cell] > theta
-        if bound is not None:
-            over = brim[cell] > theta
-            held += np.float64(bound[cell]) if over else 0.0
-            free = free and not over
         wide = 1.0 if scale is None else np.float64(scale[cell])
         if scale is None:
             held += np.float64(row[cell]) - high if free else 0.0
@@ -176,8 +134,6 @@ def _cells(row, total, inside, scale, bound, top, theta, key, brim, out):  # typ
             mass = max(np.float64(row[cell]) - high - level, 0.0)
         else:
             mass = max(_below(_below(np.float64(row[cell]), high, wide), level, wide), 0.0)
-        if bound is not None:
-            mass = min(mass, np.float64(bound[cell]))
         if inside is not None:
             mass = mass if inside[cell] else 0.0
         placed += mass

@@ -80,13 +80,10 @@ def table(blocks: int, rounds: int, threads: int) -> None:
     y, s, pull, out = raw.numpy(), totals.numpy(), torch.randn_like(raw), torch.empty_like(raw)
     ready = np.empty_like(y)
     chance = np.random.default_rng(1)
-    upper = (np.maximum(y, 1.0) * chance.uniform(1.0, 3.0, y.shape)).astype(np.float32)
-    upper[:, 0] = np.inf
     variants: dict[str, dict[str, np.ndarray]] = {
         "": {},
         ", masked": {"support": chance.random(y.shape) < 0.8},
         ", weighted": {"weights": chance.uniform(0.2, 1.0, y.shape).astype(np.float32)},
-        ", bounded": {"upper": upper},
     }
     calls: dict[str, Callable[[], object]] = {
         "yardstick: out = 2 x in": lambda: torch.mul(raw, 2.0, out=out),

@@ -27,15 +27,15 @@ def tensors(parts):
     return (None if part is None else torch.from_numpy(np.array(part)) for part in parts)
 
 
-def in_torch(raw, total, support=None, *, weights=None, upper=None):
+def in_torch(raw, total, support=None, *, weights=None):
     """The layer, called with arrays."""
-    p, s, v, w, u = tensors((raw, total, support, weights, upper))
-    return layer.project(p, s, v, weights=w, upper=u).numpy()
+    p, s, v, w = tensors((raw, total, support, weights))
+    return layer.project(p, s, v, weights=w).numpy()
 
 
-def as_on_a_device(raw, total, support=None, *, weights=None, upper=None):
+def as_on_a_device(raw, total, support=None, *, weights=None):
     """The search that a GPU runs, here on the CPU."""
-    return device_law.solve(*tensors((raw, total, support, weights, upper))).numpy()
+    return device_law.solve(*tensors((raw, total, support, weights))).numpy()
 
 
 def compiled(*args, **others):

@@ -13,7 +13,6 @@ from model.conservation import torch_layer as layer
 from model.conservation.laws import (
     LAWS,
     additive,
-    project,
     proportional,
     water_fill,
     weighted,
@@ -117,12 +116,6 @@ def test_water_filling_takes_the_same_depth_everywhere_above_zero():
     assert placed.tolist() == [[4.0, 2.0, 0.0]]
 
 
-def test_a_full_cell_hands_the_rest_to_the_others():
-    # 5 + 3 + 1 = 9, wanted 12: the first holds 5, so 7 remain for 3 + t and 1 + t: t = 1.5.
-    placed = project(np.array([[5.0, 3, 1]]), np.array([12.0]), upper=np.array([[5.0, 9, 9]]))
-    assert placed == pytest.approx(np.array([[5.0, 4.5, 2.5]]))
-
-
 @given(raw=estimates, total=totals)
 @examples(60)
 def test_weights_equal_to_the_estimate_are_proportional_scaling(raw, total):
@@ -155,5 +148,5 @@ def test_the_additive_law_moves_every_cell_alike_and_keeps_signs_free(raw, total
 
 def test_what_lies_outside_the_support_is_not_looked_at():
     bad, support = np.array([[4.0, np.nan, 2.0]]), np.array([[True, False, True]])
-    placed = projection.project(bad, np.array([4.0]), support, weights=bad, upper=bad)
+    placed = projection.project(bad, np.array([4.0]), support, weights=bad)
     assert placed == pytest.approx(np.array([[8 / 3, 0.0, 4 / 3]]))

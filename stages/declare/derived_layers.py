@@ -9,13 +9,12 @@ from pydantic import Field, PositiveFloat, model_validator
 
 from model.ground.errors import InputFault
 from model.ground.focal import CUT, density, distance, focal_mean, margin_of
-from model.ground.grid import Grid
+from model.ground.grid import Grid, Region
 from stages.artifacts.records import LayerRecord
 from stages.contract.section import SafeName, Section
 from stages.declare.types import Pair
 
 Floats = NDArray[np.float64]
-Region = tuple[int, int, int, int]  # row, col, rows, cols in fine cells
 FARTHEST = 1000  # fine cells a layer may look around itself
 RANGES = {"distance_to": "reach", "focal_mean": "radius", "density": "sigma"}
 
@@ -92,7 +91,7 @@ def compute(item: Derived, fine: Grid, region: Region, read: Callable[[str, Regi
     else:
         margin = margin_of(fine, item.metres)
         row, col, rows, cols = region
-        wide = row - margin, col - margin, rows + 2 * margin, cols + 2 * margin
+        wide = Region(row - margin, col - margin, rows + 2 * margin, cols + 2 * margin)
         part = read(item.parts[0], wide)
         values = np.stack([_around(item, year, fine, wide, margin) for year in part])
     return np.clip(values, *item.clip) if item.clip else values

@@ -6,7 +6,7 @@ from pydantic import model_validator
 from pyproj import CRS, Transformer
 
 from model.ground.errors import InputFault
-from model.ground.grid import Grid
+from model.ground.grid import Grid, Region
 from stages.artifacts.records import ExtentRecord
 from stages.contract.section import Section
 from stages.declare.types import Bounds, CrsText
@@ -36,19 +36,17 @@ class Clipped:
     """A window of the totals' grid.
 
     Attributes:
-      row, col: of its first cell in the files of the totals.
+      window: where it lies in the files of the totals.
       grid: the cells kept.
       inside: (h, w) False = a cell of the window that the outline does not reach; None when all are kept.
       record: what is told of it.
     """
 
-    def __init__(
-        self, whole: Grid, window: tuple[int, int, int, int], inside: NDArray[np.bool_] | None
-    ) -> None:
-        self.row, self.col, rows, cols = window
+    def __init__(self, whole: Grid, window: Region, inside: NDArray[np.bool_] | None) -> None:
+        self.window = window
         self.grid = whole if window == (0, 0, *whole.shape) else whole.window(*window)
         self.inside = inside
-        kept = rows * cols if inside is None else int(inside.sum())
+        kept = window.rows * window.cols if inside is None else int(inside.sum())
         self.record = ExtentRecord(coarse_cells=kept, of=whole.rows * whole.cols, bounds=self.grid.bounds)
 
 
@@ -58,14 +56,15 @@ def clip(whole: Grid, area: Area | None) -> Clipped:
     Raises: InputFault (exit 3) when it lies beside the totals.
     """
     if area is None:
-        return Clipped(whole, (0, 0, *whole.shape), None)
+        return Clipped(whole, Region(0, 0, *whole.shape), None)
     if area.bounds is not None:
         return Clipped(whole, _window(_in_crs_of(whole, area.bounds, area.crs), whole), None)
     assert area.outline is not None
     reached = _reached(whole, area.outline)
     rows, cols = np.flatnonzero(reached.any(axis=1)), np.flatnonzero(reached.any(axis=0))
-    window = int(rows[0]), int(cols[0]), int(rows[-1] - rows[0] + 1), int(cols[-1] - cols[0] + 1)
-    inside = reached[rows[0] : rows[-1] + 1, cols[0] : cols[-1] + 1]
+    row, col = int(rows[0]), int(cols[0])
+    window = Region(row, col, int(rows[-1]) - row + 1, int(cols[-1]) - col + 1)
+    inside = reached[window.slices]
     return Clipped(whole, window, None if inside.all() else inside)
 
 
@@ -77,7 +76,7 @@ def _in_crs_of(grid: Grid, bounds: tuple[float, ...], crs: str | None) -> tuple[
     return tuple(there.transform_bounds(left, bottom, right, top, densify_pts=101))
 
 
-def _window(bounds: tuple[float, ...], grid: Grid) -> tuple[int, int, int, int]:
+def _window(bounds: tuple[float, ...], grid: Grid) -> Region:
     left, bottom, right, top = bounds
     first_row = max(int(np.floor((grid.top - top) / grid.dy + EDGE)), 0)
     first_col = max(int(np.floor((left - grid.left) / grid.dx + EDGE)), 0)
@@ -85,7 +84,7 @@ def _window(bounds: tuple[float, ...], grid: Grid) -> tuple[int, int, int, int]:
     last_col = min(int(np.ceil((right - grid.left) / grid.dx - EDGE)), grid.cols)
     if first_row >= last_row or first_col >= last_col:
         raise _beside(_box(bounds), grid)
-    return first_row, first_col, last_row - first_row, last_col - first_col
+    return Region(first_row, first_col, last_row - first_row, last_col - first_col)
 
 
 def _reached(grid: Grid, outline: VectorFile) -> NDArray[np.bool_]:

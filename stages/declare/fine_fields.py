@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from model.ground import time_steps as when
 from model.ground.errors import Fault, InputFault
-from model.ground.grid import Grid
+from model.ground.grid import Grid, Region
 from model.ground.quantity import cell_weights
 from model.ground.scene import merge
 from stages.contract.progress import track
@@ -46,7 +46,7 @@ class FineField:
         """(rows, cols) of a window of the fine grid, in the file's unit."""
         with self._one_reader:
             if self.onto is not None:
-                return interpolated(self.raster, self.onto, (row, col, rows, cols), MAX_SOURCE)
+                return interpolated(self.raster, self.onto, Region(row, col, rows, cols), MAX_SOURCE)
             return self.raster.read(self.row + row, self.col + col, rows, cols)
 
     def values(self, row: int, col: int, rows: int, cols: int) -> NDArray[np.float64]:

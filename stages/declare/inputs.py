@@ -80,6 +80,16 @@ class File(Section):
             )
         return self
 
+    @property
+    def step(self) -> int | None:
+        """The year, or shorter step, that is read; None for all there are together."""
+        return None
+
+    @property
+    def gaps_are_zero(self) -> bool:
+        """True when a cell without a value in one of several steps counts as 0 there."""
+        return False
+
     def open(self, *, nearest: bool = False) -> Band:
         """The band it means; nearest: a year may stand for another.
 
@@ -89,19 +99,18 @@ class File(Section):
             return Raster(self.path, self.band, self.nodata, self.crs, self.registration)
         from stages.formats.netcdf.variable import Variable  # xarray takes half a second
 
-        year = getattr(self, "year", None)
         band = Variable(
             self.path,
             self.variable,
             self.select,
-            year if isinstance(year, int) else None,
+            self.step,
             nodata=self.nodata,
             crs=self.crs,
             registration=self.registration,
             cell_methods=self.cell_methods,
             nearest=nearest,
             index_grid=self.index_grid,
-            gaps_are_zero=getattr(self, "missing", None) == "zero",
+            gaps_are_zero=self.gaps_are_zero,
         )
         if self.values_at == "nodes":
             band.notes = (
@@ -127,6 +136,10 @@ class Fine(File):
         if (self.year is None) == (self.dates is None):
             raise ValueError("a `year`, or `dates`")
         return self
+
+    @property
+    def step(self) -> int | None:
+        return self.year
 
     def singles(self) -> "Iterator[Fine]":
         """One declaration for each date."""
@@ -166,6 +179,14 @@ class Total(File):
         if self.along and not self.sectors:
             raise ValueError("`along` needs `sectors`: which of them are wanted")
         return self
+
+    @property
+    def step(self) -> int | None:
+        return self.year
+
+    @property
+    def gaps_are_zero(self) -> bool:
+        return self.missing == "zero"
 
     def singles(self) -> "Iterator[Total]":
         """One declaration for each sector and year."""
@@ -216,6 +237,10 @@ class Covariate(File):
         if self.fill and self.kind == "class":
             raise ValueError("`fill` of classes can only be 0: no share of any of them")
         return self
+
+    @property
+    def step(self) -> int | None:
+        return None if self.year == "static" else self.year
 
     def singles(self) -> "Iterator[Covariate]":
         """One declaration for each year."""

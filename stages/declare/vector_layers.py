@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from model.ground.errors import Fault, InputFault, raise_all
-from model.ground.grid import Grid
+from model.ground.grid import Grid, Region
 from model.options import SourcePath
 from stages.artifacts.records import FileRecord, LayerRecord
 from stages.contract.progress import tell, track
@@ -59,13 +59,13 @@ class Drawn:
     shapes: Shapes
     sha256: str
 
-    def read(self, fine: Grid, region: tuple[int, int, int, int]) -> NDArray[np.float64]:
+    def read(self, fine: Grid, region: Region) -> NDArray[np.float64]:
         """(rows, cols) length [m] or share; NaN beyond what the layer covers, 0 where it draws nothing."""
         values = self.shapes.read(*region)
         if self.declared.covers == "everywhere":
             return values
         assert self.table.crs is not None
-        return np.where(covered(fine, *region, self.declared.covers, self.table.crs), values, np.nan)
+        return np.where(covered(fine, region, self.declared.covers, self.table.crs), values, np.nan)
 
     def record(self) -> LayerRecord:
         """What the cube tells of it."""

@@ -38,6 +38,10 @@ class Truth(File):
             raise ValueError("a `year`, or `dates`")
         return self
 
+    @property
+    def step(self) -> int | None:
+        return self.year
+
     def singles(self) -> "Iterator[Truth]":
         """One declaration for each date."""
         for label in self.dates.labels if self.dates else (self.year,):

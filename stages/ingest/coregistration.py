@@ -1,11 +1,12 @@
 """Warns of layers that seem to lie beside the totals: half a cell off, or on the ground of another datum."""
 
 from collections.abc import Callable
+from itertools import product, starmap
 
 import numpy as np
 from numpy.typing import NDArray
 
-from model.ground.grid import Grid
+from model.ground.grid import Grid, Region
 from model.ground.registration import shift_between
 from stages.contract.progress import tell
 from stages.ingest.layer_plan import LayerPlan
@@ -13,8 +14,6 @@ from stages.ingest.layer_plan import LayerPlan
 SIDE = 64  # blocks along the ground that is compared: where most of the mass is
 SHIFT = 0.3  # blocks; half a cell off is 0.5, and a layer that explains something errs by 0.1
 STRENGTH = 12.0  # standard deviations; honest layers reach 12 to 90, a spurious peak of a sparse one 9
-
-Region = tuple[int, int, int, int]
 
 
 def warn(
@@ -31,12 +30,12 @@ def warn(
       read: (rows, cols) of a layer on a region of the fine grid.
     """
     mass = np.nan_to_num(totals[:, -1]).sum(axis=0)
-    row, col, rows, cols = _heaviest(mass)
-    ground = mass[row : row + rows, col : col + cols]
+    heaviest = _heaviest(mass)
+    ground = mass[heaviest.slices]
     for layer in plan:
         if layer.record.blocky or layer.derived is not None:
             continue
-        values = read(layer, (row * factor, col * factor, rows * factor, cols * factor))
+        values = read(layer, heaviest.refined(factor))
         shift = shift_between(np.nan_to_num(values), ground, factor)
         if shift is None or shift.strength < STRENGTH:
             continue
@@ -55,10 +54,5 @@ def _heaviest(mass: NDArray[np.float64]) -> Region:
     rows, cols = min(SIDE, mass.shape[0]), min(SIDE, mass.shape[1])
     down = sorted({*range(0, mass.shape[0] - rows + 1, max(rows // 2, 1)), mass.shape[0] - rows})
     across = sorted({*range(0, mass.shape[1] - cols + 1, max(cols // 2, 1)), mass.shape[1] - cols})
-    held = {
-        (row, col): float(np.abs(mass[row : row + rows, col : col + cols]).sum())
-        for row in down
-        for col in across
-    }
-    row, col = max(held, key=lambda place: held[place])
-    return row, col, rows, cols
+    squares = list(starmap(Region, product(down, across, (rows,), (cols,))))
+    return max(squares, key=lambda square: float(np.abs(mass[square.slices]).sum()))

@@ -1,32 +1,29 @@
 """How much of the ground with totals each layer covers; gaps are refused or told, never filled."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import field_serializer, field_validator
 
 from model.ground.errors import Fault, InputFault
-from model.ground.grid import Grid
-from stages.artifacts.records import LayerRecord
+from model.ground.grid import Grid, Region
+from stages.artifacts.records import LayerRecord, Record
 from stages.contract.progress import tell
 from stages.ingest.layer_plan import LayerPlan
 from stages.report.pictures import average, value_picture
-
-Box = tuple[int, int, int, int]  # top, left, bottom, right, in fine cells
 
 SHOWN = 4  # layers named of several that have the same fault
 THUMB = 120  # pixels along the longer side of a thumbnail, about
 
 
-@dataclass(frozen=True)
-class Tally:
-    """What was counted of one layer, on a region or on the map.
+class Tally(Record):
+    """What was counted of one layer, on a region or on the map; as JSON it stands in the log of what is done.
 
     Attributes:
       wanted: fine cells under a known total; gap: those of them without a value; filled: those given one.
-      box: top, left, bottom, right of the gap, in fine cells; None without one.
+      box: the smallest region of fine cells that holds the gap; None without one. The log holds its first row and
+        column and its last ones.
       count, sum, low, high: of the values there are.
       thumb: means of the last year over squares, None where none has a value; only of a region.
     """
@@ -34,34 +31,37 @@ class Tally:
     wanted: int = 0
     gap: int = 0
     filled: int = 0
-    box: tuple[int, int, int, int] | None = None
+    box: Region | None = None
     count: int = 0
     sum: float = 0.0
     low: float | None = None
     high: float | None = None
     thumb: tuple[tuple[float | None, ...], ...] = ()
 
-    def to_json(self) -> dict[str, Any]:
-        """As JSON values, for the log of what is done."""
-        return asdict(self)
+    @field_serializer("box")
+    def _corners(self, box: Region | None) -> tuple[int, ...] | None:
+        return None if box is None else (box.row, box.col, box.row + box.rows - 1, box.col + box.cols - 1)
 
+    @field_validator("box", mode="before")
     @classmethod
-    def from_json(cls, plain: Mapping[str, Any]) -> "Tally":
-        """The inverse of to_json."""
-        box, thumb = plain["box"], tuple(tuple(line) for line in plain["thumb"])
-        return cls(**{**plain, "box": None if box is None else tuple(box), "thumb": thumb})
+    def _from_corners(cls, box: Region | list[int] | None) -> Region | None:
+        """A region as it is; the numbers of the log as the region they stand for."""
+        if box is None or isinstance(box, Region):
+            return box
+        top, left, bottom, right = box
+        return Region(top, left, bottom - top + 1, right - left + 1)
 
     def __add__(self, other: "Tally") -> "Tally":
         """The counts of both together; pictures are laid together by thumbnail()."""
         return Tally(
-            self.wanted + other.wanted,
-            self.gap + other.gap,
-            self.filled + other.filled,
-            _both(self.box, other.box),
-            self.count + other.count,
-            self.sum + other.sum,
-            _extreme(min, self.low, other.low),
-            _extreme(max, self.high, other.high),
+            wanted=self.wanted + other.wanted,
+            gap=self.gap + other.gap,
+            filled=self.filled + other.filled,
+            box=_both(self.box, other.box),
+            count=self.count + other.count,
+            sum=self.sum + other.sum,
+            low=_extreme(min, self.low, other.low),
+            high=_extreme(max, self.high, other.high),
         )
 
     def described(self, record: LayerRecord) -> LayerRecord:
@@ -77,10 +77,14 @@ class Tally:
         )
 
 
-def _both(one: Box | None, other: Box | None) -> Box | None:
+def _both(one: Region | None, other: Region | None) -> Region | None:
+    """The smallest region that holds both."""
     if one is None or other is None:
         return one or other
-    return min(one[0], other[0]), min(one[1], other[1]), max(one[2], other[2]), max(one[3], other[3])
+    row, col = min(one.row, other.row), min(one.col, other.col)
+    bottom = max(one.row + one.rows, other.row + other.rows)
+    right = max(one.col + one.cols, other.col + other.cols)
+    return Region(row, col, bottom - row, right - col)
 
 
 def _extreme(choose: Callable[[float, float], float], one: float | None, other: float | None) -> float | None:
@@ -94,8 +98,7 @@ def tally(
     wanted: NDArray[np.bool_],
     there: NDArray[np.bool_],
     filled: NDArray[np.bool_],
-    row: int,
-    col: int,
+    region: Region,
     step: int,
 ) -> Tally:
     """Counts one region of a layer.
@@ -103,7 +106,7 @@ def tally(
     Args:
       values: (years, rows, cols).
       wanted, there, filled: (rows, cols) lies under a known total, has a value in all years, was given it.
-      row, col: of the region, in fine cells.
+      region: in fine cells.
       step: fine cells along a pixel of the layer's thumbnail.
     """
     lacking = wanted & ~there
@@ -112,7 +115,7 @@ def tally(
         wanted=int(np.count_nonzero(wanted)),
         gap=int(np.count_nonzero(lacking)),
         filled=int(np.count_nonzero(wanted & filled)),
-        box=_box_of(lacking, row, col),
+        box=_box_of(lacking, region),
         count=good.size,
         sum=float(good.sum()),
         low=float(good.min()) if good.size else None,
@@ -121,21 +124,26 @@ def tally(
     )
 
 
-def _box_of(lacking: NDArray[np.bool_], row: int, col: int) -> Box | None:
-    """Top, left, bottom, right of the cells, from the map's corner."""
+def _box_of(lacking: NDArray[np.bool_], region: Region) -> Region | None:
+    """The smallest region of the map that holds the marked cells of a region; None without any."""
     places = np.argwhere(lacking)
     if not len(places):
         return None
-    top, left = (int(index) for index in places.min(0))
-    bottom, right = (int(index) for index in places.max(0))
-    return top + row, left + col, bottom + row, right + col
+    top, left = places.min(0).tolist()
+    bottom, right = places.max(0).tolist()
+    return Region(top + region.row, left + region.col, bottom - top + 1, right - left + 1)
 
 
 def _thumb(means: NDArray[np.float64]) -> tuple[tuple[float | None, ...], ...]:
     """To three digits; None where nothing has a value, as JSON has no NaN."""
-    return tuple(
-        tuple(None if np.isnan(mean) else float(f"{mean:.3g}") for mean in line) for line in means.tolist()
-    )
+    lines: list[tuple[float | None, ...]] = []
+    for line in means.tolist():
+        lines.append(tuple(map(_short, line)))
+    return tuple(lines)
+
+
+def _short(mean: float) -> float | None:
+    return None if np.isnan(mean) else float(f"{mean:.3g}")
 
 
 def sum_up(regions: Iterable[Tally]) -> Tally:
@@ -151,14 +159,15 @@ def thumb_step(fine: Grid, chunk: int) -> int:
 
 def thumbnail(regions: Mapping[tuple[int, int], Tally]) -> str:
     """The picture of a layer from the means that its regions kept, by (row, col) of the region."""
-    rows = sorted({row for row, _ in regions})
-    lines = [[regions[place].thumb for place in sorted(regions) if place[0] == row] for row in rows]
-    return value_picture(np.block([[np.array(part, dtype=np.float64) for part in line] for line in lines]))
+    bands: dict[int, list[NDArray[np.float64]]] = {}
+    for place in sorted(regions):
+        bands.setdefault(place[0], []).append(np.array(regions[place].thumb, dtype=np.float64))
+    return value_picture(np.block(list(bands.values())))
 
 
 def gaps(plan: list[LayerPlan], counted: Sequence[Tally], fine: Grid) -> list[Fault]:
     """A fault for every gap that nobody allowed, with its share and its box; bands with one gap share the fault."""
-    alike: dict[tuple[str, int, Box], list[str]] = {}
+    alike: dict[tuple[str, int, Region], list[str]] = {}
     wanted = 0
     for layer, found in zip(plan, counted, strict=True):
         if found.box is None or layer.record.allow_partial or layer.derived is not None:
@@ -168,9 +177,8 @@ def gaps(plan: list[LayerPlan], counted: Sequence[Tally], fine: Grid) -> list[Fa
     return [_gap(names, layers, gap / wanted, box, fine) for (names, gap, box), layers in alike.items()]
 
 
-def _gap(names: str, layers: list[str], share: float, box: Box, fine: Grid) -> Fault:
-    top, left, bottom, right = box
-    bounds = fine.window(top, left, bottom - top + 1, right - left + 1).bounds
+def _gap(names: str, layers: list[str], share: float, box: Region, fine: Grid) -> Fault:
+    bounds = fine.window(*box).bounds
     return InputFault(
         f"{names} (layer{'s' if len(layers) > 1 else ''} {_listed(layers)})",
         f"{share:.1%} of the area with totals has no value, "

@@ -132,7 +132,7 @@ def _file_record(source: Source) -> FileRecord:
     return FileRecord(
         source=raster.name,
         sha256=source.sha256,
-        year=getattr(raster, "year", None) or source.declared.year,
+        year=raster.year or source.declared.year,
         band=_band(source.where, raster.name),
         notes=tuple(raster.notes),
         crs=raster.crs.name if raster.crs else "",

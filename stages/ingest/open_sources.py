@@ -134,14 +134,14 @@ def _compare_years(item: Total | Covariate, raster: Band) -> None:
         and when.is_year(item.year)
         and len(named) == 1
         and item.year not in named
-        and not hasattr(raster, "year")
+        and raster.year is None
     ):
         tell(f"{raster.name}: declared for {item.year}, but its name says {named.pop()}", warning=True)
 
 
 def _steps(raster: Band, unit: Unit) -> list[Fault]:
     """Steps of a year that add up must be amounts; those that average must be rates or states."""
-    steps, method = getattr(raster, "steps", 1), getattr(raster, "method", "mean")
+    steps, method = raster.steps, raster.method
     if steps == 1 or not unit.timed:
         return []
     if method == "sum":

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from model.ground.grid import Grid
+from model.ground.grid import Grid, Region
 from stages.formats.raster.band import Band
-from stages.regrid.transform_mesh import Floats, Places, Region, middles
+from stages.regrid.transform_mesh import Floats, Places, middles
 
 
 def interpolated(raster: Band, fine: Grid, region: Region, most: int) -> Floats:
@@ -17,34 +17,32 @@ def interpolated(raster: Band, fine: Grid, region: Region, most: int) -> Floats:
       most: source cells held at once; a larger need is met in quarters.
     Returns: (rows, cols); NaN where the layer has no value.
     """
-    out = np.full(region[2:], np.nan)
+    out = np.full(region.shape, np.nan)
     if raster.crs is None:
         return out
     places = middles(raster.transform, raster.wkt, fine, region)
     for turned in (0.0, raster.turn, -raster.turn) if raster.turn else (0.0,):
-        box = _meeting(places, turned, raster.shape)
-        if box is None:
+        near = _meeting(places, turned, raster.shape)
+        if near is None:
             continue
-        if (box[2] - box[0] + 3) * (box[3] - box[1] + 3) > most and out.size > 1:
+        if (near.rows + 2) * (near.cols + 2) > most and out.size > 1:
             return _in_quarters(raster, fine, region, most)
-        piece = _sampled(raster, places, turned, box)
+        piece = _sampled(raster, places, turned, near)
         if turned == 0.0 and _lies_within(places, turned, raster.shape):
             return piece
         out = np.where(np.isnan(out), piece, out)
     return out
 
 
-def _meeting(places: Places, turned: float, shape: tuple[int, int]) -> tuple[int, int, int, int] | None:
-    """First and last row and column of the source cells around the places in the file; None when none is in it."""
+def _meeting(places: Places, turned: float, shape: tuple[int, int]) -> Region | None:
+    """The source cells around the places in the file; None when none is in it."""
     top, left, bottom, right = places.box
     if bottom < -0.5 or top > shape[0] - 0.5 or right + turned < -0.5 or left + turned > shape[1] - 0.5:
         return None
-    return (
-        int(np.floor(max(top, -0.5))),
-        int(np.floor(max(left + turned, -0.5))),
-        int(np.floor(min(bottom, shape[0] - 0.5))) + 1,
-        int(np.floor(min(right + turned, shape[1] - 0.5))) + 1,
-    )
+    row, col = int(np.floor(max(top, -0.5))), int(np.floor(max(left + turned, -0.5)))
+    last_row = int(np.floor(min(bottom, shape[0] - 0.5))) + 1
+    last_col = int(np.floor(min(right + turned, shape[1] - 0.5))) + 1
+    return Region(row, col, last_row - row + 1, last_col - col + 1)
 
 
 def _lies_within(places: Places, turned: float, shape: tuple[int, int]) -> bool:
@@ -57,25 +55,24 @@ def _lies_within(places: Places, turned: float, shape: tuple[int, int]) -> bool:
 
 def _in_quarters(raster: Band, fine: Grid, region: Region, most: int) -> Floats:
     row, col, rows, cols = region
-    out = np.empty((rows, cols))
+    out = np.empty(region.shape)
     half_row, half_col = (rows + 1) // 2, (cols + 1) // 2
     for i in range(0, rows, half_row):
         for j in range(0, cols, half_col):
-            part = (row + i, col + j, min(half_row, rows - i), min(half_col, cols - j))
-            out[i : i + half_row, j : j + half_col] = interpolated(raster, fine, part, most)
+            part = Region(row + i, col + j, min(half_row, rows - i), min(half_col, cols - j))
+            out[part.within(region).slices] = interpolated(raster, fine, part, most)
     return out
 
 
-def _sampled(raster: Band, places: Places, turned: float, box: tuple[int, int, int, int]) -> Floats:
-    """Values at places; NaN outside the file.
+def _sampled(raster: Band, places: Places, turned: float, near: Region) -> Floats:
+    """Values at places; NaN outside the file; near: the source cells around them.
 
     Why the plain formula first: it gives NaN wherever a neighbour has no value, and only there weights are
     looked at. A cell's value so depends on its own four neighbours alone, to the last bit.
     """
     down, across = places.down, places.across + turned if turned else places.across
-    top, left, bottom, right = box
-    rows, cols = bottom - top + 1, right - left + 1
-    flat = raster.read(top, left, rows, cols).ravel()
+    top, left, _, cols = near
+    flat = raster.read(*near).ravel()
     north, west = np.floor(down), np.floor(across)
     south, east = down - north, across - west  # shares of the neighbours there
     north *= cols

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from model.ground.grid import Grid
+from model.ground.grid import Grid, Region
 from stages.formats.raster.band import Band
 from stages.regrid.conservative_reproject import Codes, is_one_of
 
@@ -14,7 +14,7 @@ def overlapped(
     raster: Band,
     source: Grid,
     fine: Grid,
-    region: tuple[int, int, int, int],
+    region: Region,
     *,
     total: bool,
     code: Codes | None,
@@ -26,7 +26,7 @@ def overlapped(
 
     Args:
       source: the raster's grid, perhaps a turn of the globe further.
-      region: row, col, rows, cols of the window.
+      region: the window, in fine cells.
       total: True: source cells are divided by area; False: target cells are means, weighted by area.
       code: the classes whose area share together is wanted.
     Returns: (rows, cols); NaN where no source cell with a value lies.

@@ -1,13 +1,14 @@
 """Small cells onto a grid of another reference system: those that cross a line are cut, so no amount is lost."""
 
 from math import ceil
+from typing import NamedTuple
 
 import numpy as np
 from affine import Affine
 from numpy.typing import NDArray
 from pyproj import Transformer
 
-from model.ground.grid import Grid
+from model.ground.grid import Grid, Region
 from stages.formats.raster.band import Band
 from stages.regrid.transform_mesh import between
 
@@ -23,11 +24,18 @@ MESH = 32  # source cells between corners that are projected exactly; fewer wher
 EXACT = 1e-3  # fine cells that an interpolated corner may lie off
 
 
+class SourceWindow(NamedTuple):
+    """Source cells that may reach a window of the fine grid, and degrees to turn the globe by before they do."""
+
+    cells: Region
+    turn: float
+
+
 def splat(
     raster: Band,
     fine: Grid,
-    region: tuple[int, int, int, int],
-    windows: list[tuple[int, int, int, int, float]],
+    region: Region,
+    windows: list[SourceWindow],
     span: float,
     total: bool = True,
     code: Codes | None = None,
@@ -38,28 +46,28 @@ def splat(
     its own cell alone and never on the window it is asked from, so totals are exact and windows do not matter.
 
     Args:
-      region: row, col, rows, cols of the window.
-      windows: source cells that may reach it: row, col, rows, cols, degrees to turn the globe by.
+      region: the window, in fine cells.
+      windows: source cells that may reach it.
       span: fine cells along a source cell.
       total: True: values are amounts and add up; False: they are averaged, weighed by what of each cell lies there.
       code: the classes whose share together is wanted.
     Returns: (rows, cols); NaN where no source cell with a value lies.
     """
-    mass, touched = np.zeros((1 if total else 2, *region[2:])), np.zeros(region[2:], bool)
+    mass, touched = np.zeros((1 if total else 2, *region.shape)), np.zeros(region.shape, bool)
     if raster.crs is None:
         return np.full(touched.shape, np.nan)
     project, back = between(raster.wkt, fine.crs), between(fine.crs, raster.wkt)
     parts = max(FEWEST, ceil(PARTS * span))
-    for row, col, rows, cols, shift in windows:
-        place = Affine.translation(shift, 0) @ raster.transform
+    for (row, col, rows, cols), turn in windows:
+        place = Affine.translation(turn, 0) @ raster.transform
         step = _mesh_step(place, project, back, fine)
         # Why bands at fixed rows of the file: sums then come about in one order, whatever the window.
         height = max(LOWEST, MOST // raster.shape[1])
         for band in range(row // height * height, row + rows, height):
             first = max(band, row)
-            count = min(band + height, row + rows) - first
-            across, down = _corners(place, project, fine, (first, col, count, cols), step)
-            values = as_share(raster.read(first, col, count, cols), code)
+            cells = Region(first, col, min(band + height, row + rows) - first, cols)
+            across, down = _corners(place, project, fine, cells, step)
+            values = as_share(raster.read(*cells), code)
             layers = values[None] if total else np.stack([values, np.ones(values.shape)])
             _scatter(layers, ~np.isnan(values), across, down, parts, region, mass, touched)
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -112,10 +120,10 @@ def _on_fine(
 
 
 def _corners(
-    place: Affine, project: Transformer, fine: Grid, window: tuple[int, int, int, int], step: int
+    place: Affine, project: Transformer, fine: Grid, cells: Region, step: int
 ) -> tuple[Floats, Floats]:
     """(rows + 1, cols + 1) places of the corners of source cells, exact on a mesh of whole multiples of step."""
-    row, col, rows, cols = window
+    row, col, rows, cols = cells
     nodes = [
         np.arange(start // step, -(-(start + count) // step) + 1) * step
         for start, count in ((row, rows), (col, cols))
@@ -146,7 +154,7 @@ def _between(
 
 def _scatter(
     values: Floats, known: NDArray[np.bool_], across: Floats, down: Floats, parts: int,
-    region: tuple[int, int, int, int], mass: Floats, touched: NDArray[np.bool_],
+    region: Region, mass: Floats, touched: NDArray[np.bool_],
 ) -> None:  # fmt: skip
     """Adds values into mass, given their cells' corners: whole where all four lie in one fine cell, else cut.
 
@@ -194,7 +202,7 @@ def _beyond(corners: Floats, line: Floats) -> Floats:
 
 
 def _add_parts(
-    values: Floats, x: Floats, y: Floats, parts: int, region: tuple[int, int, int, int],
+    values: Floats, x: Floats, y: Floats, parts: int, region: Region,
     mass: Floats, touched: NDArray[np.bool_],
 ) -> None:  # fmt: skip
     """Adds values cut into parts x parts, each where its middle falls; values: (k, n), x, y: (4, n) corners."""
@@ -223,12 +231,12 @@ def _four(corner: Floats, chosen: NDArray[np.bool_]) -> Floats:
 
 
 def _add(
-    values: Floats, row: Floats, col: Floats, region: tuple[int, int, int, int],
+    values: Floats, row: Floats, col: Floats, region: Region,
     mass: Floats, touched: NDArray[np.bool_],
 ) -> None:  # fmt: skip
     """Adds (k, n) values into the fine cells of the region that they fall in."""
     rows, cols = touched.shape
-    row, col = row - region[0], col - region[1]
+    row, col = row - region.row, col - region.col
     if not row.size:
         return
     if row.min() < 0 or row.max() >= rows or col.min() < 0 or col.max() >= cols:

@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from rasterio.warp import transform_bounds
 
 from model.ground.errors import InputFault
-from model.ground.grid import Grid
+from model.ground.grid import Grid, Region
 from stages.formats.raster.band import Band
 from stages.formats.zarr_groups import same_crs
 from stages.regrid.bilinear import interpolated
 from stages.regrid.conservative_overlap import overlapped
-from stages.regrid.conservative_reproject import Codes, as_share, splat
+from stages.regrid.conservative_reproject import Codes, SourceWindow, as_share, splat
 from stages.regrid.transform_mesh import between
 
 MAX_SOURCE = 16_000_000  # source cells held at once; a larger need is met in quarters
@@ -68,14 +68,12 @@ def method_name(kind: str, nest: tuple[str, int] | None, finer: bool) -> str:
     return "area mean" if finer or kind == "share" else "bilinear"
 
 
-def bring(
-    raster: Band, fine: Grid, region: tuple[int, int, int, int], kind: str, code: Codes | None = None
-) -> Floats:
+def bring(raster: Band, fine: Grid, region: Region, kind: str, code: Codes | None = None) -> Floats:
     """Values of a layer on a window of the fine grid.
 
     Args:
       fine: the whole fine grid; what it decides must not depend on the window.
-      region: row, col, rows, cols of the window.
+      region: the window, in fine cells.
       kind: continuous, share, class or total.
       code: the classes whose area share together is wanted (kind class).
     Returns: (rows, cols); NaN where the layer has no value.
@@ -154,8 +152,8 @@ def _fold(cells: Floats, *, total: bool) -> Floats:
         return np.where(count == 0, np.nan, summed if total else summed / count)
 
 
-def _source_windows(raster: Band, target: Grid) -> Iterator[tuple[int, int, int, int, float]]:
-    """(row, col, rows, cols, shift): source cells around the target, once per turn of the globe that meets it."""
+def _source_windows(raster: Band, target: Grid) -> Iterator[SourceWindow]:
+    """Source cells around the target, once per turn of the globe that meets it."""
     height, width = raster.shape
     crs = raster.crs
     bounds = transform_bounds(target.crs, raster.wkt, *target.bounds, densify_pts=21) if crs else None
@@ -168,7 +166,7 @@ def _source_windows(raster: Band, target: Grid) -> Iterator[tuple[int, int, int,
         top, bottom = max(int(np.floor(min(rows))) - MARGIN, 0), min(int(np.ceil(max(rows))) + MARGIN, height)
         left, right = max(int(np.floor(min(cols))) - MARGIN, 0), min(int(np.ceil(max(cols))) + MARGIN, width)
         if top < bottom and left < right:
-            yield top, left, bottom - top, right - left, shift
+            yield SourceWindow(Region(top, left, bottom - top, right - left), shift)
 
 
 def bounds_of(raster: Band, grid: Grid | None = None) -> tuple[float, ...]:
@@ -230,12 +228,12 @@ def _divided(raster: Band, target: Grid, span: float) -> Floats:
     wide = target.window(-margin, -margin, target.rows + 2 * margin, target.cols + 2 * margin).refine(n)
     out, there = np.zeros(target.shape), np.zeros(target.shape, bool)
     inner = (slice(margin * n, -margin * n),) * 2
-    for top, left, rows, cols, index in _held(raster, wide):
+    for cells, index in _held(raster, wide):
         held = index >= 0
         if not held[inner].any():
             continue
-        points = np.bincount(index[held], minlength=rows * cols)
-        values = raster.read(top, left, rows, cols).ravel() / np.maximum(points, 1)
+        points = np.bincount(index[held], minlength=cells.rows * cells.cols)
+        values = raster.read(*cells).ravel() / np.maximum(points, 1)
         shares = np.where(held, values[np.maximum(index, 0)], np.nan)[inner].reshape(
             target.rows, n, target.cols, n
         )
@@ -249,8 +247,8 @@ def _shared(raster: Band, target: Grid, span: float, code: Codes | None) -> Floa
     """Means over the points of a lattice in each fine cell, where source cells are larger than fine ones."""
     n = _points_along(span)
     out, known = np.zeros(target.shape), np.zeros(target.shape)
-    for top, left, rows, cols, index in _held(raster, target.refine(n)):
-        values = as_share(raster.read(top, left, rows, cols), code).ravel()
+    for cells, index in _held(raster, target.refine(n)):
+        values = as_share(raster.read(*cells), code).ravel()
         points = np.where(index >= 0, values[np.maximum(index, 0)], np.nan).reshape(
             target.rows, n, target.cols, n
         )
@@ -266,11 +264,11 @@ def _points_along(span: float) -> int:
     return 4 if span < 8 else 2 if span < 32 else 1
 
 
-def _held(raster: Band, lattice: Grid) -> Iterator[tuple[int, int, int, int, NDArray[np.int64]]]:
+def _held(raster: Band, lattice: Grid) -> Iterator[tuple[Region, NDArray[np.int64]]]:
     """Which source cell each lattice point lies in, once per turn of the globe.
 
-    Returns: row, col, rows, cols of the source cells that hold points; (lattice rows, lattice cols) index into
-    them, -1 where the point lies in none.
+    Returns: the source cells that hold points; (lattice rows, lattice cols) index into them, -1 where the point lies
+    in none.
     """
     if raster.crs is None:
         return
@@ -283,7 +281,7 @@ def _held(raster: Band, lattice: Grid) -> Iterator[tuple[int, int, int, int, NDA
             top, left = int(rows[held].min()), int(cols[held].min())
             height, width = int(rows[held].max()) - top + 1, int(cols[held].max()) - left + 1
             index = np.where(held, (rows - top) * width + cols - left, -1.0).astype(np.int64)
-            yield top, left, height, width, index
+            yield Region(top, left, height, width), index
 
 
 def _corner(place: Affine, cols: Floats, rows: Floats) -> tuple[Floats, Floats]:

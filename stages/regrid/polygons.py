@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pyproj import CRS, Geod, Transformer
 
 from model.ground.errors import InputFault
-from model.ground.grid import Grid
+from model.ground.grid import Grid, Region
 from model.ground.overlay import Pieces, cover, cut, sum_lengths
 from stages.formats.vector.read import shapely
 from stages.formats.zarr_groups import CHUNK, same_crs
@@ -19,6 +19,7 @@ from stages.regrid.spill import Bin, Bins
 
 Floats = NDArray[np.float64]
 Kind = Literal["length", "area"]
+Bounds = tuple[float, float, float, float]  # least x, least y, largest x, largest y
 
 BIN = CHUNK  # fine cells along a bin: the region ingest fills at once
 KEPT = 64  # bins whose cells are remembered
@@ -54,7 +55,7 @@ class Shapes:
         self.used = self.other = self.empty = self.mended = 0
         self.left, self.bottom, self.right, self.top = np.inf, np.inf, -np.inf, -np.inf
 
-    def _box(self) -> tuple[float, float, float, float]:
+    def _box(self) -> Bounds:
         """(left, bottom, right, top) of the grid and its margin in the CRS of the shapes, a cell wider."""
         wide = self._margin + 1
         grid = self._grid
@@ -180,7 +181,7 @@ class Shapes:
 
     def read(self, row: int, col: int, rows: int, cols: int) -> Floats:
         """(rows, cols) length [m] or share of the cell, 0 to 1, in a window that may reach into the margin."""
-        out = np.zeros((rows, cols))
+        out, window = np.zeros((rows, cols)), Region(row, col, rows, cols)
         for down in range(row // BIN, (row + rows - 1) // BIN + 1):
             for across in range(col // BIN, (col + cols - 1) // BIN + 1):
                 cells = self._bin(down, across)
@@ -188,9 +189,9 @@ class Shapes:
                     continue
                 top, left = max(row, down * BIN), max(col, across * BIN)
                 bottom, right = min(row + rows, (down + 1) * BIN), min(col + cols, (across + 1) * BIN)
-                here = (slice(top - row, bottom - row), slice(left - col, right - col))
-                there = (slice(top - down * BIN, bottom - down * BIN),)
-                out[here] = cells[(*there, slice(left - across * BIN, right - across * BIN))]
+                shared = Region(top, left, bottom - top, right - left)
+                whole = Region(down * BIN, across * BIN, BIN, BIN)
+                out[shared.within(window).slices] = cells[shared.within(whole).slices]
         return out
 
     def _bin(self, row: int, col: int) -> Floats | None:
@@ -260,7 +261,7 @@ def _edges(shapes: Iterable[Any], corner: Floats) -> tuple[Floats, Floats, Float
     return start[:, 0], start[:, 1], end[:, 0], end[:, 1]
 
 
-def _clip(shape: Any, box: tuple[float, float, float, float]) -> Any:
+def _clip(shape: Any, box: Bounds) -> Any:
     """A shape within (least x, least y, largest x, largest y)."""
     library = shapely()
     rectangle = library.box(*box)
@@ -274,9 +275,9 @@ def _transformer(source: CRS, target: str) -> Transformer | None:
     return None if same_crs(source.to_wkt(), target) else Transformer.from_crs(source, target, always_xy=True)
 
 
-def covered(grid: Grid, row: int, col: int, rows: int, cols: int, box: Any, crs: CRS) -> NDArray[np.bool_]:
+def covered(grid: Grid, region: Region, box: Bounds, crs: CRS) -> NDArray[np.bool_]:
     """(rows, cols) True = the middle of the cell lies in a box (left, bottom, right, top) of another CRS."""
-    window = grid.window(row, col, rows, cols)
+    window = grid.window(*region)
     x, y = np.meshgrid(window.x, window.y)
     if (back := _transformer(CRS.from_wkt(grid.crs), crs.to_wkt())) is not None:
         x, y = back.transform(x, y)

@@ -12,10 +12,9 @@ from affine import Affine
 from numpy.typing import NDArray
 from pyproj import Transformer
 
-from model.ground.grid import Grid
+from model.ground.grid import Grid, Region
 
 Floats = NDArray[np.float64]
-Region = tuple[int, int, int, int]  # row, col, rows, cols in fine cells
 Box = tuple[float, float, float, float]  # top, left, bottom, right in cells of a raster
 
 WIDEST = 32  # fine cells between mesh points

@@ -164,6 +164,7 @@ def compare(folder: Path, size: int, rounds: int, threads: int) -> None:
 
 def conserve(size: int, rounds: int) -> None:
     """A layer of counts, by ingest's way and by GDAL's sum in chunks: seconds and what is lost."""
+    from model.ground.grid import Region
     from stages.formats.raster.geotiff import Raster
     from stages.formats.zarr_groups import make_grid
     from stages.regrid.dispatch import bring
@@ -183,7 +184,7 @@ def conserve(size: int, rounds: int) -> None:
             seconds = []
             for _ in range(rounds):
                 begun = time.monotonic()
-                ours = bring(raster, grid, (0, 0, rows, cols), "total")
+                ours = bring(raster, grid, Region(0, 0, rows, cols), "total")
                 seconds.append(time.monotonic() - begun)
             begun = time.monotonic()
             theirs = np.zeros((rows, cols))

@@ -21,6 +21,7 @@ from rasterio.warp import transform_bounds
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from model.ground.grid import Region
 from stages.formats.raster.geotiff import Raster
 from stages.formats.zarr_groups import make_grid
 from stages.regrid.dispatch import bring
@@ -74,10 +75,8 @@ def main() -> None:
         ours, raster = np.zeros(fine.shape), Raster(str(path))
         for row in range(0, fine.rows, CHUNK):
             for col in range(0, fine.cols, CHUNK):
-                region = row, col, min(CHUNK, fine.rows - row), min(CHUNK, fine.cols - col)
-                ours[row : row + region[2], col : col + region[3]] = np.nan_to_num(
-                    bring(raster, fine, region, "total")
-                )
+                region = Region(row, col, min(CHUNK, fine.rows - row), min(CHUNK, fine.cols - col))
+                ours[region.slices] = np.nan_to_num(bring(raster, fine, region, "total"))
         tell("ours, in chunks", ours, exact, size, time.process_time() - began)
         bounds = map(str, fine.bounds)
         for name, tolerance in (("gdalwarp sum, exact places", "0"), ("gdalwarp sum, default", "0.125")):

@@ -9,12 +9,11 @@ from affine import Affine
 from numpy.typing import NDArray
 from pyproj import CRS
 
-from model.ground.grid import Grid
+from model.ground.grid import Grid, Region
 from stages.formats.raster.block_cache import Keeper
 from stages.formats.zarr_groups import make_grid
 
 STRIP = 1024  # rows and columns read at a time when a file is scanned
-Piece = tuple[int, int, int, int]  # row, col, rows, cols
 
 
 class Band(ABC):
@@ -26,6 +25,7 @@ class Band(ABC):
       tag: what the file itself says of that.
       notes: what was assumed or repaired to read it, in sentences.
       bent: why its cells are not those of the file; None when they are.
+      year: of its values, where the file tells; None where it does not.
     """
 
     name: str
@@ -33,6 +33,7 @@ class Band(ABC):
     tag: float | None
     notes: tuple[str, ...] = ()
     bent: str | None = None
+    year: int | None = None
 
     @property
     @abstractmethod
@@ -58,6 +59,21 @@ class Band(ABC):
     @abstractmethod
     def transform(self) -> Affine:
         """Of the north-up reading; still sheared when the file is."""
+
+    @property
+    def steps(self) -> int:
+        """How many steps of time make the band."""
+        return 1
+
+    @property
+    def method(self) -> str:
+        """sum or mean: how they make it."""
+        return "mean"
+
+    @cached_property
+    def degrees(self) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+        """Longitudes and latitudes, north-up, (rows, cols) each; None when it has none for each cell."""
+        return None
 
     @abstractmethod
     def physical(self, rows: slice, cols: slice) -> NDArray[np.float64]:
@@ -104,9 +120,9 @@ class Band(ABC):
         out[top - row : bottom - row, left - col : right - col] = values
         return out
 
-    def parts(self, piece: Piece) -> Iterator[tuple[int, int, NDArray[np.float64]]]:
+    def parts(self, piece: Region) -> Iterator[tuple[int, int, NDArray[np.float64]]]:
         """A piece in windows (row, col, values) that the processor holds close to it, where that costs no reading."""
-        yield piece[0], piece[1], self.read(*piece)
+        yield piece.row, piece.col, self.read(*piece)
 
     @cached_property
     def turn(self) -> float:
@@ -131,19 +147,30 @@ class Band(ABC):
         place = self.transform
         return make_grid(rows, cols, place.c, place.f, place.a, -place.e, self.crs)
 
-    def pieces(self) -> list[Piece]:
-        """Windows (row, col, rows, cols) that make up the whole band."""
-        height, width = self.shape
-        return [
-            (row, col, min(STRIP, height - row), min(STRIP, width - col))
-            for row in range(0, height, STRIP)
-            for col in range(0, width, STRIP)
-        ]
+    def pieces(self) -> list[Region]:
+        """The regions that make up the whole band, in the order in which it is read and counted."""
+        return regions_of(self.shape, STRIP)
 
     def strips(self) -> Iterator[tuple[int, int, NDArray[np.float64]]]:
         """The whole band piece by piece: (row, col, values)."""
-        for row, col, rows, cols in self.pieces():
-            yield row, col, self.read(row, col, rows, cols)
+        for piece in self.pieces():
+            yield piece.row, piece.col, self.read(*piece)
+
+
+def regions_of(shape: tuple[int, int], side: int) -> list[Region]:
+    """Cuts a grid into squares, those along its lower and right edge as large as is left.
+
+    Args:
+      shape: (rows, cols) of the grid.
+      side: cells along a square.
+    Returns: the squares row by row.
+    """
+    height, width = shape
+    found = []
+    for row in range(0, height, side):
+        for col in range(0, width, side):
+            found.append(Region(row, col, min(side, height - row), min(side, width - col)))
+    return found
 
 
 def lies_between(value: float, low: float, high: float) -> bool:

@@ -17,8 +17,9 @@ from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
 from model.ground.errors import InputFault
+from model.ground.grid import Region
 from stages.contract.execution import spread, workers
-from stages.formats.raster.band import STRIP, Band, Piece, equal, lies_between
+from stages.formats.raster.band import STRIP, Band, equal, lies_between
 from stages.formats.raster.block_cache import Keeper, Kept
 
 CACHE_MB = "128"  # of decoded blocks, for all files; GDAL's own choice is a twentieth of the machine
@@ -120,11 +121,15 @@ class Raster(Band):
     def physical(self, rows: slice, cols: slice) -> NDArray[np.float64]:
         return self._values(*self._raw(rows, cols))
 
-    def parts(self, piece: Piece) -> Iterator[tuple[int, int, NDArray[np.float64]]]:
-        raw, hidden = self._raw(*_slices(piece))
-        for row in range(0, piece[2], CLOSE):
+    def parts(self, piece: Region) -> Iterator[tuple[int, int, NDArray[np.float64]]]:
+        raw, hidden = self._raw(*piece.slices)
+        for row in range(0, piece.rows, CLOSE):
             rows = slice(row, row + CLOSE)
-            yield piece[0] + row, piece[1], self._values(raw[rows], None if hidden is None else hidden[rows])
+            yield (
+                piece.row + row,
+                piece.col,
+                self._values(raw[rows], None if hidden is None else hidden[rows]),
+            )
 
     def _values(self, raw: NDArray, hidden: NDArray[np.bool_] | None) -> NDArray[np.float64]:
         values = raw.astype(np.float64)
@@ -171,26 +176,27 @@ class Raster(Band):
     def count_raw(self, values: Iterable[float]) -> dict[float, int]:
         wanted = list(values)
 
-        def count(piece: Piece) -> list[int]:
-            raw, hidden = self._raw(*_slices(piece))
+        def count(piece: Region) -> NDArray[np.int64]:
+            raw, hidden = self._raw(*piece.slices)
             gone = self._gone(raw, hidden)
-            hits = [equal(raw, value) for value in wanted]
-            return [int((hit if gone is None else hit & ~gone).sum()) for hit in hits]
+            hits = np.zeros(len(wanted), np.int64)
+            for place, value in enumerate(wanted):
+                hit = equal(raw, value)
+                hits[place] = np.count_nonzero(hit if gone is None else hit & ~gone)
+            return hits
 
-        counts = [sum(found) for found in zip(*spread(count, self.pieces(), workers()), strict=True)]
-        return {value: count for value, count in zip(wanted, counts, strict=True) if count}
+        summed = sum(spread(count, self.pieces(), workers()), np.zeros(len(wanted), np.int64))
+        found = dict(zip(wanted, summed.tolist(), strict=True))
+        return {value: hits for value, hits in found.items() if hits}
 
     def count_nans(self) -> int:
         if np.dtype(self._data.dtypes[self.band - 1]).kind != "f":
             return 0
-        return sum(
-            spread(lambda piece: int(np.isnan(self._raw(*_slices(piece))[0]).sum()), self.pieces(), workers())
-        )
 
+        def count(piece: Region) -> int:
+            return int(np.count_nonzero(np.isnan(self._raw(*piece.slices)[0])))
 
-def _slices(piece: Piece) -> tuple[slice, slice]:
-    row, col, rows, cols = piece
-    return slice(row, row + rows), slice(col, col + cols)
+        return sum(spread(count, self.pieces(), workers()))
 
 
 def names_of_bands(path: str) -> list[str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from model.ground.errors import Fault, InputFault
+from model.ground.grid import Region
 from stages.artifacts.maps import ALL
 from stages.formats.zarr_groups import same_crs
 from stages.ingest.draft.duplicates import MOST_CELLS, follows, told_once
@@ -110,7 +111,7 @@ def _is_truth_of(item: Found, total: Found) -> bool:
         return False
     if (nest := nesting(fine, coarse)) is None or nest[0] != "finer" or nest[1] < 2:
         return False
-    sums = bring(item.raster, coarse, (0, 0, *coarse.shape), "total")
+    sums = bring(item.raster, coarse, Region(0, 0, *coarse.shape), "total")
     given = total.raster.read(0, 0, *coarse.shape)
     return follows(sums, given)
 

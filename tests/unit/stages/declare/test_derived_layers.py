@@ -7,6 +7,7 @@ from pydantic import ValidationError
 from scipy import ndimage
 
 from model.ground.errors import InputFault
+from model.ground.grid import Region
 from stages.ingest.stage import check
 
 FINE = Affine(100, 0, 4_780_000, 0, -100, 2_822_000)
@@ -36,7 +37,7 @@ def test_distance_to_a_layer_is_in_metres_and_ends_at_its_reach(land, cube):
 
 
 def test_values_do_not_depend_on_the_regions_they_are_made_in(land, cube, monkeypatch):
-    from stages.ingest import stage as ingest
+    from stages.ingest import fill
 
     spots = (np.random.default_rng(1).random((30, 40)) < 0.02).astype(np.float32)
     land.file("spots.tif", spots, FINE)
@@ -50,10 +51,12 @@ def test_values_do_not_depend_on_the_regions_they_are_made_in(land, cube, monkey
     config = config_with(land, derived, covariates=[layer])
     whole = cube(config)
     seams = [
-        (row, col, min(7, 30 - row), min(11, 40 - col)) for row in range(0, 30, 7) for col in range(0, 40, 11)
+        Region(row, col, min(7, 30 - row), min(11, 40 - col))
+        for row in range(0, 30, 7)
+        for col in range(0, 40, 11)
     ]
-    monkeypatch.setattr(ingest, "_regions", lambda fine: seams)
-    monkeypatch.setattr(ingest, "workers", lambda: 1)  # these regions share chunks: one writer
+    monkeypatch.setattr(fill, "regions_of", lambda shape, side: seams)
+    monkeypatch.setattr(fill, "workers", lambda: 1)  # these regions share chunks: one writer
     parts = cube(config)
     for entry in derived:
         assert values(parts, entry["name"]) == pytest.approx(values(whole, entry["name"]), rel=1e-6, abs=1e-9)

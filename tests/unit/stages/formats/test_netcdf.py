@@ -200,6 +200,7 @@ def test_threads_that_read_one_file_change_no_byte(land, tmp_path, monkeypatch, 
     """HDF5 alone is not made for threads: its readers have to take turns, and nothing may show that they do."""
     from stages.formats import zarr_groups as arrays
     from stages.formats.raster import statistics as scan
+    from stages.ingest import fill
     from stages.ingest import stage as ingest
 
     rng, fine = np.random.default_rng(5), (land.totals.shape[0] * 40, land.totals.shape[1] * 40)
@@ -220,7 +221,7 @@ def test_threads_that_read_one_file_change_no_byte(land, tmp_path, monkeypatch, 
     monkeypatch.setattr(arrays, "CHUNK", 10)
     found = []
     for turn, threads in enumerate((1, 8, 8)):
-        monkeypatch.setattr(ingest, "workers", lambda threads=threads: threads)
+        monkeypatch.setattr(fill, "workers", lambda threads=threads: threads)
         monkeypatch.setattr(scan, "workers", lambda threads=threads: threads)
         out = tmp_path / f"turn{turn}"
         out.mkdir()

@@ -369,12 +369,12 @@ def test_check_tells_what_every_file_holds(land):
 
 def test_the_cube_holds_the_same_bytes_whatever_the_threads(land, tmp_path, monkeypatch):
     from stages.formats import zarr_groups as stored
-    from stages.ingest import stage as ingest
+    from stages.ingest import fill
 
     monkeypatch.setattr(stored, "CHUNK", 10)
     found = []
     for threads in (1, 5):
-        monkeypatch.setattr(ingest, "workers", lambda threads=threads: threads)
+        monkeypatch.setattr(fill, "workers", lambda threads=threads: threads)
         out = tmp_path / str(threads)
         out.mkdir()
         run(land.config(), out=out)

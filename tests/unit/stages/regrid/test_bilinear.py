@@ -8,6 +8,7 @@ from pyproj import CRS, Transformer
 from rasterio.enums import Resampling
 from rasterio.warp import reproject
 
+from model.ground.grid import Region
 from stages.formats.raster.geotiff import Raster
 from stages.formats.zarr_groups import make_grid
 from stages.regrid.dispatch import bring
@@ -55,7 +56,7 @@ def exactly(values, fine, place=PLACE):
 
 def test_values_are_those_of_the_formula(tmp_path):
     values = hills(60, 110)  # ends inside the grid
-    found = bring(write(tmp_path / "a.tif", values), FINE, (0, 0, *FINE.shape), "continuous")
+    found = bring(write(tmp_path / "a.tif", values), FINE, Region(0, 0, *FINE.shape), "continuous")
     expected = exactly(values, FINE)
     there = ~np.isnan(expected)
     assert 0.2 < there.mean() < 0.98
@@ -67,7 +68,7 @@ def test_gaps_and_edges_are_those_of_gdal(tmp_path):
     values = hills(60, 110)
     values[20:23, 30:50] = np.nan
     values[40, 60] = np.nan
-    found = bring(write(tmp_path / "a.tif", values), FINE, (0, 0, *FINE.shape), "continuous")
+    found = bring(write(tmp_path / "a.tif", values), FINE, Region(0, 0, *FINE.shape), "continuous")
     expected = by_gdal(values, FINE)
     assert (
         np.isnan(found) != np.isnan(expected)
@@ -80,18 +81,18 @@ def test_no_window_changes_a_bit(tmp_path):
     values = hills(70, 120)
     values[30:33, 40:60] = np.nan
     raster = write(tmp_path / "a.tif", values)
-    whole = bring(raster, FINE, (0, 0, *FINE.shape), "continuous")
+    whole = bring(raster, FINE, Region(0, 0, *FINE.shape), "continuous")
     for row, col, rows, cols in ((0, 0, 17, 23), (95, 130, 40, 41), (200, 250, 60, 60), (31, 63, 1, 1)):
-        part = bring(raster, FINE, (row, col, rows, cols), "continuous")
+        part = bring(raster, FINE, Region(row, col, rows, cols), "continuous")
         assert np.array_equal(part, whole[row : row + rows, col : col + cols], equal_nan=True)
 
 
 def test_places_between_mesh_points_are_near_enough():
     crs = CRS.from_epsg(4326).to_wkt()
-    found = middles(PLACE, crs, FINE, (3, 5, 200, 210))
+    found = middles(PLACE, crs, FINE, Region(3, 5, 200, 210))
     spots = [(0, 0), (77, 131), (199, 209)]
     for row, col in spots:
-        exact = middles(PLACE, crs, FINE.window(row + 3, col + 5, 1, 1), (0, 0, 1, 1))
+        exact = middles(PLACE, crs, FINE.window(row + 3, col + 5, 1, 1), Region(0, 0, 1, 1))
         assert found.down[row, col] == pytest.approx(exact.down[0, 0], abs=0.005)
         assert found.across[row, col] == pytest.approx(exact.across[0, 0], abs=0.005)
 
@@ -102,7 +103,7 @@ def test_a_grid_across_180_degrees_meets_both_ends_of_the_globe(tmp_path):
     raster = write(tmp_path / "globe.tif", np.cos(np.radians(lon)), place)
     # UTM zone 60 south ends at 180 degrees: half of this grid lies in zone 1.
     fine = make_grid(40, 80, 620_000, 8_100_000, 5000, 5000, CRS.from_epsg(32760))
-    found = bring(raster, fine, (0, 0, *fine.shape), "continuous")
+    found = bring(raster, fine, Region(0, 0, *fine.shape), "continuous")
     assert not np.isnan(found).any() and found.min() >= -1.0 and found.max() < np.cos(np.radians(170.0))
 
 
@@ -112,5 +113,5 @@ def test_longitudes_from_0_to_360_are_the_same_ground(tmp_path):
     one = write(tmp_path / "a.tif", values, west)
     other = write(tmp_path / "b.tif", np.roll(values, 180, axis=1), Affine(1.0, 0, 0.0, 0, -1.0, 60.0))
     fine = make_grid(30, 30, -8.0, 52.0, 0.25, 0.25, CRS.from_epsg(4258))
-    region = (0, 0, 30, 12)  # west of Greenwich
+    region = Region(0, 0, 30, 12)  # west of Greenwich
     assert bring(one, fine, region, "continuous") == pytest.approx(bring(other, fine, region, "continuous"))

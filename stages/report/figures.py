@@ -3,12 +3,11 @@
 from dataclasses import dataclass
 from math import ceil, cos, floor, log10, radians
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from model.ground.grid import Grid
+from model.ground.grid import Grid, Region
 from stages.artifacts import maps as store
 from stages.artifacts.maps import Sheet
 from stages.report.pictures import FLOOR, average, css_ramp, mass_picture, residual_picture
@@ -37,8 +36,60 @@ class Figure:
     crisp: bool
 
 
+@dataclass(frozen=True)
+class ColourBar:
+    """The key of a picture.
+
+    Attributes:
+      ramp: stops of a CSS gradient.
+      ticks: (place along the bar [%], text) of each number written beside it.
+    """
+
+    ramp: str
+    ticks: tuple[tuple[float, str], ...]
+    unit: str
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Where a part lies in the picture of the whole, in CSS percentages."""
+
+    left: float
+    top: float
+    width: float
+    height: float
+
+
+@dataclass(frozen=True)
+class MapFigures:
+    """The pictures of one map, and what a reader needs beside them.
+
+    Attributes:
+      coarse, fine: the whole map as given and as found.
+      zoom_coarse, zoom_fine: the part that holds most, every cell.
+      averaged: fine cells along a pixel of `fine`.
+      frame: where the part lies in the whole.
+      key, zoom_key, residual_key: colour bars of the whole, of the part and of the residual.
+    """
+
+    coarse: Figure
+    fine: Figure
+    zoom_coarse: Figure
+    zoom_fine: Figure
+    residual: Figure
+    averaged: int
+    frame: Frame
+    key: ColourBar
+    zoom_key: ColourBar
+    residual_key: ColourBar
+
+
 def ground(grid: Grid) -> tuple[float, float]:
-    """Width and height of the grid in metres; on a geographic grid along its middle parallel."""
+    """How large a grid is on the ground.
+
+    Returns: width and height [m]. On a geographic grid the width is measured along its middle parallel, on a sphere of
+      111.32 km a degree; good for scale bars and proportions, not for areas.
+    """
     width, height = grid.cols * grid.dx, grid.rows * grid.dy
     if grid.ellipsoid is None:
         return width * grid.metre, height * grid.metre
@@ -55,70 +106,76 @@ def draw(
     limit: float,
     page_width: int,
     shared: int,
-) -> dict[str, Any]:
+) -> MapFigures:
     """The pictures of one map: whole and its heaviest part, coarse and fine, and the residual.
 
     The coarse input is drawn as the mean per fine cell, so that it shares the scale of the result. Memory is
     bounded by the page width: larger maps are read as averages.
 
-    Args: shared: fine cells that a block's number is divided by, 1 where it is a mean.
+    Args:
+      maps: folder of finished maps.
+      limit: relative residual at which the colours of the residual end.
+      page_width: pixels along a picture, at most.
+      shared: fine cells that a block's number is divided by, 1 where it is a mean.
+    Raises: ArtifactFault (exit 4) when the map or its block file is missing or damaged.
     """
     fine = coarse.refine(factor)
     given, placed, relative = store.read_blocks(maps / sheet.blocks_file, coarse)[:3]
     even = given / shared
     step = ceil(max(fine.shape) / page_width)
     coarse_step = ceil(max(coarse.shape) / page_width)
+    coarse_pixels = coarse.cols // coarse_step
     whole = store.read_overview(maps / sheet.map_file, fine, step)
-    row, col, rows, cols = heaviest_part(np.where(np.isnan(placed), 0.0, placed))
-    part = store.read_part(
-        maps / sheet.map_file, fine, row * factor, col * factor, rows * factor, cols * factor
+    heavy = heaviest_part(np.where(np.isnan(placed), 0.0, placed))
+    part = store.read_part(maps / sheet.map_file, fine, *heavy.refined(factor))
+    inside, near = coarse.window(*heavy), legend_of(part, legend.unit)
+    residual = residual_picture(average(np.abs(relative), coarse_step), limit)
+    return MapFigures(
+        coarse=_figure(mass_picture(average(even, coarse_step), legend), coarse, coarse_pixels),
+        fine=_figure(mass_picture(whole, legend), fine, fine.cols // step),
+        zoom_coarse=_figure(mass_picture(even[heavy.slices], near), inside, heavy.cols),
+        zoom_fine=_figure(mass_picture(part, near), inside, heavy.cols * factor),
+        residual=_figure(residual, coarse, coarse_pixels),
+        averaged=step,
+        frame=_frame(coarse, heavy),
+        key=mass_key(legend),
+        zoom_key=mass_key(near),
+        residual_key=residual_key(limit),
     )
-    inside, near = coarse.window(row, col, rows, cols), legend_of(part, legend.unit)
-    return {
-        "coarse": _figure(
-            mass_picture(average(even, coarse_step), legend), coarse, coarse.cols // coarse_step
-        ),
-        "fine": _figure(mass_picture(whole, legend), fine, fine.cols // step),
-        "zoom_coarse": _figure(mass_picture(even[row : row + rows, col : col + cols], near), inside, cols),
-        "zoom_fine": _figure(mass_picture(part, near), inside, cols * factor),
-        "residual": _figure(
-            residual_picture(average(np.abs(relative), coarse_step), limit),
-            coarse,
-            coarse.cols // coarse_step,
-        ),
-        "averaged": step,
-        "frame": _frame(coarse, row, col, rows, cols),
-        "key": mass_key(legend),
-        "zoom_key": mass_key(near),
-        "residual_key": residual_key(limit),
-    }
 
 
-def heaviest_part(mass: NDArray[np.float64]) -> tuple[int, int, int, int]:
-    """(row, col, rows, cols) of the part of at most 12 x 12 blocks that holds most."""
-    rows, cols = (min(_ZOOM_BLOCKS, size) for size in mass.shape)
+def heaviest_part(mass: NDArray[np.float64]) -> Region:
+    """The part of at most 12 x 12 blocks that holds most.
+
+    Args:
+      mass: (h, w) per block, no NaN.
+    Returns: a region of blocks; of several alike the northernmost, then the westernmost.
+    """
+    rows, cols = min(_ZOOM_BLOCKS, mass.shape[0]), min(_ZOOM_BLOCKS, mass.shape[1])
     table = np.pad(mass.cumsum(axis=0).cumsum(axis=1), ((1, 0), (1, 0)))
     sums = table[rows:, cols:] - table[:-rows, cols:] - table[rows:, :-cols] + table[:-rows, :-cols]
-    row, col = (int(index) for index in np.unravel_index(sums.argmax(), sums.shape))
-    return row, col, rows, cols
+    row, col = np.unravel_index(sums.argmax(), sums.shape)
+    return Region(int(row), int(col), rows, cols)
 
 
-def mass_key(legend: Legend) -> dict[str, Any]:
+def mass_key(legend: Legend) -> ColourBar:
     """The colour bar of a map: one tick per limit of the legend, evenly spaced as the colours are."""
     stops = legend.stops
     places = np.linspace(0.0, 100.0, len(stops)) if len(stops) > 1 else [100.0] * len(stops)
-    ticks = [(round(float(place), 2), number(stop)) for place, stop in zip(places, stops, strict=True)]
-    return {"ramp": css_ramp(RAMP), "ticks": ticks, "unit": legend.unit}
+    ticks = []
+    for place, stop in zip(places, stops, strict=True):
+        ticks.append((round(float(place), 2), number(stop)))
+    return ColourBar(css_ramp(RAMP), tuple(ticks), legend.unit)
 
 
-def residual_key(limit: float) -> dict[str, Any]:
-    """The colour bar of a residual picture, a tick per decade."""
+def residual_key(limit: float) -> ColourBar:
+    """The colour bar of a residual picture, a tick per decade from FLOOR to the limit."""
     span = log10(max(limit / FLOOR, 10.0))
-    ticks = [
-        (round(100.0 * step / span, 2), f"{FLOOR * 10**step:.0e}".replace("e-0", "e-"))
-        for step in range(floor(span) + 1)
-    ]
-    return {"ramp": css_ramp(RESIDUAL), "ticks": ticks, "unit": "of the block's total"}
+    ticks = []
+    for decade in range(floor(span) + 1):
+        text = f"{FLOOR * 10**decade:.0e}".replace("e-0", "e-")
+        ticks.append((round(100.0 * decade / span, 2), text))
+    return ColourBar(css_ramp(RESIDUAL), tuple(ticks), "of the block's total")
 
 
 def _figure(source: str, grid: Grid, pixels: int) -> Figure:
@@ -128,15 +185,19 @@ def _figure(source: str, grid: Grid, pixels: int) -> Figure:
     return Figure(source, round(width / height, 4), round(100.0 * length / width, 2), label, pixels < _SMALL)
 
 
-def _frame(coarse: Grid, row: int, col: int, rows: int, cols: int) -> dict[str, float]:
-    """Where the part lies in the whole, as CSS percentages."""
-    return {
-        "left": round(100.0 * col / coarse.cols, 3), "top": round(100.0 * row / coarse.rows, 3),
-        "width": round(100.0 * cols / coarse.cols, 3), "height": round(100.0 * rows / coarse.rows, 3),
-    }  # fmt: skip
+def _frame(coarse: Grid, part: Region) -> Frame:
+    return Frame(
+        left=round(100.0 * part.col / coarse.cols, 3),
+        top=round(100.0 * part.row / coarse.rows, 3),
+        width=round(100.0 * part.cols / coarse.cols, 3),
+        height=round(100.0 * part.rows / coarse.rows, 3),
+    )
 
 
 def _nice(length: float) -> float:
     """The largest of 1, 2, 5 times a power of ten that is not longer."""
     power = 10.0 ** floor(log10(length))
-    return max(step * power for step in (1, 2, 5) if step * power <= length)
+    for digit in (5, 2):
+        if digit * power <= length:
+            return digit * power
+    return power

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from importlib.resources import files
 from math import isfinite
 from pathlib import Path
@@ -22,7 +22,7 @@ from stages.artifacts.cube import Cube
 from stages.artifacts.field import Field
 from stages.artifacts.maps import Sheet
 from stages.report.certificate import CERTIFICATE
-from stages.report.figures import draw, ground
+from stages.report.figures import MapFigures, draw, ground
 from stages.report.notes import notes_of
 from stages.report.qgis_style import Legend, amount, number
 from stages.report.training_figures import environment, read_figures
@@ -41,6 +41,20 @@ RUNGS = {
 _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _ZONES_SHOWN = 40  # the table beside the maps has every zone
 _SHOWN = 8  # maps drawn on the page; more would make it too heavy to open
+
+
+@dataclass(frozen=True)
+class MapSection:
+    """One map as the page draws it.
+
+    Attributes:
+      map: what the certificate says of it.
+    """
+
+    title: str
+    year: int
+    map: dict[str, Any]
+    figures: MapFigures
 
 
 def gather(
@@ -131,7 +145,7 @@ def _zone_table(told: Mapping[str, Any], variable: str, year: int) -> dict[str, 
     }  # fmt: skip
 
 
-def _sections(maps: Path, certificate: dict[str, Any], facts: dict[str, Any]) -> list[dict[str, Any]]:
+def _sections(maps: Path, certificate: dict[str, Any], facts: dict[str, Any]) -> list[MapSection]:
     """One section per map drawn: the last year first, the sum of sectors before its parts."""
     coarse, factor = Grid(**facts["coarse"]), facts["factor"]
     measured = {fact["file"]: fact for fact in certificate["maps"]}
@@ -144,7 +158,7 @@ def _sections(maps: Path, certificate: dict[str, Any], facts: dict[str, Any]) ->
         figures = draw(sheet, maps, coarse, factor, legend, certificate["limit"], facts["page_width"], shared)
         title = "All sectors together" if sheet.is_sum else _label(sheet.sector)
         title += f", {sheet.long_name}" if sheet.is_emission else ""
-        sections.append({"title": title, "year": sheet.year, "map": measured[sheet.map_file]} | figures)
+        sections.append(MapSection(title, sheet.year, measured[sheet.map_file], figures))
     return sections
 
 

@@ -78,6 +78,6 @@ def test_the_shift_in_what_layers_tell_is_reported(tmp_path):
     layer = cube.covariates(0, 0, 80, 60)[0, 0].astype(np.float64)
     means = layer.reshape(8, 10, 6, 10).mean(axis=(1, 3))
     (found,) = scale_shift.layer_statistics(cube, [2])
-    assert found["inside"] == pytest.approx((layer - np.kron(means, np.ones((10, 10)))).std())
+    assert found.inside == pytest.approx((layer - np.kron(means, np.ones((10, 10)))).std())
     pairs = means.reshape(4, 2, 3, 2).mean(axis=(1, 3))
-    assert found["merged"]["2"] == pytest.approx((means - np.kron(pairs, np.ones((2, 2)))).std())
+    assert found.merged[2] == pytest.approx((means - np.kron(pairs, np.ones((2, 2)))).std())

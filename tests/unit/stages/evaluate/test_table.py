@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from model.evaluation.scores import Cuts, Scores
-from stages.evaluate.table import Entry, build, write
+from stages.evaluate.table import Entry, Setup, build, write
 
 BLOCKS, CELLS = 60, 25
 
@@ -32,20 +32,26 @@ def judged():
     return make
 
 
+def share_gain(table):
+    """By how much the judged method is better by the misallocated share."""
+    (found,) = [entry for entry in table.differences if entry.score == "misallocated_share"]
+    return found.gain
+
+
 def test_a_gain_in_every_block_beats(judged):
     table = judged(0.10, 0.20)
     assert table.words == [
         "homes 2012: ours beats theirs by 0.050 (0.050 to 0.050, 50.0%) on misallocated share."
     ]  # half of 10 % against half of 20 %, the same in every block
-    (gain,) = [entry for entry in table.differences if entry["score"] == "misallocated_share"]
-    assert gain["gain"] == pytest.approx(0.05) and gain["low"] == pytest.approx(0.05)
+    gain = share_gain(table)
+    assert gain.value == pytest.approx(0.05) and gain.low == pytest.approx(0.05)
 
 
 def test_a_gain_that_hangs_on_a_few_blocks_is_not_told_apart(judged):
     rng = np.random.default_rng(1)
     table = judged(np.abs(rng.normal(0.2, 0.1, BLOCKS)), np.abs(rng.normal(0.2, 0.1, BLOCKS)))
-    (gain,) = [entry for entry in table.differences if entry["score"] == "misallocated_share"]
-    assert gain["low"] < 0 < gain["high"]
+    gain = share_gain(table)
+    assert gain.low < 0 < gain.high
     assert "not told apart" in table.words[0] and " beats " not in table.words[0]
 
 
@@ -61,15 +67,15 @@ def test_paired_differences_are_surer_than_the_two_intervals(judged):
     """Blocks differ a lot, both methods alike: each interval is wide, that of the difference narrow."""
     level = np.random.default_rng(2).uniform(0.05, 0.6, BLOCKS)
     table = judged(level, level + 0.02)
-    low, high = table.rows[0]["intervals"]["misallocated_share"]
-    assert high - low > 0.03
-    (gain,) = [entry for entry in table.differences if entry["score"] == "misallocated_share"]
-    assert gain["high"] - gain["low"] < 0.001 and "ours beats theirs" in table.words[0]
+    share = table.rows[0].scores["misallocated_share"]
+    assert share.high - share.low > 0.03
+    gain = share_gain(table)
+    assert gain.high - gain.low < 0.001 and "ours beats theirs" in table.words[0]
 
 
 def test_what_is_written_is_the_same_three_times(judged, tmp_path):
     table = judged(0.1, 0.2)
-    write(table, {"unit": "t", "protocol": "for tests"}, tmp_path)
+    write(table, Setup("t", "for tests", 1, 1000), tmp_path)
     told = json.loads((tmp_path / "scores.json").read_text())
     assert told["rows"][0]["misallocated_share"] == pytest.approx(0.05)
     head, first = (tmp_path / "scores.csv").read_text().splitlines()[:2]

@@ -1,6 +1,6 @@
 """The one door to NetCDF and Zarr given by users: a slice of one variable, summed or averaged to a year, as a band."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,8 @@ from stages.formats.netcdf.untrusted import damaged_store
 from stages.formats.raster.band import Band, equal, lies_between
 
 Selection = Mapping[str, str | float]
+
+READ_TOGETHER = 1 << 22  # cells of a file at once, over all the steps of a run: 32 MB of float64
 
 
 class Variable(Band):
@@ -202,8 +204,7 @@ class Variable(Band):
 
     def count_raw(self, values: Iterable[float]) -> dict[float, int]:
         counts = dict.fromkeys(values, 0)
-        for step, _ in self._yearly.steps:
-            raw = self._raw(step, slice(None), slice(None))
+        for raw in self._every_step(slice(None), slice(None)):
             usable = ~self._missing(raw)
             for value in counts:
                 counts[value] += int((equal(raw, value) & usable).sum())
@@ -211,8 +212,7 @@ class Variable(Band):
 
     def count_nans(self) -> int:
         gone = 0
-        for step, _ in self._yearly.steps:
-            raw = self._raw(step, slice(None), slice(None))
+        for raw in self._every_step(slice(None), slice(None)):
             gone = max(gone, int(np.isnan(raw).sum()) if raw.dtype.kind == "f" else 0)
         return gone
 
@@ -222,8 +222,8 @@ class Variable(Band):
         total: NDArray[np.float64] | None = None
         weight = sum(length for _, length in steps)
         empty: NDArray[np.bool_] | None = None  # in all steps so far
-        for step, length in steps:
-            values = self._physical(self._raw(step, rows, cols))
+        for raw, (_, length) in zip(self._every_step(rows, cols), steps, strict=True):
+            values = self._physical(raw)
             if self._gaps_are_zero and len(steps) > 1:
                 gone = np.isnan(values)
                 empty = gone if empty is None else empty & gone
@@ -234,8 +234,22 @@ class Variable(Band):
         assert total is not None
         return total if empty is None else np.where(empty, np.nan, total)
 
-    def _raw(self, step: int | None, rows: slice, cols: slice) -> NDArray:
-        """Numbers as stored, turned to (y, x) with north up and west left."""
+    def _every_step(self, rows: slice, cols: slice) -> Iterator[NDArray]:
+        """(y, x) numbers as stored of each step of the year, in its order.
+
+        Why together: a call into the library takes milliseconds however little it reads, and a year has 8784 hours.
+        """
+        steps = [step for step, _ in self._yearly.steps]
+        cells = len(range(self.shape[0])[rows]) * len(range(self.shape[1])[cols])
+        most = max(1, READ_TOGETHER // max(1, cells))
+        for first, count in _runs(steps, most):
+            if first is None:
+                yield self._raw(None, rows, cols)
+            else:
+                yield from self._raw(slice(first, first + count), rows, cols)
+
+    def _raw(self, steps: slice | None, rows: slice, cols: slice) -> NDArray:
+        """(y, x), or (steps, y, x), numbers as stored, turned so that north is up and west left."""
         y, x, time = self._dims
         if not self._bent:
             rows, flip_rows = cf.stored(rows, self._y.count, turned=self._y.step > 0)
@@ -243,16 +257,17 @@ class Variable(Band):
         else:
             flip_rows = flip_cols = False
         place: dict[str, Any] = {**self._fixed, y: rows, x: cols}
-        if time is not None and step is not None:
-            place[time] = step
+        axes: tuple[str, ...] = (y, x)
+        if time is not None and steps is not None:
+            place[time], axes = steps, (time, y, x)
         try:
-            found = self._file[self._variable].variable.isel(place).transpose(y, x)
+            found = self._file[self._variable].variable.isel(place).transpose(*axes)
             raw = np.asarray(found.values)
         except (OSError, RuntimeError, ValueError, KeyError) as error:
             raise damaged_store(self.where, str(error).splitlines()[0] if str(error) else "") from error
         if str(self._attributes.get("_Unsigned", "")).lower() == "true" and raw.dtype.kind == "i":
             raw = raw.view(f"u{raw.dtype.itemsize}")
-        return raw[:: -1 if flip_rows else 1, :: -1 if flip_cols else 1]
+        return raw[..., :: -1 if flip_rows else 1, :: -1 if flip_cols else 1]
 
     def _missing(self, raw: NDArray) -> NDArray[np.bool_]:
         gone = equal(raw, self.nodata)
@@ -270,3 +285,15 @@ class Variable(Band):
         values[self._missing(raw)] = np.nan
         scale, offset = self._packing
         return values * scale + offset if (scale, offset) != (1.0, 0.0) else values
+
+
+def _runs(steps: Sequence[int | None], most: int) -> Iterator[tuple[int | None, int]]:
+    """First step and number of steps of each run of consecutive ones, none longer than `most`."""
+    first, count = steps[0], 1
+    for step in steps[1:]:
+        if first is not None and step == first + count and count < most:
+            count += 1
+        else:
+            yield first, count
+            first, count = step, 1
+    yield first, count

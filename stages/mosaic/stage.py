@@ -92,14 +92,15 @@ def run(config: Config, *, cube: Path, field: Path, out: Path) -> None:
     _draw_previews(opened, out, legends)
     zones = _write_zones(config, opened, out)
     _write_json(out / CERTIFICATE, certificate.to_json())
-    facts = gather(opened, estimate, legends, config.page_width, zones.to_json() if zones else None)
+    facts = gather(opened, estimate, legends, config.page_width, zones)
     if (reference := estimate.record.reference) is not None:
         tags = _tags(opened, estimate, store.sheets(opened)[0])
         tags |= {"unit": "1", "sector": ALL, "cell_methods": ""}
         with store.frugal():
-            facts["notes"].append(write_applicability(opened, reference, out, working, tags))
+            note = write_applicability(opened, reference, out, working, tags)
+        facts = facts.with_(notes=(*facts.notes, note))
     carry_figures(field, out)
-    _write_json(out / FACTS, facts)
+    _write_json(out / FACTS, facts.to_json())
     _write(out / PAGE, render(out))
     shutil.rmtree(working)
 

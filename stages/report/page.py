@@ -1,15 +1,16 @@
 """The report: every fact a reader of the maps needs, kept as JSON, and the page that tells it."""
 
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from importlib.resources import files
 from math import isfinite
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import JsonValue
 from pyproj import CRS
 
 from model.conservation.fallback import Rung
@@ -20,11 +21,19 @@ from model.ground.quantity import QUANTITIES
 from stages.artifacts import maps as store
 from stages.artifacts.cube import Cube
 from stages.artifacts.field import Field
-from stages.artifacts.maps import Sheet
+from stages.artifacts.records import Record, ZonalSumsRecord
 from stages.report.certificate import CERTIFICATE
+from stages.report.certificate_record import Certificate, MapRecord
 from stages.report.figures import MapFigures, draw, ground
 from stages.report.notes import notes_of
 from stages.report.qgis_style import Legend, amount, number
+from stages.report.report_record import (
+    DrawnMapRecord,
+    FallbackShare,
+    FallbackSharesRecord,
+    PlaceRecord,
+    ReportRecord,
+)
 from stages.report.training_figures import environment, read_figures
 
 FACTS, PAGE = "report.json", "report.html"
@@ -53,8 +62,35 @@ class MapSection:
 
     title: str
     year: int
-    map: dict[str, Any]
+    map: MapRecord
     figures: MapFigures
+
+
+@dataclass(frozen=True)
+class ZoneRow:
+    """What lies in one zone: mass by sector, in the order of the columns."""
+
+    name: str
+    mass: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class ZoneTable:
+    """The heaviest zones of one year and variable, the rest of the map, and all of it.
+
+    Attributes:
+      rule: how cells that a border cuts are shared out, in words.
+      sectors: the columns.
+      left_out: lighter zones that are not shown.
+    """
+
+    variable: str
+    unit: str
+    year: int
+    rule: str
+    sectors: tuple[str, ...]
+    rows: tuple[ZoneRow, ...]
+    left_out: int
 
 
 def gather(
@@ -62,30 +98,53 @@ def gather(
     field: Field,
     legends: Mapping[str, Legend],
     page_width: int,
-    zones: dict[str, Any] | None = None,
-) -> dict[str, Any]:
-    """Every fact of the page that is not in the certificate, as JSON values without times."""
-    every = store.sheets(cube)
-    totals, rungs = cube.totals() / cube.room, field.rungs()
-    return {
-        "variable": cube.name, "long_name": cube.long_name, "unit": cube.unit, "quantity": cube.quantity.name,
-        "sectors": list(cube.sectors), "years": list(cube.years), "factor": cube.factor,
-        "coarse": asdict(cube.coarse), "place": _place(cube.coarse, cube.factor),
-        "method": field.record.method, "law": field.record.law, "laws": field.record.laws,
-        "describe": field.record.describe, "training": field.record.training.to_json(),
-        "proxy": field.record.proxy, "not_finite": field.record.not_finite,
-        "maps": [asdict(sheet) | {"legend": asdict(legends[sheet.stem])} for sheet in every],
-        "rungs": [
-            {"sector": sector, "year": year, "counts": _count_rungs(totals[index, time], rungs[index, time])}
-            for index, sector in enumerate(cube.sectors) for time, year in enumerate(cube.years)
-        ],
-        "emission": cube.emission.to_json() if cube.emission else {},
-        "points": [file.to_json() for file in cube.record.points],
-        "layers": [layer.to_json() for layer in cube.record.layers],
-        "totals": [total.to_json() for total in cube.record.totals], "attribution": cube.attribution,
-        "notes": notes_of(cube.record, field.record, rungs), "uncertainty": None,
-        "page_width": page_width, "zones": zones,
-    }  # fmt: skip
+    zones: ZonalSumsRecord | None = None,
+) -> ReportRecord:
+    """Every fact of the page that is not in the certificate, without times.
+
+    Args:
+      legends: of each map, by its stem.
+      page_width: pixels along a picture, at most.
+      zones: sums of the finished maps by zone, where zones are asked for.
+    """
+    rungs, made = field.rungs(), field.record
+    return ReportRecord(
+        variable=cube.name,
+        long_name=cube.long_name,
+        unit=cube.unit,
+        quantity=cube.quantity.name,
+        sectors=tuple(cube.sectors),
+        years=tuple(cube.years),
+        factor=cube.factor,
+        coarse=cube.coarse,
+        place=_place(cube.coarse, cube.factor),
+        method=made.method,
+        law=made.law,
+        laws=made.laws,
+        describe=made.describe,
+        training=made.training,
+        proxy=made.proxy,
+        not_finite=made.not_finite,
+        maps=tuple(DrawnMapRecord.of(sheet, legends[sheet.stem]) for sheet in store.sheets(cube)),
+        rungs=tuple(_fallback_shares(cube, rungs)),
+        emission=cube.emission,
+        points=cube.record.points,
+        layers=cube.record.layers,
+        totals=cube.record.totals,
+        attribution=cube.attribution,
+        notes=tuple(notes_of(cube.record, made, rungs)),
+        page_width=page_width,
+        zones=zones,
+    )
+
+
+def _fallback_shares(cube: Cube, rungs: NDArray[np.uint8]) -> Iterator[FallbackSharesRecord]:
+    """Who placed what, sector by sector and year by year."""
+    given = cube.totals() / cube.room
+    for index, sector in enumerate(cube.sectors):
+        for time, year in enumerate(cube.years):
+            counts = _count_rungs(given[index, time], rungs[index, time])
+            yield FallbackSharesRecord(sector=sector, year=year, counts=counts)
 
 
 def render(maps: Path) -> str:
@@ -95,7 +154,7 @@ def render(maps: Path) -> str:
 
     Raises: ArtifactFault (exit 4) when a part of the folder is missing or damaged.
     """
-    certificate, facts = _load(maps / CERTIFICATE), _load(maps / FACTS)
+    certificate, report = _load(maps / CERTIFICATE, Certificate), _load(maps / FACTS, ReportRecord)
     page = environment()
     page.filters.update(
         number=number,
@@ -109,85 +168,104 @@ def render(maps: Path) -> str:
     )
     template = page.from_string(files("stages.report").joinpath("page.html.j2").read_text("utf-8"))
     with store.frugal():
-        sections = _sections(maps, certificate, facts)
+        sections = _sections(maps, certificate, report)
+    rung_words = {str(int(rung)): words for rung, words in RUNGS.items()}
     return template.render(
-        facts=facts, certificate=certificate, sections=sections, left_out=len(facts["maps"]) - len(sections),
-        zone_tables=_zone_tables(facts.get("zones"), facts["years"][-1]),
+        facts=report.to_json(),
+        certificate=certificate.to_json(),
+        sections=sections,
+        left_out=len(report.maps) - len(sections),
+        zone_tables=_zone_tables(report.zones, report.years[-1]),
         trained=read_figures(maps),
-        rung_words={str(int(rung)): words for rung, words in RUNGS.items()}, years=_years(facts["years"]),
-    )  # fmt: skip
+        rung_words=rung_words,
+        years=_years(report.years),
+    )
 
 
-def _zone_tables(told: Mapping[str, Any] | None, year: int) -> list[dict[str, Any]]:
+def _zone_tables(zones: ZonalSumsRecord | None, year: int) -> list[ZoneTable]:
     """The heaviest zones of one year, a table for each variable and a column for each sector."""
-    if told is None:
+    if zones is None:
         return []
-    variables = dict.fromkeys(sheet["variable"] for sheet in told["sheets"])
-    return [_zone_table(told, variable, year) for variable in variables]
+    columns: dict[str, list[int]] = {}
+    for index, sheet in enumerate(zones.sheets):
+        here = columns.setdefault(sheet.variable, [])
+        if sheet.year == year:
+            here.append(index)
+    return [_zone_table(zones, variable, chosen) for variable, chosen in columns.items()]
 
 
-def _zone_table(told: Mapping[str, Any], variable: str, year: int) -> dict[str, Any]:
-    sheets = told["sheets"]
-    chosen = [
-        index for index, sheet in enumerate(sheets) if (sheet["variable"], sheet["year"]) == (variable, year)
-    ]
+def _zone_table(zones: ZonalSumsRecord, variable: str, chosen: list[int]) -> ZoneTable:
+    """Args: chosen: places of the maps of this variable and year, the sum over sectors last."""
 
-    def row(name: str, masses: list[float]) -> dict[str, Any]:
-        return {"name": name, "mass": [masses[index] for index in chosen]}
+    def pick(masses: tuple[float, ...]) -> tuple[float, ...]:
+        return tuple(map(masses.__getitem__, chosen))
 
-    order = sorted(told["zones"], key=lambda entry: -entry["mass"][chosen[-1]])
-    rows = [row(entry["name"], entry["mass"]) for entry in order[:_ZONES_SHOWN]]
-    rows += [row("outside any zone", told["outside"]), row("whole map", told["whole"])]
-    return {
-        "variable": variable, "unit": sheets[chosen[0]]["unit"], "year": year, "rule": told["rule"],
-        "sectors": [sheets[index]["sector"] for index in chosen], "rows": rows,
-        "left_out": max(len(order) - _ZONES_SHOWN, 0),
-    }  # fmt: skip
+    order = sorted(zones.zones, key=lambda zone: -zone.mass[chosen[-1]])
+    rows = [ZoneRow(zone.name, pick(zone.mass)) for zone in order[:_ZONES_SHOWN]]
+    rows += [ZoneRow("outside any zone", pick(zones.outside)), ZoneRow("whole map", pick(zones.whole))]
+    first, left_out = zones.sheets[chosen[0]], max(len(order) - _ZONES_SHOWN, 0)
+    sectors = tuple(zones.sheets[index].sector for index in chosen)
+    return ZoneTable(variable, first.unit, first.year, zones.rule, sectors, tuple(rows), left_out)
 
 
-def _sections(maps: Path, certificate: dict[str, Any], facts: dict[str, Any]) -> list[MapSection]:
+def _sections(maps: Path, certificate: Certificate, report: ReportRecord) -> list[MapSection]:
     """One section per map drawn: the last year first, the sum of sectors before its parts."""
-    coarse, factor = Grid(**facts["coarse"]), facts["factor"]
-    measured = {fact["file"]: fact for fact in certificate["maps"]}
-    order = sorted(facts["maps"], key=lambda entry: (-entry["year"], len(entry["members"]) == 1))
+    measured = {single.file: single for single in certificate.maps}
+    shared = QUANTITIES[report.quantity].fine_part(report.factor)
+    order = sorted(report.maps, key=lambda entry: (-entry.year, len(entry.members) == 1))
     sections = []
     for entry in order[:_SHOWN]:
-        sheet = Sheet(**{key: value for key, value in entry.items() if key != "legend"})
-        legend = Legend(**entry["legend"])
-        shared = QUANTITIES[facts["quantity"]].fine_part(factor)
-        figures = draw(sheet, maps, coarse, factor, legend, certificate["limit"], facts["page_width"], shared)
+        sheet = entry.sheet
+        figures = draw(
+            sheet,
+            maps,
+            report.coarse,
+            report.factor,
+            entry.legend,
+            certificate.limit,
+            report.page_width,
+            shared,
+        )
         title = "All sectors together" if sheet.is_sum else _label(sheet.sector)
         title += f", {sheet.long_name}" if sheet.is_emission else ""
         sections.append(MapSection(title, sheet.year, measured[sheet.map_file], figures))
     return sections
 
 
-def _place(coarse: Grid, factor: int) -> dict[str, Any]:
+def _place(coarse: Grid, factor: int) -> PlaceRecord:
     """The grids in words: what the coordinates are and how large cells are."""
     crs = CRS.from_wkt(coarse.crs)
     authority = crs.to_authority()
     width, height = ground(coarse)
-    return {
-        "crs": crs.name, "code": ":".join(authority) if authority else "",
-        "axis_unit": crs.axis_info[0].unit_name if crs.axis_info else "",
-        "coarse_cell": _length(width / coarse.cols), "fine_cell": _length(width / coarse.cols / factor),
-        "extent": f"{_length(width)} by {_length(height)}", "bounds": list(coarse.bounds),
-        "coarse_shape": list(coarse.shape), "fine_shape": list(coarse.refine(factor).shape),
-    }  # fmt: skip
+    return PlaceRecord(
+        crs=crs.name,
+        code=":".join(authority) if authority else "",
+        axis_unit=crs.axis_info[0].unit_name if crs.axis_info else "",
+        coarse_cell=_length(width / coarse.cols),
+        fine_cell=_length(width / coarse.cols / factor),
+        extent=f"{_length(width)} by {_length(height)}",
+        bounds=coarse.bounds,
+        coarse_shape=coarse.shape,
+        fine_shape=coarse.refine(factor).shape,
+    )
 
 
-def _count_rungs(totals: NDArray[np.float64], rungs: NDArray[np.uint8]) -> dict[str, dict[str, float]]:
+def _count_rungs(totals: NDArray[np.float64], rungs: NDArray[np.uint8]) -> dict[str, FallbackShare]:
     """Blocks and mass per rung of the ladder; rungs that placed nothing are left out."""
-    return {
-        str(int(rung)): {"blocks": int((rungs == rung).sum()), "mass": float(totals[rungs == rung].sum())}
-        for rung in Rung
-        if (rungs == rung).any()
-    }
+    counts = {}
+    for rung in Rung:
+        here = rungs == rung
+        if here.any():
+            counts[str(int(rung))] = FallbackShare(blocks=int(here.sum()), mass=float(totals[here].sum()))
+    return counts
 
 
-def _load(path: Path) -> dict[str, Any]:
+RecordType = TypeVar("RecordType", bound=Record)
+
+
+def _load(path: Path, kind: type[RecordType]) -> RecordType:
     try:
-        return json.loads(path.read_text("utf-8"))
+        return kind.from_json(json.loads(path.read_text("utf-8")))
     except (OSError, ValueError) as error:
         raise ArtifactFault(
             f"maps/{path.name}",
@@ -207,10 +285,9 @@ def _label(name: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def _years(years: Iterable[int]) -> str:
-    every = list(years)
-    first, last = when.spelled(every[0]), when.spelled(every[-1])
-    return first if len(every) == 1 else f"{first} to {last}"
+def _years(years: Sequence[int]) -> str:
+    first, last = when.spelled(years[0]), when.spelled(years[-1])
+    return first if len(years) == 1 else f"{first} to {last}"
 
 
 def _tiny(value: float) -> str:
@@ -231,14 +308,14 @@ def _share(part: float, whole: float) -> str:
     return "0 %" if not whole else f"{100.0 * part / whole:.3g} %"
 
 
-def _words(value: Any) -> str:
+def _words(value: JsonValue) -> str:
     """A plain JSON value as a reader expects it."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, (int, float)):
         return number(value)
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         return "; ".join(f"{_label(key).lower()}: {_words(inner)}" for key, inner in value.items())
-    if isinstance(value, (list, tuple)):
-        return ", ".join(_words(inner) for inner in value) or "none"
+    if isinstance(value, list):
+        return ", ".join(map(_words, value)) or "none"
     return "not told" if value is None or value == "" else str(value)

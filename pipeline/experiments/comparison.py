@@ -1,9 +1,9 @@
 """Has every method of a comparison make finished maps by the same freshness rules, then scores them."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, cast
 
 from model.ground.errors import UsageFault
 from model.methods import installed
@@ -13,8 +13,14 @@ from pipeline.runner import Runner, advance, tasks
 from pipeline.staleness import Task, staleness
 from pipeline.workspace import Shelf
 from stages import EVALUATE, STAGES, Stage, per_method
-from stages.contract.body import Preview
+from stages.contract.body import AnyBody, Preview
 from stages.contract.run_key import RunKey
+from stages.contract.section import Section
+
+if TYPE_CHECKING:  # it opens files, which a configuration that is only read does not need
+    from stages.evaluate.config import Config as EvaluateConfig
+
+Asked = Callable[[AnyBody, Section], Sequence[str]]
 
 TRANSFERRED = "transferred"  # what a checkpoint trained elsewhere is called in a table
 
@@ -53,81 +59,156 @@ def comparison(runner: Runner, config: RunConfig, table: Sequence[Stage], last: 
     everything: list[Task] = []
     maps: dict[RunKey, Path] = {}
     shelf = runner.workspace.shelf
-    cube = None
-    for case, changed, home in cases(config, shelf, last):
+    cubes: list[Path] = []
+    for case, changed, home in cases(config, shelf, last, table):
         chain = tasks(changed, home, table)
         made = {task.stage for task in chain}
         everything += chain
         # A checkpoint from elsewhere needs no tiles; the methods beside it do.
         everything += tasks(changed, home, [row for row in table if not row.per_method and row not in made])
-        cube = cube or home.link("cube")
-        maps[RunKey(judged(changed), case)] = home.link("maps")
+        cubes.append(home.link("cube"))
+        maps[RunKey(judged(changed, table), case)] = home.link("maps")
         for method, other, aside in others(changed, home, table, last):
             everything += tasks(other, aside, per_method(table))
             maps[RunKey(method, case)] = aside.link("maps")
-    inputs: dict[str, Any] = {need: maps if need == "maps" else cube for need in last.needs}
+    inputs: dict[str, Path | Mapping[RunKey, Path]] = {}
+    for need in last.needs:
+        inputs[need] = maps if need == "maps" else cubes[0]
     return [*everything, Task(last, config[last.name], shelf, inputs)]
+
+
+def words_of(config: RunConfig, table: Sequence[Stage], ask: Asked) -> list[str]:
+    """What stages answer to a question of an experiment, as words of `--set`.
+
+    Args:
+      ask: called with each stage's body and section; gives words without the stage's name.
+    """
+    words = []
+    for stage in table:
+        for word in ask(stage.body(), config[stage.name]):
+            words.append(f"{stage.name}.{word}")
+    return words
+
+
+def on_its_own(body: AnyBody, section: Section) -> tuple[str, ...]:
+    """The question under which settings a stage uses nothing that another run has learned."""
+    return body.on_its_own()
+
+
+def with_every_layer(body: AnyBody, section: Section) -> tuple[str, ...]:
+    """The question under which settings a stage leaves out no layer."""
+    return body.with_every_layer()
+
+
+def with_method(choice: str) -> Asked:
+    """The question how a stage is told to take a method."""
+
+    def ask(body: AnyBody, section: Section) -> tuple[str, ...]:
+        return body.with_method(choice)
+
+    return ask
+
+
+def without(layers: Sequence[str]) -> Asked:
+    """The question how a stage is told to leave out these layers and no other."""
+
+    def ask(body: AnyBody, section: Section) -> tuple[str, ...]:
+        return body.without(section, layers)
+
+    return ask
 
 
 def others(
     config: RunConfig, home: Shelf, table: Sequence[Stage], last: Stage
 ) -> Iterator[tuple[str, RunConfig, Shelf]]:
-    """Every method beside the run's own: its name, its configuration, and its shelf, which shares cube and tiles."""
-    settings: Any = config[last.name]
+    """Every method beside the run's own: its name, its configuration, and its shelf, which shares cube and tiles.
+
+    Args:
+      home: shelf of the run's own method.
+      last: row of the evaluation, whose section names the methods.
+    """
+    settings = settings_of(config, last)
     shared = [stage.gives for stage in table if not stage.per_method]
-    optional = getattr(settings, "methods_if_installed", ())
-    named: dict[str, Any] = {}
-    for method in [*settings.methods, *(choice for choice in optional if installed(str(choice)))]:
-        named.setdefault(str(method), method)
-    for name, method in named.items():
-        if name != judged(config):
-            overrides = [f"train.method={_given(method)}"]
-            overrides += ["infer.checkpoint=null"] if judged(config) == TRANSFERRED else []
-            yield name, config.changed(*overrides), home.beside(name, shared)
+    own = judged(config, table)
+    named: dict[str, MethodChoice] = {}
+    for choice in (*settings.methods, *settings.methods_if_installed):
+        if choice in settings.methods or installed(str(choice)):
+            named.setdefault(str(choice), choice)
+    named.pop(own, None)
+    for name, choice in named.items():
+        overrides = words_of(config, table, with_method(_given(choice)))
+        if own == TRANSFERRED:
+            overrides += words_of(
+                config, [stage for stage in table if _applies_another(config, stage)], on_its_own
+            )
+        yield name, config.changed(*overrides), home.beside(name, shared)
 
 
-def _given(method: Any) -> str:
+def settings_of(config: RunConfig, last: Stage) -> "EvaluateConfig":
+    """The section of the evaluation."""
+    return cast("EvaluateConfig", config[last.name])
+
+
+def _given(choice: MethodChoice | str) -> str:
     """A method and the options it was given, as a word of `--set` states them."""
-    return json.dumps(method.given()) if isinstance(method, MethodChoice) else str(method)
+    return json.dumps(choice.given()) if isinstance(choice, MethodChoice) else str(choice)
 
 
 def left_out(config: RunConfig, last: Stage = EVALUATE) -> list[str]:
     """Methods that are compared where their extra is installed, and it is not."""
-    optional = getattr(config[last.name], "methods_if_installed", ())
-    return [str(choice) for choice in optional if not installed(str(choice))]
+    every = map(str, settings_of(config, last).methods_if_installed)
+    return [name for name in every if not installed(name)]
 
 
-def judged(config: RunConfig) -> str:
-    """The run's own method, which the others are compared with."""
-    training: Any = config["train"]
-    if getattr(config["infer"], "checkpoint", None) is not None:
-        return TRANSFERRED
-    return str(training.method)
+def _applies_another(config: RunConfig, stage: Stage) -> bool:
+    """Whether the stage applies what another run has learned."""
+    return stage.body().is_transferred(config[stage.name])
 
 
-def cases(config: RunConfig, shelf: Shelf, last: Stage) -> Iterator[tuple[str, RunConfig, Shelf]]:
+def judged(config: RunConfig, table: Sequence[Stage] = STAGES) -> str:
+    """The run's own method, which the others are compared with; `transferred` where another run has learned it."""
+    name = ""
+    for stage in table:
+        if _applies_another(config, stage):
+            return TRANSFERRED
+        name = stage.body().method(config[stage.name]) or name
+    return name
+
+
+def layers_of(config: RunConfig, table: Sequence[Stage]) -> tuple[str, ...]:
+    """Names of the layers that the cube will have, in their order."""
+    names: list[str] = []
+    for stage in table:
+        names += stage.body().layers(config[stage.name])
+    return tuple(names)
+
+
+def cases(
+    config: RunConfig, shelf: Shelf, last: Stage, table: Sequence[Stage] = STAGES
+) -> Iterator[tuple[str, RunConfig, Shelf]]:
     """Each named subset of the layers: name, configuration and shelf; without any, the run itself.
 
     The case that uses the run's own layers shares the run's artifacts.
+
     Raises: UsageFault (exit 2) for a layer that the configuration does not declare.
     """
-    named = getattr(config[last.name], "cases", {})
+    named = settings_of(config, last).cases
     if not named:
         yield "", config, shelf
         return
-    everything: Any = config.changed("ingest.leave_out=[]")["ingest"]
-    own: Any = config["ingest"]
+    whole = config.changed(*words_of(config, table, with_every_layer))
+    known = layers_of(whole, table)
     for case, layers in named.items():
-        if unknown := sorted(set(layers) - set(everything.layer_names)):
+        if unknown := sorted(set(layers) - set(known)):
             raise UsageFault(
-                f"evaluate.cases.{case}",
+                f"{last.name}.cases.{case}",
                 f"no layer {', '.join(unknown)}",
-                f"layers of the section ingest: {', '.join(everything.layer_names)}",
+                f"layers that are declared: {', '.join(known)}",
                 "correct the names",
             )
-        left = [name for name in everything.layer_names if name not in layers]
-        if set(own.leave_out) == set(left):
-            yield case, config, shelf
+        left = [name for name in known if name not in layers]
+        changes = words_of(config, table, without(left))
+        if changes:
+            yield case, config.changed(*changes), Shelf(shelf.folder / "evaluate" / "cases" / case)
         else:
-            changed = config.changed(f"ingest.leave_out={json.dumps(left)}")
-            yield case, changed, Shelf(shelf.folder / "evaluate" / "cases" / case)
+            yield case, config, shelf

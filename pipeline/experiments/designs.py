@@ -1,13 +1,26 @@
 """Protocols that ask a harder question than the run itself: each runs the same chain on an altered world."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
+from pydantic import JsonValue
+
+from model.evaluation.perturbations import Fold
 from model.ground.errors import UsageFault
 from pipeline.config.load import RunConfig
-from pipeline.experiments.comparison import carry_out, evaluate_all, judged, others
+from pipeline.experiments.comparison import (
+    Asked,
+    carry_out,
+    evaluate_all,
+    judged,
+    layers_of,
+    on_its_own,
+    others,
+    settings_of,
+    words_of,
+)
 from pipeline.runner import Runner, tasks
 from pipeline.staleness import Task
 from pipeline.workspace import Shelf
@@ -23,11 +36,38 @@ from stages import (
     estimate_of,
     per_method,
 )
-from stages.contract.body import Preview
+from stages.contract.body import AnyBody, Preview
 from stages.contract.run_key import RunKey
 from stages.contract.section import Section
 
+if TYPE_CHECKING:
+    from stages.evaluate.config import Config as EvaluateConfig
+
 Table = Sequence[Stage]
+Inputs = Path | Mapping[RunKey, Path]
+RIM = 1  # coarse cells around a fold of blocks that are hidden with it
+
+
+@dataclass(frozen=True)
+class Withheld:
+    """What a field is kept from: a fold of the ground, or years.
+
+    Attributes:
+      name: scores of parts of one name are pooled.
+    """
+
+    name: str
+    fold: Fold | None = None
+    years: tuple[int, ...] = ()
+
+    @property
+    def hidden(self) -> dict[str, JsonValue] | None:
+        """The fold as the section that hides it states it."""
+        return None if self.fold is None else asdict(self.fold)
+
+    def to_json(self) -> dict[str, JsonValue]:
+        """As the section that scores the field states it."""
+        return {"name": self.name, "hide": self.hidden, "years": [*self.years]}
 
 
 def scale_shift(runner: Runner, config: RunConfig, table: Table = STAGES, last: Stage = EVALUATE) -> Task:
@@ -35,7 +75,7 @@ def scale_shift(runner: Runner, config: RunConfig, table: Table = STAGES, last: 
 
     Needs no truth. Every method is made anew from the merged totals alone, so that nothing has seen the answer.
     """
-    settings: Any = config[last.name]
+    settings = settings_of(config, last)
     shelf = runner.workspace.shelf
     estimate = estimate_of(table)
     cube = chain_to("cube", table)
@@ -44,15 +84,18 @@ def scale_shift(runner: Runner, config: RunConfig, table: Table = STAGES, last: 
     fields: dict[RunKey, Path] = {}
     for group in dict.fromkeys(settings.groups):
         home = Shelf(shelf.folder / "evaluate" / "scale_shift" / f"by_{group}")
-        chain = _without(config, group)
+        chain = config.changed(
+            *words_of(config, table, merged_by(group)),
+            *words_of(config, table, on_its_own),
+        )
         everything.append(_altered(shelf, home, group=group, match=settings.match))
         everything += tasks(chain, home, rest)
-        fields[RunKey(judged(chain), part=group)] = home.link(estimate)
+        fields[RunKey(judged(chain, table), part=group)] = home.link(estimate)
         for method, other, aside in others(chain, home, table, last):
             everything += tasks(other, aside, per_method(rest))
             fields[RunKey(method, part=group)] = aside.link(estimate)
     section = SCALE_SHIFT.body().Config(**_shared(settings))
-    inputs: dict[str, Any] = {"cube": shelf.link("cube"), "fields": fields}
+    inputs: dict[str, Inputs] = {"cube": shelf.link("cube"), "fields": fields}
     return carry_out(runner, [*everything, Task(SCALE_SHIFT, section, shelf, inputs)])
 
 
@@ -64,18 +107,12 @@ def spatial_cross_validation(
     Folds of whole spatial blocks with a buffer, and folds of single cells at random: the gap between the two tells
     how much of a score is owed to seen neighbours.
     """
-    settings: Any = config[last.name]
-    parts: list[dict[str, Any]] = []
+    settings = settings_of(config, last)
+    parts: list[Withheld] = []
     for kind, name in (("blocks", "spatial blocks"), ("random", "random folds")):
-        for fold in range(settings.folds):
-            hide = {
-                "kind": kind,
-                "fold": fold,
-                "folds": settings.folds,
-                "side": settings.block,
-                "seed": settings.seed,
-            }
-            parts.append({"name": name, "hide": hide})
+        for number in range(settings.folds):
+            fold = Fold(kind, number, settings.folds, settings.block, RIM, settings.seed)
+            parts.append(Withheld(name, fold))
     return _kept_apart(runner, config, CROSS_VALIDATION, parts, table, last)
 
 
@@ -84,25 +121,27 @@ def years(runner: Runner, config: RunConfig, table: Table = STAGES, last: Stage 
 
     Raises: UsageFault (exit 2) when the totals are of a single year.
     """
-    ingest: Any = config[chain_to("cube", table)[-1].name]
-    if len(ingest.years) < 2:
-        found, wanted = f"totals of {ingest.years[0]} alone", "totals of at least two years"
+    given: list[int] = []
+    for stage in table:
+        given += stage.body().years(config[stage.name])
+    if len(given) < 2:
+        found, wanted = f"totals of {given[0]} alone", "totals of at least two years"
         fix = "add totals of other years, or use spatial_cross_validation"
         raise UsageFault("evaluate --protocol years", found, wanted, fix)
-    year = ingest.years[-1]
+    year = given[-1]
     row = replace(CROSS_VALIDATION, gives="years")
-    return _kept_apart(runner, config, row, [{"name": f"year {year}", "years": [year]}], table, last)
+    return _kept_apart(runner, config, row, [Withheld(f"year {year}", years=(year,))], table, last)
 
 
 def _kept_apart(
-    runner: Runner, config: RunConfig, row: Stage, parts: list[dict[str, Any]], table: Table, last: Stage
+    runner: Runner, config: RunConfig, row: Stage, parts: Sequence[Withheld], table: Table, last: Stage
 ) -> Task:
     """Every method trained without each part, applied to the whole map, scored on the part."""
-    settings: Any = config[last.name]
+    settings = settings_of(config, last)
     last.body().check(settings, Preview())
     shelf = runner.workspace.shelf
     # What was trained elsewhere may have seen what is hidden.
-    config = config.changed("infer.checkpoint=null", "train.pretrained=null")
+    config = config.changed(*words_of(config, table, on_its_own))
     estimate = estimate_of(table)
     cube = chain_to("cube", table)
     rest = [stage for stage in chain_to(estimate, table) if stage not in cube]
@@ -111,18 +150,21 @@ def _kept_apart(
     fields: dict[RunKey, Path] = {}
     for number, part in enumerate(parts):
         home = Shelf(shelf.folder / "evaluate" / row.gives / f"part_{number}")
-        everything.append(_altered(shelf, home, hide=part.get("hide"), hide_years=part.get("years", ())))
+        everything.append(_altered(shelf, home, hide=part.hidden, hide_years=part.years))
         everything += tasks(config, home, [stage for stage in rest if not stage.per_method])
-        own = (judged(config), config, home)
+        own = (judged(config, table), config, home)
         for method, changed, place in [own, *others(config, home, table, last)]:
             for task in tasks(changed, place, per_method(rest)):
                 everything.append(task if task.stage in learning else _on_cube(task, shelf))
             fields[RunKey(method, part=number)] = place.link(estimate)
-    section = row.body().Config.model_validate(
-        {"parts": parts, "truth": [item.model_dump() | {"path": item.path} for item in settings.truth]}
-        | {"block": settings.block, "draws": settings.draws, "seed": settings.seed}
+    section = row.body().Config(
+        parts=[part.to_json() for part in parts],
+        truth=[item.model_dump() | {"path": item.path} for item in settings.truth],
+        block=settings.block,
+        draws=settings.draws,
+        seed=settings.seed,
     )
-    inputs: dict[str, Any] = {"cube": shelf.link("cube"), "fields": fields}
+    inputs: dict[str, Inputs] = {"cube": shelf.link("cube"), "fields": fields}
     return carry_out(runner, [*everything, Task(row, section, shelf, inputs)])
 
 
@@ -131,8 +173,7 @@ def sensitivity(runner: Runner, config: RunConfig, table: Table = STAGES, last: 
 
     The method and its checkpoint stay the same: the question is what this map rests on.
     """
-    settings: Any = config[last.name]
-    layers: Any = config[chain_to("cube", table)[-1].name]
+    settings = settings_of(config, last)
     shelf = runner.workspace.shelf
     estimate = estimate_of(table)
     everything = tasks(config, shelf, chain_to(estimate, table))
@@ -142,7 +183,7 @@ def sensitivity(runner: Runner, config: RunConfig, table: Table = STAGES, last: 
     changes += [(f"shifted by {cells}", "shift", cells) for cells in settings.shifts]
     changes += [(f"blurred over {2 * cells + 1}", "blur", cells) for cells in settings.blurs]
     fields: dict[RunKey, Path] = {}
-    names: tuple[str, ...] = layers.layer_names
+    names = layers_of(config, table)
     for layer in ("every layer", *names):
         for said, change, cells in changes[: 1 if layer not in names else None]:
             home = Shelf(shelf.folder / "evaluate" / "sensitivity" / layer / f"{change}_{cells}")
@@ -151,8 +192,17 @@ def sensitivity(runner: Runner, config: RunConfig, table: Table = STAGES, last: 
             everything += _moved(applying, home)
             fields[RunKey(part=layer, change=said)] = home.link(estimate)
     section = SENSITIVITY.body().Config(**_shared(settings))
-    links: dict[str, Any] = {"cube": shelf.link("cube"), "field": shelf.link(estimate), "fields": fields}
+    links: dict[str, Inputs] = {"cube": shelf.link("cube"), "field": shelf.link(estimate), "fields": fields}
     return carry_out(runner, [*everything, Task(SENSITIVITY, section, shelf, links)])
+
+
+def merged_by(group: int) -> Asked:
+    """The question under which settings a stage does alike where a coarse cell is `group` times as wide."""
+
+    def ask(body: AnyBody, section: Section) -> tuple[str, ...]:
+        return body.merged(section, group)
+
+    return ask
 
 
 def _on_cube(task: Task, shelf: Shelf) -> Task:
@@ -171,32 +221,20 @@ def _moved(chain: Iterable[Task], home: Shelf) -> Iterator[Task]:
         yield replace(task, shelf=home, inputs={**task.inputs, **here})
 
 
-def _shared(settings: Any) -> dict[str, Any]:
+def _shared(settings: "EvaluateConfig") -> dict[str, int]:
     """Settings that the sections of the protocols have in common with `evaluate`."""
-    return {name: getattr(settings, name) for name in ("block", "draws", "moves", "seed")}
+    return {
+        "block": settings.block,
+        "draws": settings.draws,
+        "moves": settings.moves,
+        "seed": settings.seed,
+    }
 
 
-def _altered(shelf: Shelf, home: Shelf, **changes: Any) -> Task:
+def _altered(shelf: Shelf, home: Shelf, **changes: object) -> Task:
     """The task that writes the altered cube on a shelf of its own."""
     section: Section = PERTURB.body().Config(**changes)
     return Task(PERTURB, section, home, {"cube": shelf.link("cube")})
-
-
-def _without(config: RunConfig, group: int) -> RunConfig:
-    """The same recipe where a coarse cell is group times as wide: sizes chosen by hand are chosen anew.
-
-    Spatial blocks keep their ground, as far as whole merged cells can.
-    """
-    tiling: Any = config["tile"]
-    return config.changed(
-        "tile.size=null",
-        "tile.stride=null",
-        f"tile.block={max(1, round(tiling.block / group))}",
-        "infer.core=null",
-        "infer.halo=null",
-        "infer.checkpoint=null",
-        "train.pretrained=null",
-    )
 
 
 # Protocols of `pipeline evaluate`: each makes what is not fresh and returns the scoring task.

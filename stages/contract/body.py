@@ -3,11 +3,12 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 from model.ground.errors import Fault, UsageFault
 from model.ground.grid import Grid
-from stages.contract.section import Clash, Section
+from stages.contract.experiments import AnswersExperiments, SectionType
+from stages.contract.section import Clash
 
 
 @dataclass(frozen=True)
@@ -57,10 +58,7 @@ class Preview:
         return [*self.inputs, *(f"{label}: {value}" for label, value in facts)]
 
 
-SectionType = TypeVar("SectionType", bound=Section)
-
-
-class StageBody(Generic[SectionType]):
+class StageBody(AnswersExperiments[SectionType]):
     """One stage as the pipeline sees it; a stage overrides the hooks it has something to say in.
 
     Args:

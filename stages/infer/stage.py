@@ -383,5 +383,14 @@ class InferBody(StageBody[Config]):
     def check_place(self, config: Config, preview: Preview) -> None:
         check_place(config, preview)
 
+    def is_transferred(self, config: Config) -> bool:
+        return config.checkpoint is not None
+
+    def on_its_own(self) -> tuple[str, ...]:
+        return ("checkpoint=null",)
+
+    def merged(self, config: Config, group: int) -> tuple[str, ...]:
+        return "core=null", "halo=null"
+
 
 BODY = InferBody(Config, VERSION, run)

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -212,6 +213,18 @@ class IngestBody(StageBody[Config]):
 
     def check(self, config: Config, preview: Preview) -> Preview:
         return check(config)
+
+    def layers(self, config: Config) -> tuple[str, ...]:
+        return config.layer_names
+
+    def with_every_layer(self) -> tuple[str, ...]:
+        return ("leave_out=[]",)
+
+    def without(self, config: Config, names: Sequence[str]) -> tuple[str, ...]:
+        return () if set(names) == set(config.leave_out) else (f"leave_out={json.dumps(list(names))}",)
+
+    def years(self, config: Config) -> tuple[int, ...]:
+        return config.years
 
 
 BODY = IngestBody(Config, VERSION, run)

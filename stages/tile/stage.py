@@ -304,5 +304,8 @@ class TileBody(StageBody[Config]):
     def expect(self, config: Config, preview: Preview, free: int) -> Preview:
         return expect(config, preview, free)
 
+    def merged(self, config: Config, group: int) -> tuple[str, ...]:
+        return "size=null", "stride=null", f"block={max(1, round(config.block / group))}"
+
 
 BODY = TileBody(Config, VERSION, run)

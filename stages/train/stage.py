@@ -294,5 +294,14 @@ class TrainBody(StageBody[Config]):
     def restore(self, config: Config, out: Path, name: str) -> str:
         return go_back(config, out, name)
 
+    def method(self, config: Config) -> str:
+        return config.method.name
+
+    def with_method(self, choice: str) -> tuple[str, ...]:
+        return (f"method={choice}",)
+
+    def on_its_own(self) -> tuple[str, ...]:
+        return ("pretrained=null",)
+
 
 BODY = TrainBody(Config, VERSION, run)

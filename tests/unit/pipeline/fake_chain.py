@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import PositiveInt, model_validator
+from pydantic import Field, PositiveInt, model_validator
 
 import stages
 from model.ground.errors import NumberFault
@@ -59,6 +59,8 @@ class PlainConfig(Section):
 
 class EvaluateConfig(Section):
     methods: tuple[SafeName, ...] = ("uniform",)
+    methods_if_installed: tuple[SafeName, ...] = ()
+    cases: dict[SafeName, tuple[SafeName, ...]] = Field(default_factory=dict)
 
 
 def ingest(config: Any, *, out: Path) -> None:
@@ -129,6 +131,14 @@ class FakeIngest(StageBody[IngestConfig]):
         return [config.source]
 
 
+class FakeTrain(StageBody[TrainConfig]):
+    def method(self, config: TrainConfig) -> str:
+        return config.method
+
+    def with_method(self, choice: str) -> tuple[str, ...]:
+        return (f"method={choice}",)
+
+
 class FakeMosaic(StageBody[PlainConfig]):
     def certify(self, cube: Path, artifact: Path) -> bool:
         return "bad" not in (artifact / "heat.tif").read_text()
@@ -137,7 +147,7 @@ class FakeMosaic(StageBody[PlainConfig]):
 BODIES: dict[str, AnyBody] = {
     "ingest": FakeIngest(IngestConfig, 1, ingest),
     "tile": StageBody(TileConfig, 1, tile),
-    "train": StageBody(TrainConfig, 1, train),
+    "train": FakeTrain(TrainConfig, 1, train),
     "infer": StageBody(PlainConfig, 1, infer),
     "mosaic": FakeMosaic(PlainConfig, 1, mosaic),
     "evaluate": StageBody(EvaluateConfig, 1, evaluate),

@@ -1,5 +1,6 @@
 """Protocols and cases put together the right chains; nothing runs here."""
 
+import ast
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,7 +9,8 @@ import pytest
 from model import methods
 from model.ground.errors import UsageFault
 from pipeline.config.load import load
-from pipeline.experiments.comparison import cases, judged, others
+from pipeline.experiments.comparison import cases, judged, on_its_own, others, words_of
+from pipeline.experiments.designs import merged_by
 from pipeline.runner import tasks
 from pipeline.workspace import Shelf
 from stages import EVALUATE, STAGES
@@ -74,3 +76,24 @@ def test_a_case_of_an_unknown_layer_is_refused(tmp_path):
     config = load(REGION, ["evaluate.cases.odd=[buit]"])
     with pytest.raises(UsageFault, match=r"evaluate\.cases\.odd.*buit"):
         list(cases(config, Shelf(tmp_path), EVALUATE))
+
+
+@pytest.mark.parametrize("name", ["comparison.py", "designs.py"])
+def test_experiments_name_no_link_of_the_chain_and_no_method(name):
+    """What they must know of a stage they ask its body; what of a method, its row."""
+    tree = ast.parse((ROOT / "pipeline" / "experiments" / name).read_text("utf-8"))
+    known = {row.name for row in STAGES} | set(methods.METHODS)
+    words = [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)]
+    assert not [word for word in words if isinstance(word, str) and word.split(".")[0] in known]
+
+
+def test_merged_totals_take_sizes_anew_and_keep_the_ground_of_spatial_blocks():
+    """By hand: blocks of 10 coarse cells are 3 merged ones, 10 / 3 = 3.3; what another run learned is left out."""
+    config = load(
+        REGION, ["tile.size=120", "infer.core=120", "infer.checkpoint=../somewhere", "tile.block=10"]
+    )
+    words = [*words_of(config, STAGES, merged_by(3)), *words_of(config, STAGES, on_its_own)]
+    chain = config.changed(*words)
+    assert (chain["tile"].size, chain["tile"].stride, chain["tile"].block) == (None, None, 3)
+    assert (chain["infer"].core, chain["infer"].halo, chain["infer"].checkpoint) == (None, None, None)
+    assert chain["train"].pretrained is None

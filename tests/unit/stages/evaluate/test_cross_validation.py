@@ -72,6 +72,26 @@ def test_only_the_ground_of_the_fold_counts_and_folds_are_pooled(world, tmp_path
     assert [row["year"] for row in told["rows"]] == ["2012", "2015"]
 
 
+def test_the_largest_cells_are_those_of_the_whole_map(world, tmp_path):
+    """The largest 1 % are of all folds together: a fold without any of them has no error there.
+
+    Two folds; every cell of the largest 1 % of the map is moved into the first, so the second has none of its own.
+    """
+    made, mass = world
+    hides = [Hide(fold=fold, folds=2, side=2, buffer=0) for fold in (0, 1)]
+    grounds_of = [np.kron(grounds(hide, Cube.open(made.cube))[0], np.ones((10, 10), bool)) for hide in hides]
+    truth = np.where(grounds_of[0], 1000.0 + mass, mass / mass.max())
+    for year, values in zip((2012, 2015), truth, strict=True):
+        with rasterio.open(tmp_path / f"truth{year}.tif", "r+") as data:
+            data.write(values, 1)
+    right, wrong = another_field(made, "right", truth), another_field(made, "wrong", 2.0 * truth)
+    parts = [{"name": "spatial blocks", "hide": hide.model_dump()} for hide in hides]
+    fields = {RunKey("ours", part=0): right, RunKey("ours", part=1): wrong}
+    told = score(made, parts, fields, tmp_path)
+    assert [row["top_1_percent_mae"] for row in told["rows"]] == pytest.approx([0.0, 0.0], abs=1e-9)
+    assert all(row["misallocated_share"] > 0 for row in told["rows"])
+
+
 def test_a_hidden_year_is_the_only_one_that_counts(world, tmp_path):
     made, mass = world
     fields = {RunKey("ours", part=0): another_field(made, "late", np.stack([9.0 * mass[0], mass[1] * 1.5]))}
@@ -118,3 +138,30 @@ def test_the_layer_whose_loss_moves_most_mass_comes_first(world, tmp_path):
     assert first["moved_share"] == pytest.approx(0.5 * np.abs(moved - mass)[0].sum() / mass[0].sum())
     assert second["moved_share"] == 0.0 and second["distance_m"] == 0.0 and first["distance_m"] > 0
     assert "| homes | 2012 | built | dropped |" in (out / "scores.md").read_text()
+
+
+def test_each_sector_is_compared_with_its_own_field(tmp_path):
+    """Two sectors of unlike mass, one of them altered: the other has not moved, whichever stands first."""
+    totals = np.random.default_rng(9).lognormal(3.0, 1.0, (2, 1, 6, 8))
+    made = build_world(tmp_path, totals=totals, sectors=("homes", "ships"), years=(2012,))
+    mass = field_store.Field.open(made.field).mass(0, 0, 60, 80)
+    folders = {}
+    for altered in (0, 1):
+        folder = made.folder / f"altered{altered}"
+        group = field_store.lay_out(folder / field_store.STORE, Cube.open(made.cube), 60)
+        changed = mass.copy()
+        changed[altered] *= 1.5
+        group["mass"][...] = changed
+        arrays.seal(folder / field_store.STORE)
+        (folder / field_store.FACTS).write_text(json.dumps({"training": {}}))
+        folders[RunKey(part=f"layer{altered}", change="dropped")] = folder
+    out = tmp_path / "out"
+    out.mkdir()
+    config = sensitivity.Config(block=2, moves=0)
+    sensitivity.run(config, cube=made.cube, field=made.field, fields=folders, out=out)
+    rows = json.loads((out / "scores.json").read_text())["rows"]
+    moved = {(row["layer"], row["sector"]): row["moved_share"] for row in rows}
+    assert moved == pytest.approx({
+        ("layer0", "homes"): 0.25, ("layer0", "ships"): 0.0,
+        ("layer1", "homes"): 0.0, ("layer1", "ships"): 0.25,
+    })  # fmt: skip  # half of the added half

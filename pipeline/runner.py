@@ -195,7 +195,8 @@ def advance(runner: Runner, task: Task, force: Collection[str] = ()) -> bool:
     seconds, peak = time.monotonic() - began, resources.peak_memory()
     facts = {"seconds": round(seconds, 3), "peak_bytes": peak, "stamp": record.stamp}
     runner.journal.event("finished", stage=name, **facts)
-    runner.screen.say(f"{name}: done in {duration(seconds)}, peak memory {size(peak)}")
+    told = "unknown" if peak is None else size(peak)
+    runner.screen.say(f"{name}: done in {duration(seconds)}, peak memory {told}")
     return True
 
 

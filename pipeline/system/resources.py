@@ -5,13 +5,17 @@ import ctypes
 import errno
 import gc
 import os
-import resource
 import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 from model.ground.errors import Fault, ResourceFault
+
+try:
+    import resource
+except ImportError:  # only POSIX systems tell of limits and of the peak
+    resource = None  # type: ignore[assignment]
 
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 UNUSABLE = {errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOTDIR}
@@ -56,14 +60,22 @@ def as_fault(error: BaseException, where: str, folder: Path) -> Fault | None:
 def _disk_fault(error: BaseException, where: str, folder: Path) -> Fault:
     named = (link.filename for link in _chain(error) if isinstance(link, OSError) and link.filename)
     path = os.fsdecode(next(named, folder))
-    limit = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
-    limited = "" if limit == resource.RLIM_INFINITY else f"; files are limited to {_size(limit)}"
+    limit = _file_size_limit()
+    limited = "" if limit is None else f"; files are limited to {_size(limit)}"
     return ResourceFault(
         path,
         f"{_size(free_space(folder))} free{limited}: {first_line(error)} ({where})",
         f"more than the {_size(folder_size(folder))} already written there",
         "free some space or choose another --workspace DIR, then run the same command again",
     )
+
+
+def _file_size_limit() -> int | None:
+    """Most bytes of a file this process may write; None where there is no limit or none is told."""
+    if resource is None:
+        return None
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
+    return None if limit == resource.RLIM_INFINITY else limit
 
 
 def _is_full(error: BaseException) -> bool:
@@ -96,14 +108,22 @@ def first_line(error: BaseException) -> str:
 
 
 def free_space(folder: Path) -> int:
-    """Bytes a user may still write where the folder is, or would be made."""
+    """Space a user may still write to [bytes].
+
+    Args:
+      folder: asked about; where it is not there yet, the nearest folder above it that is.
+    """
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
     return shutil.disk_usage(folder).free
 
 
 def folder_size(folder: Path) -> int:
-    """Bytes of all files inside; 0 when there is no such folder."""
+    """Space the files inside take, subfolders too [bytes].
+
+    A file that its writer removes meanwhile counts as nothing.
+    Returns: 0 when there is no such folder.
+    """
     total = 0
     for path in folder.rglob("*") if folder.is_dir() else ():
         try:
@@ -114,7 +134,11 @@ def folder_size(folder: Path) -> int:
 
 
 def available_memory() -> int:
-    """Bytes that could be used now without swapping (Linux); else all physical memory."""
+    """Memory of this machine for new work [bytes].
+
+    On Linux what could be used now without swapping (MemAvailable of /proc/meminfo), which leaves out what other
+    programs hold; elsewhere all physical memory, which is an upper bound.
+    """
     try:
         for line in Path("/proc/meminfo").read_text().splitlines():
             if line.startswith("MemAvailable:"):
@@ -136,15 +160,21 @@ def restart_peak() -> None:
         Path("/proc/self/clear_refs").write_text("5")
 
 
-def peak_memory() -> int:
-    """Most bytes of memory this process held since restart_peak()."""
+def peak_memory() -> int | None:
+    """Most memory this process held since restart_peak() [bytes].
+
+    Where /proc is missing (macOS), the most since the process began.
+    Returns: None where the system tells of no peak at all (not POSIX).
+    """
     try:
         for line in Path("/proc/self/status").read_text().splitlines():
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) * 1024
     except OSError:
         pass
-    unit = 1 if sys.platform == "darwin" else 1024
+    if resource is None:
+        return None
+    unit = 1 if sys.platform == "darwin" else 1024  # macOS tells bytes, others kilobytes
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 

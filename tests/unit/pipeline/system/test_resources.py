@@ -1,11 +1,14 @@
 """A resource that ran out is recognised behind whatever error a library makes of it."""
 
 import errno
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from model.ground.errors import ResourceFault
+from pipeline.system import resources
 from pipeline.system.resources import as_fault, peak_memory, restart_peak
 
 
@@ -60,3 +63,20 @@ def test_each_stage_has_its_own_peak_of_memory():
     before = peak_memory()
     restart_peak()
     assert peak_memory() < before - 200_000_000
+
+
+def test_where_the_system_tells_no_limits_the_rest_is_told_all_the_same(tmp_path, monkeypatch):
+    """As on systems that are not POSIX: no module `resource`, no /proc."""
+    monkeypatch.setattr(resources, "resource", None)
+    fault = as_fault(OSError(errno.ENOSPC, "full", str(tmp_path / "a.tif")), "stage infer", tmp_path)
+    assert fault is not None and "free: " in fault.found and "limited" not in fault.found
+    monkeypatch.setattr(resources, "Path", lambda text: tmp_path / "no proc")
+    assert peak_memory() is None
+
+
+def test_the_module_is_imported_where_there_is_no_resource():
+    code = (
+        "import sys; sys.modules['resource'] = None; import pipeline.system.resources as r; print(r.resource)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.stdout.strip() == "None", done.stderr

@@ -83,11 +83,12 @@ def run(
     """
     from pipeline import runner as loop
     from pipeline.cli.request import Request
+    from pipeline.plan import tasks
 
     words = [f"{top}.{key}={json.dumps(one)}" for top, part in overrides.items() for key, one in part.items()]
     request = Request(Path(config), tuple(words), Path(workspace) if workspace else None)
     settings, runner = request.config(), request.runner()
-    loop.run(runner, loop.tasks(settings, runner.workspace.shelf), tuple(stages))
+    loop.run(runner, tasks(settings, runner.workspace.shelf), tuple(stages))
     return Run(runner.workspace.folder)
 
 

@@ -5,11 +5,12 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+
+from pydantic import JsonValue
 
 from model.ground.errors import ArtifactFault, Fault
 
@@ -22,37 +23,72 @@ UNFINISHED = re.compile(r".*\.[0-9a-f]{32}\.partial")  # what zarr leaves of a c
 
 
 @dataclass(frozen=True)
-class Manifest:
+class PublishedFile:
+    """What is recorded of a file of an artifact; bytes: its size."""
+
+    sha256: str
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A published file that is not as it was published.
+
+    Attributes:
+      file: its path inside the artifact.
+      found: what is wrong with it, in words that go on after its name.
+    """
+
+    file: str
+    found: str
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """All that decides what a stage makes.
+
+    Attributes:
+      version: of the stage.
+      config: the stage's section as plain values.
+      needs: stamp of each artifact it is made from.
+      sources: (name, SHA-256) of each input file.
+    """
+
+    version: int
+    config: Mapping[str, JsonValue]
+    needs: Mapping[str, str]
+    sources: Sequence[Sequence[str]]
+
+
+@dataclass(frozen=True)
+class Manifest(Provenance):
     """What a published folder says of itself.
 
     Attributes:
-      config: the stage's section as plain values.
-      needs: stamp of each artifact it was made from.
-      sources: (name, SHA-256) of each input file.
-      files: relative path -> {"sha256", "bytes"}.
+      files: by relative path.
       stamp: hash of the content without volatile files; equal bytes give an equal stamp.
     """
 
     stage: str
-    version: int
     fingerprint: str
     stamp: str
-    config: dict[str, Any]
-    needs: dict[str, str]
-    sources: list[list[str]]
-    files: dict[str, dict[str, Any]]
+    files: Mapping[str, PublishedFile]
 
     def write(self, folder: Path) -> None:
         """Writes it whole or not at all."""
-        text = json.dumps(vars(self), indent=1, sort_keys=True, ensure_ascii=False)
+        text = json.dumps(asdict(self), indent=1, sort_keys=True, ensure_ascii=False)
         write_whole(folder / NAME, text + "\n")
 
 
 def read(folder: Path) -> Manifest | None:
     """The folder's manifest; None when it is missing or is none."""
     try:
-        return Manifest(**json.loads((folder / NAME).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
+        told = json.loads((folder / NAME).read_text(encoding="utf-8"))
+        files: dict[str, PublishedFile] = {}
+        for name, facts in told["files"].items():
+            files[name] = PublishedFile(**facts)
+        return Manifest(**{**told, "files": files})
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None
 
 
@@ -88,8 +124,8 @@ def file_hash(path: Path, *, sync: bool = False) -> str:
     return digest
 
 
-def text_hash(*words: Any) -> str:
-    """SHA-256 of plain values."""
+def text_hash(*words: object) -> str:
+    """SHA-256 of plain values, as JSON with sorted keys spells them; equal values give an equal hash."""
     return hashlib.sha256(json.dumps(words, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
 
 
@@ -99,7 +135,9 @@ def result_files(folder: Path) -> Iterator[Path]:
         if entry.name == NAME or entry.name.startswith("."):
             continue
         if entry.is_dir():
-            yield from (path for path in sorted(entry.rglob("*")) if not path.is_dir())
+            for path in sorted(entry.rglob("*")):
+                if not path.is_dir():
+                    yield path
         else:
             yield entry
 
@@ -118,69 +156,84 @@ def drop_unfinished(folder: Path) -> None:
             path.unlink()
 
 
-def measure(folder: Path) -> dict[str, dict[str, Any]]:
+def measure(folder: Path) -> dict[str, PublishedFile]:
     """Size and SHA-256 of each file, which is then on the disk.
 
-    Raises: ArtifactFault for a link: an artifact holds its own bytes.
+    Returns: by path relative to the folder.
+    Raises: ArtifactFault (exit 4) for a link: an artifact holds its own bytes.
     """
     found = list(result_files(folder))
     for path in found:
         if path.is_symlink() or not path.is_file():
             raise ArtifactFault(str(path), "not a plain file", "plain files in an artifact", "remove it")
+    files: dict[str, PublishedFile] = {}
     with ThreadPoolExecutor(SYNCED_AT_ONCE) as pool:
         hashes = pool.map(lambda path: file_hash(path, sync=True), found)
-        files = {
-            path.relative_to(folder).as_posix(): {"sha256": digest, "bytes": path.stat().st_size}
-            for path, digest in zip(found, hashes, strict=True)
-        }
-    for entry in (folder, *(path for path in folder.rglob("*") if path.is_dir())):
-        sync_folder(entry)
+        for path, digest in zip(found, hashes, strict=True):
+            files[path.relative_to(folder).as_posix()] = PublishedFile(digest, path.stat().st_size)
+    sync_folder(folder)
+    for path in folder.rglob("*"):
+        if path.is_dir():
+            sync_folder(path)
     return files
 
 
-def content_stamp(files: Mapping[str, Mapping[str, Any]], volatile: Iterable[str]) -> str:
-    """Hash over (path, SHA-256) of the files that do not change from run to run by nature."""
+def content_stamp(files: Mapping[str, PublishedFile], volatile: Iterable[str]) -> str:
+    """Hash of an artifact's content.
+
+    Args:
+      files: by relative path.
+      volatile: files left out, since they change from run to run by nature, such as pages with a date.
+    Returns: SHA-256 over (path, SHA-256) of the rest, in the order of the paths.
+    """
     left_out = set(volatile)
-    lasting = sorted((name, facts["sha256"]) for name, facts in files.items() if name not in left_out)
+    lasting: list[tuple[str, str]] = []
+    for name in sorted(files):
+        if name not in left_out:
+            lasting.append((name, files[name].sha256))
     return text_hash(lasting)
 
 
-def missing(folder: Path, manifest: Manifest) -> str | None:
-    """The first file that is gone or has another size, in words; cheap, for every start."""
-    for name, facts in manifest.files.items():
+def missing(folder: Path, manifest: Manifest) -> Difference | None:
+    """The first file that is gone or has another size; cheap, for every start."""
+    for name, published in manifest.files.items():
         try:
             size = (folder / name).stat().st_size
         except OSError:
-            return f"output file {name} is missing"
-        if size != facts["bytes"]:
-            return f"output file {name} has {size} bytes, not {facts['bytes']}"
+            return Difference(name, "is missing")
+        if size != published.bytes:
+            return Difference(name, f"has {size} bytes, not {published.bytes}")
     return None
 
 
 def damage(folder: Path, artifact: str, fix: str) -> list[Fault]:
-    """Every file that is not what was published, by full hashes.
+    """Every file that is not what was published, by full hashes, and files that nobody published.
 
     Args:
+      folder: of the artifact.
+      artifact: its name, for messages.
       fix: the command that makes the artifact anew.
+    Returns: ArtifactFaults (exit 4), none when all is as published.
     """
     manifest = read(folder)
     if manifest is None:
         where = f"{artifact}: {folder / NAME}"
         return [ArtifactFault(where, "missing or unreadable", "the artifact's record", fix)]
     faults: list[Fault] = []
-    for name, facts in manifest.files.items():
+    for name, published in manifest.files.items():
         path = folder / name
         try:
-            found = None if file_hash(path) == facts["sha256"] else "bytes other than those published"
+            found = None if file_hash(path) == published.sha256 else "bytes other than those published"
         except OSError as error:
             found = "missing" if isinstance(error, FileNotFoundError) else error.strerror or str(error)
         if found:
-            wanted = f"SHA-256 {facts['sha256'][:12]}... as published"
+            wanted = f"SHA-256 {published.sha256[:12]}... as published"
             faults.append(ArtifactFault(describe(artifact, name), found, wanted, fix))
-    present = {path.relative_to(folder).as_posix() for path in result_files(folder)}
     # Inside a store a strange file may be read as data; beside maps viewers lay their own (.aux.xml).
-    for name in sorted(name for name in present - set(manifest.files) if ".zarr/" in name):
-        faults.append(ArtifactFault(describe(artifact, name), "a file nobody published", "none", fix))
+    for path in result_files(folder):
+        name = path.relative_to(folder).as_posix()
+        if name not in manifest.files and ".zarr/" in name:
+            faults.append(ArtifactFault(describe(artifact, name), "a file nobody published", "none", fix))
     return faults
 
 

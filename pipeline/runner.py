@@ -6,20 +6,22 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from model.ground.errors import ArtifactFault, Fault, Faults, InputFault, UsageFault, raise_all
+from model.ground.errors import Fault, Faults, InputFault, UsageFault, raise_all
 from pipeline import manifest as manifests
 from pipeline.cli.console import Screen, duration, size
-from pipeline.config.load import RunConfig
-from pipeline.staleness import Hashes, Task, fingerprint, staleness
+from pipeline.plan import check_names, chosen, plan, unmet
+from pipeline.source_hashes import Hashes
+from pipeline.staleness import FORCED, staleness
 from pipeline.system import resources
 from pipeline.system.run_log import Journal
 from pipeline.system.signals import Stopped, Stopper
-from pipeline.workspace import Shelf, Workspace
+from pipeline.task import Task, fingerprint
+from pipeline.workspace import Workspace
 from stages import STAGES, Stage
 from stages.contract import progress
 from stages.contract.progress import Note, Step
 
-FORCED = ".forced"  # in a partial folder: it was begun from nothing by --force
+FORCED_MARK = ".forced"  # in a partial folder: it was begun from nothing by --force
 
 
 @dataclass
@@ -52,53 +54,6 @@ class Runner:
         return " ".join(word for word in ("pipeline", verb, *names, option, self.command) if word)
 
 
-@dataclass(frozen=True)
-class Plan:
-    """What one stage is about to do and why; reason None means that it is fresh."""
-
-    task: Task
-    reason: str | None
-
-
-def tasks(config: RunConfig, shelf: Shelf, table: Sequence[Stage] = STAGES) -> list[Task]:
-    """The chain of one run as the table tells it, without stages whose work a setting makes needless."""
-    needs = {
-        stage.name: [need for need in stage.needs if need not in _spared(stage, config)] for stage in table
-    }
-    spared = {need for stage in table for need in _spared(stage, config)}
-    kept: list[Stage] = []
-    for stage in reversed(table):
-        if stage.gives not in spared:
-            kept.insert(0, stage)
-        else:  # nobody else reads it, so what only it reads is needless too
-            wanted = {need for other in kept for need in needs[other.name]}
-            spared |= set(stage.needs) - wanted - {table[0].gives}
-    return [
-        Task(stage, config[stage.name], shelf, {need: shelf.link(need) for need in needs[stage.name]})
-        for stage in kept
-    ]
-
-
-def _spared(stage: Stage, config: RunConfig) -> tuple[str, ...]:
-    """Artifacts a stage does without under this configuration."""
-    return stage.body().spares(config[stage.name])
-
-
-def plan(chain: Sequence[Task], hashes: Hashes, force: Collection[str] = ()) -> list[Plan]:
-    """Looks at every stage before any runs; a stage behind one that will run waits on it."""
-    plans: list[Plan] = []
-    remade: dict[str, str] = {}
-    for task in chain:
-        waits = [remade[need] for need in task.inputs if need in remade]
-        reason = "forced" if task.stage.name in force else staleness(task, hashes)
-        if reason is None and waits:
-            reason = "waits on " + ", ".join(waits)
-        if reason is not None:
-            remade[task.stage.gives] = task.stage.name
-        plans.append(Plan(task, reason))
-    return plans
-
-
 def run(
     runner: Runner, chain: Sequence[Task], names: Sequence[str] = (), force: Collection[str] = ()
 ) -> list[str]:
@@ -111,17 +66,17 @@ def run(
       BusyFault when another process holds the run.
     """
     check_names(chain, names, force)
-    idle = all(step.reason is None for step in _chosen(plan(chain, runner.hashes, force), names))
+    idle = all(step.reason is None for step in chosen(plan(chain, runner.hashes, force), names))
     if idle and runner.back is None:
         runner.screen.say("up to date")  # nothing is touched: neither lock nor log
         return []
     with runner.workspace.locked():
         plans = plan(chain, runner.hashes, force)
-        raise_all(list(_unmet(runner, plans, names)))
+        raise_all(list(unmet(plans, names, runner.words)))
         runner.hashes.save()
         if runner.back is not None:
             go_back(runner, chain, runner.back)
-        ran = [step.task.stage.name for step in _chosen(plans, names) if advance(runner, step.task, force)]
+        ran = [step.task.stage.name for step in chosen(plans, names) if advance(runner, step.task, force)]
         runner.hashes.save()
     return ran
 
@@ -148,7 +103,7 @@ def _unfinished(runner: Runner, chain: Sequence[Task]) -> tuple[Task, Path]:
     """The stage whose work has states to go back to, and where it lies."""
     for task in chain:
         if task.stage.body().keeps_states:
-            mark = fingerprint(task.stage, task.facts(runner.hashes))
+            mark = fingerprint(task.stage, task.provenance(runner.hashes))
             partial = task.shelf.partial(task.stage, mark)
             if partial.is_dir() and not task.shelf.is_written(task.stage, mark):
                 return task, partial
@@ -156,31 +111,16 @@ def _unfinished(runner: Runner, chain: Sequence[Task]) -> tuple[Task, Path]:
     raise UsageFault("--from", found, wanted, "leave --from out; states of finished runs lie under history/")
 
 
-def check_names(chain: Sequence[Task], names: Sequence[str], force: Collection[str]) -> None:
-    """Refuses stages that are not in the table, and forcing one that is not to run."""
-    known = [task.stage.name for task in chain]
-    faults: list[Fault] = []
-    for name in (*names, *force):
-        if name not in known:
-            wanted, found = "one of " + ", ".join(known), f"no stage `{name}`"
-            faults.append(UsageFault("command line", found, wanted, "check the name"))
-        elif names and name not in names:
-            fix = f"name it too: pipeline run {name} {' '.join(names)}"
-            found = f"--force {name}, which is not to run"
-            faults.append(UsageFault("command line", found, "a named stage", fix))
-    raise_all(faults)
-
-
 def advance(runner: Runner, task: Task, force: Collection[str] = ()) -> bool:
     """One turn of the loop: True when the stage ran."""
     name, forced = task.stage.name, task.stage.name in force
-    reason = "forced" if forced else staleness(task, runner.hashes)
+    reason = FORCED if forced else staleness(task, runner.hashes)
     if reason is None:
         runner.screen.say(f"{name}: up to date")
         runner.journal.event("skipped", stage=name)
         return False
     runner.screen.say(f"{name}: {reason}")
-    runner.journal.event("started", stage=name, reason=reason)
+    runner.journal.event("started", stage=name, reason=str(reason))
     began = time.monotonic()
     resources.restart_peak()
     try:
@@ -221,24 +161,24 @@ def _make(runner: Runner, task: Task, *, anew: bool) -> manifests.Manifest:
     Args:
       anew: start from nothing; an attempt that already did so is continued, so that a forced run resumes too.
     """
-    facts = task.facts(runner.hashes)
-    mark = fingerprint(task.stage, facts)
+    made_from = task.provenance(runner.hashes)
+    mark = fingerprint(task.stage, made_from)
     partial = task.shelf.partial(task.stage, mark)
     if runner.fresh:
         task.shelf.discard(partial)
     spoilt = manifests.read(partial) is not None and not task.shelf.is_written(task.stage, mark)
-    if spoilt or (anew and not (partial / FORCED).exists()):
+    if spoilt or (anew and not (partial / FORCED_MARK).exists()):
         task.shelf.discard(partial)
     if not task.shelf.is_written(task.stage, mark):
         partial.mkdir(parents=True, exist_ok=True)
         if anew:
-            (partial / FORCED).touch()
+            (partial / FORCED_MARK).touch()
         _run_body(runner, task, partial)
-        if fingerprint(task.stage, task.facts(runner.hashes)) != mark:
+        if fingerprint(task.stage, task.provenance(runner.hashes)) != mark:
             task.shelf.discard(partial)  # it mixes two states of the source
             where, found = f"stage {task.stage.name}", "a source changed while it was read"
             raise InputFault(where, found, "files that keep still", "run again")
-    record = task.shelf.publish(task.stage, mark, facts)
+    record = task.shelf.publish(task.stage, mark, made_from)
     runner.checked.add((str(task.link), record.stamp))
     return record
 
@@ -279,48 +219,3 @@ def remedy(runner: Runner, link: Path) -> str:
         return f"remove {link.parent} and run `{runner.words(verb='evaluate')}`"
     maker = next((stage.name for stage in runner.table if stage.gives == link.name), "")
     return runner.words(maker, option="--force")
-
-
-def _chosen(plans: Sequence[Plan], names: Sequence[str]) -> list[Plan]:
-    return [step for step in plans if not names or step.task.stage.name in names]
-
-
-def _unmet(runner: Runner, plans: Sequence[Plan], names: Sequence[str]) -> Iterator[ArtifactFault]:
-    """Needs of named stages that are missing or stale and that no earlier named stage makes."""
-    maker: dict[str, Plan] = {step.task.stage.gives: step for step in plans}
-    for step in _chosen(plans, names):
-        for need in step.task.inputs:
-            made = maker[need]
-            if made.reason is None or not names or made.task.stage.name in names:
-                continue
-            state = "is stale" if made.task.link.exists() else "is missing"
-            yield ArtifactFault(
-                f"stage {step.task.stage.name}",
-                f"its input `{need}` {state}: {_detail(made)}",
-                f"a fresh {need} ({made.task.link})",
-                _healing(runner, plans, made),
-            )
-
-
-def _detail(made: Plan) -> str:
-    """The reason; for a file of a Zarr store with variable and chunk."""
-    reason = made.reason or ""
-    if reason.startswith("output file "):
-        name, _, rest = reason.removeprefix("output file ").partition(" ")
-        return f"{manifests.describe(made.task.stage.gives, name)} {rest}"
-    return reason
-
-
-def _healing(runner: Runner, plans: Sequence[Plan], made: Plan) -> str:
-    """Every stale stage up to the one that makes the need, in the chain's order."""
-    wanted: set[str] = set()
-    maker: dict[str, Plan] = {step.task.stage.gives: step for step in plans}
-    todo = [made]
-    while todo:
-        step = todo.pop()
-        if step.reason is not None:
-            wanted.add(step.task.stage.name)
-            todo += [maker[need] for need in step.task.inputs]
-    names = [step.task.stage.name for step in plans if step.task.stage.name in wanted]
-    lost = made.reason is not None and made.reason.startswith("output file ")
-    return runner.words(*names, option="--force" if lost and len(names) == 1 else "")

@@ -1,130 +1,91 @@
 """Tells whether an artifact is what a run of its stage would make now, and if not, why."""
 
 import json
-import os
-import stat
-import time
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+from pydantic import JsonValue
 
 from pipeline import manifest as manifests
-from pipeline.manifest import Manifest
-from pipeline.workspace import Shelf
-from stages import Stage
-from stages.contract.run_key import RunKey
-from stages.contract.section import Section, dump
-
-GONE = "missing"
-SETTLED_NS = 2_000_000_000  # a file younger than this may change again without its time showing it
+from pipeline.manifest import Manifest, Provenance
+from pipeline.source_hashes import GONE, Hashes
+from pipeline.task import Task, fingerprint
 
 
-@dataclass
-class Hashes:
-    """SHA-256 of source files, remembered by size and modification time.
+class Kind(Enum):
+    """The kinds of reason for which a stage runs, in the words that introduce them."""
 
-    Why keyed by the absolute path: the memory belongs to one machine and is no part of any artifact.
-    """
-
-    memory: Path
-    known: dict[str, list[Any]] = field(default_factory=dict)
-    changed: bool = False
-
-    def __post_init__(self) -> None:
-        try:
-            known = json.loads(self.memory.read_text(encoding="utf-8"))
-            self.known = known if isinstance(known, dict) else {}
-        except (OSError, ValueError):
-            self.known = {}
-
-    def of(self, path: str) -> str:
-        """The file's hash, or GONE when it is no readable file."""
-        try:
-            state = os.stat(path)
-            if not stat.S_ISREG(state.st_mode):
-                return GONE
-            sight = [state.st_size, state.st_mtime_ns]
-            if self.known.get(path, [None, None])[:2] == sight:
-                return str(self.known[path][2])
-            digest = manifests.file_hash(Path(path))
-        except OSError:
-            return GONE
-        if time.time_ns() - state.st_mtime_ns > SETTLED_NS:
-            self.known[path] = [*sight, digest]
-            self.changed = True
-        return digest
-
-    def save(self) -> None:
-        """Writes what was learned, if anything."""
-        if self.changed:
-            self.memory.parent.mkdir(parents=True, exist_ok=True)
-            manifests.write_whole(self.memory, json.dumps(self.known, indent=1, sort_keys=True) + "\n")
-            self.changed = False
+    FORCED = "forced"
+    NEVER_RUN = "never run"
+    NO_RECORD = "its record is missing"
+    UNFIT_RECORD = "its record does not fit its fingerprint"
+    CHANGED = ""
+    OUTPUT = "output file"
+    WAITS = "waits on"
 
 
 @dataclass(frozen=True)
-class Task:
-    """One stage, its section, what it reads and where it publishes.
+class Reason:
+    """Why a stage is to run.
 
     Attributes:
-      inputs: argument of run -> the artifact's link, or the links of several runs.
+      kind: tells what can be done about it.
+      detail: what changed, the stages it waits on, or what is wrong with the file.
+      file: path inside the artifact, of kind OUTPUT.
     """
 
-    stage: Stage
-    config: Section
-    shelf: Shelf
-    inputs: Mapping[str, Path | Mapping[RunKey, Path]]
+    kind: Kind
+    detail: str = ""
+    file: str = ""
 
-    @property
-    def link(self) -> Path:
-        return self.shelf.link(self.stage.gives)
+    def __str__(self) -> str:
+        """As a user reads it, e.g. output file heat.tif is missing."""
+        return " ".join(filter(None, (self.kind.value, self.file, self.detail)))
 
-    def artifacts(self) -> Iterator[tuple[str, Path]]:
-        """Every artifact it reads, with a name to call it by."""
-        for name, value in self.inputs.items():
-            if isinstance(value, Mapping):
-                yield from ((f"{name}.{key}", path) for key, path in value.items())
-            else:
-                yield name, value
-
-    def facts(self, hashes: Hashes) -> dict[str, Any]:
-        """All that decides what the stage makes, as it enters manifest and fingerprint."""
-        body = self.stage.body()
-        records = {name: manifests.read(path) for name, path in self.artifacts()}
-        files = body.sources(self.config)
-        return {
-            "version": body.VERSION,
-            # Why by way of JSON: compared with what a manifest says after reading it back.
-            "config": json.loads(json.dumps(dump(self.config))),
-            "needs": {name: record.stamp if record else GONE for name, record in records.items()},
-            "sources": [[Path(path).name, hashes.of(str(path))] for path in files],
-        }
+    def about(self, artifact: str) -> str:
+        """The same beside the artifact's name; a file of a Zarr store with variable and chunk."""
+        return f"{manifests.describe(artifact, self.file)} {self.detail}" if self.file else str(self)
 
 
-def fingerprint(stage: Stage, facts: Mapping[str, Any]) -> str:
-    """Hash of stage name, version, section, stamps of the needs and content of the sources."""
-    return manifests.text_hash(stage.name, facts)
+FORCED = Reason(Kind.FORCED)
 
 
-def staleness(task: Task, hashes: Hashes) -> str | None:
-    """Why the artifact is not what the stage would make now; None when it is fresh."""
+def staleness(task: Task, hashes: Hashes) -> Reason | None:
+    """Why the artifact is not what the stage would make now.
+
+    Compares the published record with the settings, versions, needs and sources of now, then the files with the
+    record, by size alone: full hashes are taken before a stage reads them.
+    Returns: None when it is fresh.
+    """
     record = task.shelf.manifest(task.stage.gives)
     if record is None:
-        return "its record is missing" if task.link.exists() else "never run"
-    facts = task.facts(hashes)
-    if reasons := list(_differences(record, facts)):
-        return "; ".join(reasons)
-    if record.fingerprint != fingerprint(task.stage, facts):
-        return "its record does not fit its fingerprint"
-    return manifests.missing(task.link, record)
+        return Reason(Kind.NO_RECORD if task.link.exists() else Kind.NEVER_RUN)
+    now = task.provenance(hashes)
+    if changes := list(_differences(record, now)):
+        return Reason(Kind.CHANGED, "; ".join(changes))
+    if record.fingerprint != fingerprint(task.stage, now):
+        return Reason(Kind.UNFIT_RECORD)
+    lost = manifests.missing(task.link, record)
+    return Reason(Kind.OUTPUT, lost.found, lost.file) if lost else None
 
 
-def _differences(record: Manifest, facts: Mapping[str, Any]) -> Iterator[str]:
-    stage = record.stage
-    if record.version != facts["version"]:
-        yield f"stage version {record.version} -> {facts['version']}"
-    old, new = _flat(record.config, stage), _flat(facts["config"], stage)
+def _differences(record: Manifest, now: Provenance) -> Iterator[str]:
+    if record.version != now.version:
+        yield f"stage version {record.version} -> {now.version}"
+    yield from _section_differences(_flat(record.config, record.stage), _flat(now.config, record.stage))
+    yield from _source_differences(record.sources, now.sources)
+    for name, stamp in now.needs.items():
+        if stamp == GONE:
+            yield f"{name} is missing"
+        elif record.needs.get(name) != stamp:
+            yield f"{name} was remade"
+    for name in record.needs:
+        if name not in now.needs:
+            yield f"{name} is no longer read"
+
+
+def _section_differences(old: Mapping[str, JsonValue], new: Mapping[str, JsonValue]) -> Iterator[str]:
     for key in sorted(old.keys() | new.keys()):
         if key not in old:
             yield f"`{key}` is new: {_short(new[key])}"
@@ -132,41 +93,41 @@ def _differences(record: Manifest, facts: Mapping[str, Any]) -> Iterator[str]:
             yield f"`{key}` is gone"
         elif old[key] != new[key]:
             yield f"`{key}` changed {_short(old[key])} -> {_short(new[key])}"
-    yield from _source_differences(record.sources, facts["sources"])
-    for name, stamp in facts["needs"].items():
-        if stamp == GONE:
-            yield f"{name} is missing"
-        elif record.needs.get(name) != stamp:
-            yield f"{name} was remade"
-    yield from (f"{name} is no longer read" for name in record.needs if name not in facts["needs"])
 
 
-def _source_differences(old: list[list[str]], new: list[list[str]]) -> Iterator[str]:
-    before = {tuple(pair) for pair in old}
-    names = {name for name, _ in old}
+def _source_differences(old: Sequence[Sequence[str]], new: Sequence[Sequence[str]]) -> Iterator[str]:
+    before = set(map(tuple, old))
+    left = set(map(_name, old))
     for name, digest in new:
         if digest == GONE:
             yield f"source {name} is missing"
-        elif name not in names:
+        elif name not in left:
             yield f"source {name} is new"
         elif (name, digest) not in before:
             yield f"source {name} changed"
-    yield from (f"source {name} is no longer read" for name in sorted(names - {name for name, _ in new}))
+    for name in sorted(left - set(map(_name, new))):
+        yield f"source {name} is no longer read"
 
 
-def _flat(value: Any, path: str) -> dict[str, Any]:
+def _name(source: Sequence[str]) -> str:
+    return source[0]
+
+
+def _flat(value: JsonValue | Mapping[str, JsonValue], path: str) -> dict[str, JsonValue]:
     """`tile.stride` -> 60 for every plain value inside."""
-    if isinstance(value, Mapping) and value:
-        return _joined(_flat(inner, f"{path}.{name}") for name, inner in value.items())
-    if isinstance(value, list) and any(isinstance(inner, Mapping | list) for inner in value):
-        return _joined(_flat(inner, f"{path}[{number}]") for number, inner in enumerate(value))
-    return {path: value}
+    inner: list[tuple[str, JsonValue]] = []
+    if isinstance(value, Mapping):
+        inner = [(f"{path}.{name}", part) for name, part in value.items()]
+    elif isinstance(value, list) and any(isinstance(part, dict | list) for part in value):
+        inner = [(f"{path}[{number}]", part) for number, part in enumerate(value)]
+    if not inner:
+        return {path: dict(value) if isinstance(value, Mapping) else value}
+    leaves: dict[str, JsonValue] = {}
+    for place, part in inner:
+        leaves |= _flat(part, place)
+    return leaves
 
 
-def _joined(parts: Iterable[dict[str, Any]]) -> dict[str, Any]:
-    return {key: leaf for part in parts for key, leaf in part.items()}
-
-
-def _short(value: object) -> str:
+def _short(value: JsonValue) -> str:
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= 60 else text[:57] + "..."

@@ -9,13 +9,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock, Timeout
 
 from model.ground.errors import ArtifactFault, BusyFault, ResourceFault
 from pipeline import manifest as manifests
-from pipeline.manifest import Manifest
+from pipeline.manifest import Manifest, Provenance
 from stages import Stage
 from stages.contract.section import safe_name
 
@@ -44,10 +43,12 @@ class Shelf:
 
     @property
     def artifacts(self) -> Path:
+        """Where published folders lie, by artifact and stamp; the links point here."""
         return self.folder / ".artifacts"
 
     @property
     def partials(self) -> Path:
+        """Where unfinished work lies, by stage and fingerprint."""
         return self.folder / ".partial"
 
     def partial(self, stage: Stage, fingerprint: str) -> Path:
@@ -56,7 +57,7 @@ class Shelf:
 
     def beside(self, method: str, borrowed: Sequence[str]) -> "Shelf":
         """The shelf of another method, sharing some artifacts with this one."""
-        return Shelf(self.folder / "evaluate" / safe_name(method), {name: self for name in borrowed})
+        return Shelf(self.folder / "evaluate" / safe_name(method), dict.fromkeys(borrowed, self))
 
     def discard(self, partial: Path) -> None:
         """Removes a partial folder; renamed first, so that no kill leaves half of it to be resumed."""
@@ -75,7 +76,7 @@ class Shelf:
             return False
         return not manifests.damage(folder, stage.gives, "")
 
-    def publish(self, stage: Stage, fingerprint: str, facts: Mapping[str, Any]) -> Manifest:
+    def publish(self, stage: Stage, fingerprint: str, made_from: Provenance) -> Manifest:
         """Turns the partial folder into the artifact, in one step for readers.
 
         Why this order: the manifest is written while the working state is still there, so a kill before it
@@ -83,7 +84,8 @@ class Shelf:
         renamed over, hence the link.
 
         Args:
-          facts: version, config, needs and sources for the manifest.
+          made_from: what decided the content, for the manifest.
+        Raises: ArtifactFault (exit 4) when the stage made no file, or something else stands in the artifact's place.
         """
         partial = self.partial(stage, fingerprint)
         if not self.is_written(stage, fingerprint):
@@ -92,7 +94,16 @@ class Shelf:
             if not files:
                 raise ArtifactFault(stage.gives, "no file was made", "at least one", "report this: a defect")
             stamp = manifests.content_stamp(files, stage.volatile)
-            made = Manifest(stage=stage.name, fingerprint=fingerprint, stamp=stamp, files=files, **facts)
+            made = Manifest(
+                version=made_from.version,
+                config=made_from.config,
+                needs=made_from.needs,
+                sources=made_from.sources,
+                stage=stage.name,
+                fingerprint=fingerprint,
+                stamp=stamp,
+                files=files,
+            )
             made.write(partial)
         record = manifests.read(partial)
         if record is None:

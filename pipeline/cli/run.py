@@ -9,8 +9,9 @@ import click
 from pipeline.cli.request import Request, of_a_run
 
 if TYPE_CHECKING:
-    from pipeline.runner import Plan, Runner
-    from pipeline.staleness import Task
+    from pipeline.plan import Plan
+    from pipeline.runner import Runner
+    from pipeline.task import Task
     from pipeline.workspace import Workspace
 
 EVERY, ASK = "*", "?"
@@ -38,15 +39,16 @@ def run(
 ) -> None:
     """Runs stages of the chain: ingest tile train infer mosaic. Without names, whatever is needed."""
     from pipeline import runner as loop
+    from pipeline.plan import check_names, plan, tasks
 
     config = request.config()
     runner = request.runner()
-    chain = loop.tasks(config, runner.workspace.shelf)
+    chain = tasks(config, runner.workspace.shelf)
     named = names or [task.stage.name for task in chain]
     forced = {*force, *named} - {EVERY} if EVERY in force else set(force)
     if dry_run:
-        loop.check_names(chain, names, forced)
-        _tell_plans(loop.plan(chain, runner.hashes, forced), names)
+        check_names(chain, names, forced)
+        _tell_plans(plan(chain, runner.hashes, forced), names)
         return
     click.echo(f"run {config.name} ({request.file})")
     runner.fresh, runner.back = fresh, chosen_state(back, runner, chain)
@@ -59,12 +61,12 @@ def run(
 @of_a_run
 def status(request: Request) -> None:
     """Tells which artifacts are fresh, which are stale and why."""
-    from pipeline import runner as loop
+    from pipeline.plan import plan, tasks
 
     config = request.config()
     runner = request.runner()
     click.echo(f"run {config.name} in {runner.workspace.folder}")
-    _tell_plans(loop.plan(loop.tasks(config, runner.workspace.shelf), runner.hashes))
+    _tell_plans(plan(tasks(config, runner.workspace.shelf), runner.hashes))
 
 
 def chosen_state(asked: str | None, runner: "Runner", chain: "Sequence[Task]") -> str | None:

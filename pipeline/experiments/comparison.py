@@ -9,8 +9,10 @@ from model.ground.errors import UsageFault
 from model.methods import installed
 from model.methods.choice import MethodChoice
 from pipeline.config.load import RunConfig
-from pipeline.runner import Runner, advance, tasks
-from pipeline.staleness import Task, staleness
+from pipeline.plan import tasks
+from pipeline.runner import Runner, advance
+from pipeline.staleness import staleness
+from pipeline.task import Task
 from pipeline.workspace import Shelf
 from stages import EVALUATE, STAGES, Stage, per_method
 from stages.contract.body import AnyBody, Preview

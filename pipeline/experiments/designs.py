@@ -21,8 +21,9 @@ from pipeline.experiments.comparison import (
     settings_of,
     words_of,
 )
-from pipeline.runner import Runner, tasks
-from pipeline.staleness import Task
+from pipeline.plan import tasks
+from pipeline.runner import Runner
+from pipeline.task import Task
 from pipeline.workspace import Shelf
 from stages import (
     CROSS_VALIDATION,

@@ -11,13 +11,14 @@ from fake_chain import BODIES, CHUNK, FAKE_EVALUATE, FAKE_TABLE, FAKES, write_co
 
 from model.ground.errors import ArtifactFault, Fault, Faults, InputFault, ResourceFault, UsageFault
 from pipeline import manifest as manifests
+from pipeline import plan as planning
 from pipeline import runner as loop
 from pipeline import workspace as workspaces
 from pipeline.cli.console import Screen
 from pipeline.config.load import load
 from pipeline.experiments.comparison import evaluate_all
 from pipeline.runner import Runner
-from pipeline.staleness import Hashes
+from pipeline.source_hashes import Hashes
 from pipeline.system.signals import Stopped, Stopper
 from pipeline.verify import replay
 from pipeline.workspace import Shelf, Workspace
@@ -38,14 +39,16 @@ class Town:
         return Runner(Workspace(self.root, "town"), Screen(), Stopper(), f"-c {self.file}", FAKES)
 
     def chain(self, *overrides: str):
-        return loop.tasks(load(self.file, overrides, FAKE_TABLE), Workspace(self.root, "town").shelf, FAKES)
+        return planning.tasks(
+            load(self.file, overrides, FAKE_TABLE), Workspace(self.root, "town").shelf, FAKES
+        )
 
     def run(self, *names: str, force: Sequence[str] = (), overrides: Sequence[str] = ()) -> list[str]:
         return loop.run(self.runner(), self.chain(*overrides), names, force)
 
     def reasons(self, *overrides: str, force: Sequence[str] = ()) -> dict[str, str | None]:
-        plans = loop.plan(self.chain(*overrides), self.runner().hashes, force)
-        return {step.task.stage.name: step.reason for step in plans}
+        plans = planning.plan(self.chain(*overrides), self.runner().hashes, force)
+        return {step.task.stage.name: step.reason and str(step.reason) for step in plans}
 
     def events(self) -> list[dict]:
         return [json.loads(line) for line in (self.place / "log.jsonl").read_text().splitlines()]

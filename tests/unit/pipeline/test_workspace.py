@@ -15,10 +15,11 @@ from fake_chain import CHUNK, FAKES
 
 from model.ground.errors import ArtifactFault, BusyFault, ResourceFault
 from pipeline import manifest as manifests
+from pipeline.manifest import Provenance, PublishedFile
 from pipeline.workspace import Shelf, Workspace
 
 INGEST, MOSAIC = FAKES[0], FAKES[4]
-FACTS = {"version": 1, "config": {}, "needs": {}, "sources": []}
+FACTS = Provenance(version=1, config={}, needs={}, sources=[])
 
 
 def publish(shelf: Shelf, files: dict[str, str], mark: str = "f" * 64, stage=INGEST):
@@ -35,10 +36,10 @@ def test_an_artifact_stands_under_a_relative_link_with_its_manifest(tmp_path):
     link = tmp_path / "cube"
     assert os.readlink(link) == f".artifacts/cube-{record.stamp[:16]}"
     assert (link / CHUNK).read_text() == "abc" and not (link / ".progress").exists()
-    assert record.files[CHUNK] == {
-        "sha256": "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",  # of "abc", FIPS 180-2
-        "bytes": 3,
-    }
+    assert record.files[CHUNK] == PublishedFile(
+        sha256="ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",  # of "abc", FIPS 180-2
+        bytes=3,
+    )
     assert manifests.read(link) == record and not (tmp_path / ".partial").exists()
 
 

@@ -11,7 +11,7 @@ from model.ground.errors import UsageFault
 from pipeline.config.load import load
 from pipeline.experiments.comparison import cases, judged, on_its_own, others, words_of
 from pipeline.experiments.designs import merged_by
-from pipeline.runner import tasks
+from pipeline.plan import tasks
 from pipeline.workspace import Shelf
 from stages import EVALUATE, STAGES
 

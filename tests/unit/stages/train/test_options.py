@@ -11,7 +11,8 @@ from model.ground.errors import Fault, Faults
 from model.methods import METHODS
 from model.options import MethodOptions
 from pipeline.config.load import load
-from pipeline.staleness import fingerprint
+from pipeline.manifest import Provenance
+from pipeline.task import fingerprint
 from stages import STAGES
 from stages.artifacts import checkpoint
 from stages.artifacts.tiles import Samples
@@ -30,7 +31,7 @@ TRAIN = next(stage for stage in STAGES if stage.name == "train")
 
 def stamp(*overrides: str) -> str:
     section = load(CITY, overrides)["train"]
-    return fingerprint(TRAIN, {"config": dump(section)})
+    return fingerprint(TRAIN, Provenance(1, dump(section), {}, []))
 
 
 def faults_of(*overrides: str) -> list[Fault]:

@@ -10,7 +10,7 @@ from affine import Affine
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from model.ground.scene import merge
+from model.ground.blocks import merge
 
 CORNER = (4_780_000.0, 2_822_000.0)
 FACTOR = 10

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.evaluation.bootstrap import spatial_blocks
-from model.ground.scene import merge, spread
+from model.ground.blocks import merge, spread
 
 Floats = NDArray[np.float32]
 

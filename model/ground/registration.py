@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from model.ground.blocks import spread
+
 Array = NDArray[np.float64]
 
 FEWEST = 12  # blocks along a side below which nothing can be told
@@ -41,7 +43,7 @@ def shift_between(layer: Array, totals: Array, factor: int) -> Shift | None:
     if min(totals.shape) < FEWEST or np.ptp(layer) == 0 or np.ptp(totals) == 0:
         return None
     one = _spectrum(layer)
-    other = _spectrum(np.repeat(np.repeat(totals, factor, axis=0), factor, axis=1))
+    other = _spectrum(spread(totals, factor))
     cross = one * np.conj(other)
     size = np.abs(cross)
     told = _below(layer.shape, factor) & (size > 1e-12 * size.max())

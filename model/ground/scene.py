@@ -5,6 +5,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from model.ground.blocks import merge, spread
+
 Floats = NDArray[np.float32]
 Masses = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -112,17 +114,6 @@ def counted_groups(tile: Tile, group: int) -> Bools:
     Returns: (sectors, time, h/group, w/group) True = every member is a known target cell.
     """
     return merge(tile.known & tile.target, group) == group * group
-
-
-def merge(values: NDArray, group: int) -> NDArray:
-    """Sums of group x group cells over the last two axes."""
-    rows, cols = values.shape[-2] // group, values.shape[-1] // group
-    return values.reshape(*values.shape[:-2], rows, group, cols, group).sum(axis=(-3, -1))
-
-
-def spread(values: NDArray, side: int) -> NDArray:
-    """Each value repeated over side x side cells of the last two axes."""
-    return np.repeat(np.repeat(values, side, axis=-2), side, axis=-1)
 
 
 def _flatten_blocky(covariates: Floats, valid: Bools, layers: tuple[Layer, ...], side: int) -> Floats:

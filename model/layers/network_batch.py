@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from model.ground.blocks import spread
 from model.ground.scene import Bools, Scene
 from model.layers.losses.aggregate import ZeroStatistics
 from model.training.network_inputs import Inputs
@@ -83,7 +84,7 @@ class Shown:
         known = torch.from_numpy(np.stack([scene.known for scene in scenes]))
         valid = torch.from_numpy(np.stack([scene.valid for scene in scenes]))[:, None, None]
         cells = scale.shown(torch.where(known, totals, 0.0) / side**2)
-        main = cells.repeat_interleave(side, -2).repeat_interleave(side, -1).float()
+        main = spread(cells, side).float()
         parts = [torch.from_numpy(auxiliary), main, totals.float(), known, valid]
         streams = [part.to(device) for part in parts]
         return cls(streams[0], streams[1], streams[2], streams[3], streams[4], side)

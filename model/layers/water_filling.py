@@ -1,9 +1,9 @@
 """The physics layer: whatever a network says, each total it was shown is met, by water-filling inside its block."""
 
-import torch
 from torch import Tensor
 
 from model.conservation.torch_layer import project
+from model.ground.blocks import from_blocks, to_blocks
 
 
 def meet_shown(raw: Tensor, totals: Tensor, known: Tensor, valid: Tensor, side: int) -> Tensor:
@@ -16,22 +16,9 @@ def meet_shown(raw: Tensor, totals: Tensor, known: Tensor, valid: Tensor, side: 
     Returns: (..., H, W); 0 outside valid. A block whose total is not known, or without a valid cell, stays raw.
     """
     raw = raw * valid
-    blocks, support = _blocks(raw, side), _blocks(valid, side)
-    usable = known.flatten() & support.any(1)
-    met = project(blocks[usable], totals.flatten()[usable], support[usable])
-    placed = blocks.index_put((usable.nonzero()[:, 0],), met)
-    rows, cols = raw.shape[-2] // side, raw.shape[-1] // side
-    return placed.reshape(-1, rows, cols, side, side).transpose(2, 3).reshape(raw.shape)
-
-
-def _blocks(values: Tensor, side: int) -> Tensor:
-    """(..., H, W) -> (blocks, side * side)."""
-    rows, cols = values.shape[-2] // side, values.shape[-1] // side
-    parts = values.reshape(-1, rows, side, cols, side).transpose(2, 3)
-    return parts.reshape(-1, side * side)
-
-
-def block_sums(values: Tensor, side: int) -> Tensor:
-    """(..., H, W) -> (..., H/side, W/side)."""
-    rows, cols = values.shape[-2] // side, values.shape[-1] // side
-    return torch.sum(values.reshape(*values.shape[:-2], rows, side, cols, side), dim=(-3, -1))
+    blocks, support = to_blocks(raw, side), to_blocks(valid, side)
+    cells, inside = blocks.reshape(-1, side * side), support.reshape(-1, side * side)
+    usable = known.flatten() & inside.any(1)
+    met = project(cells[usable], totals.flatten()[usable], inside[usable])
+    placed = cells.index_put((usable.nonzero()[:, 0],), met).reshape(blocks.shape)
+    return from_blocks(placed, totals.shape[-2], totals.shape[-1], side)

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from model.ground.scene import Bools, Masses, Scene, merge, spread
+from model.ground.blocks import merge, spread
+from model.ground.scene import Bools, Masses, Scene
 from model.ground.survey import Survey
 from model.priors.nonnegative import least_squares_weights, poisson_weights
 

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from model.ground.scene import Bools, Masses, Scene, Tile, counted_groups, merge, spread
+from model.ground.blocks import merge, spread
+from model.ground.scene import Bools, Masses, Scene, Tile, counted_groups
 from model.ground.survey import Survey
 from model.priors.dasymetric import FITS, REACH, Evidence, Exposure, smoothly_bent
 from model.priors.proxy_ranking import rank_proxies

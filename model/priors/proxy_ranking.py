@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from model.ground.scene import Bools, Masses, merge, spread
+from model.ground.blocks import merge, spread
+from model.ground.scene import Bools, Masses
 from model.ground.survey import Survey
 
 PAIR = 2  # coarse cells merged along each axis

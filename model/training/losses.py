@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from model.ground.scene import Masses, Tile, counted_groups, merge, spread
+from model.ground.blocks import merge, spread
+from model.ground.scene import Masses, Tile, counted_groups
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -64,17 +65,12 @@ def share_loss(estimates: "Sequence[Tensor]", asked: list[Groups]) -> "Tensor":
     for estimate, groups in zip(estimates, asked, strict=True):
         weight = estimate.new_tensor(groups.mass)
         truth = estimate.new_tensor(groups.truth)
-        cells = _merged(estimate, groups.factor)
-        whole = _merged(cells, groups.group).clamp_min(1e-30)
-        share = cells / whole.repeat_interleave(groups.group, -1).repeat_interleave(groups.group, -2)
+        cells = merge(estimate, groups.factor)
+        whole = merge(cells, groups.group).clamp_min(1e-30)
+        share = cells / spread(whole, groups.group)
         wrong = 0.5 * (share - truth).abs()
         surprise = -truth * share.clamp_min(TINY).log()
-        each = _merged(0.5 * wrong + 0.5 * surprise, groups.group)
+        each = merge(0.5 * wrong + 0.5 * surprise, groups.group)
         lost.append((weight * each).sum(dim=(1, 2, 3)))
         mass.append(weight.sum(dim=(1, 2, 3)))
     return (sum(lost[1:], lost[0]) / sum(mass[1:], mass[0]).clamp_min(1e-30)).mean()
-
-
-def _merged(values: "Tensor", size: int) -> "Tensor":
-    rows, cols = values.shape[-2] // size, values.shape[-1] // size
-    return values.reshape(*values.shape[:-2], rows, size, cols, size).sum(dim=(-3, -1))

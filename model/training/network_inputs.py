@@ -7,7 +7,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from model.ground.scene import Bools, Floats, Masses, Scene, Tile, spread
+from model.ground.blocks import spread
+from model.ground.scene import Bools, Floats, Masses, Scene, Tile
 from model.ground.survey import Survey
 from model.priors.pycnophylactic import mean_density
 

@@ -6,7 +6,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from model.ground.scene import Bools, Masses, Scene, merge, spread
+from model.ground.blocks import merge, spread
+from model.ground.scene import Bools, Masses, Scene
 from model.priors.pycnophylactic import fill_unknown
 
 

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.evaluation.scores import Scores
-from model.ground.scene import Scene, Tile, counted_groups, merge, spread
+from model.ground.blocks import merge, spread
+from model.ground.scene import Scene, Tile, counted_groups
 from model.training.pairs import Pair, squared_errors
 
 

@@ -9,9 +9,10 @@ import zarr
 from numpy.typing import NDArray
 
 from model.conservation.point_sources import remainder
+from model.ground.blocks import merge
 from model.ground.grid import Grid
 from model.ground.quantity import QUANTITIES, cell_weights
-from model.ground.scene import Layer, merge
+from model.ground.scene import Layer
 from stages.artifacts import point_table as points
 from stages.artifacts.records import CubeRecord, LayerRecord
 from stages.formats import zarr_groups as arrays

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.conservation.float_storage import store_float32, store_units
+from model.ground.blocks import spread
 from model.ground.errors import ArtifactFault, NumberFault
 from stages.artifacts.maps import NO_UNITS, Sheet
 
@@ -19,7 +20,7 @@ def add_up(mass: NDArray[np.float64], outside: NDArray[np.bool_], factor: int) -
       mass: (members, rows, cols).
       outside: (members, h, w) True = the member's total is unknown or was not placed.
     """
-    kept = np.where(np.repeat(np.repeat(outside, factor, axis=1), factor, axis=2), np.nan, mass)
+    kept = np.where(spread(outside, factor), np.nan, mass)
     missing = np.isnan(kept)
     return np.where(missing.all(axis=0), np.nan, np.where(missing, 0.0, kept).sum(axis=0))
 
@@ -85,7 +86,7 @@ class Strip:
 
     def _insist_on_values(self, cells: NDArray[np.float64]) -> None:
         factor = cells.shape[0] // self.placed.shape[0]
-        expected = self.valid & np.repeat(np.repeat(self.placed, factor, axis=0), factor, axis=1)
+        expected = self.valid & spread(self.placed, factor)
         if (holes := expected & np.isnan(cells)).any():
             row, col = (int(index) for index in np.argwhere(holes)[0])
             first = f"first at row {self.first * factor + row}, column {col}"

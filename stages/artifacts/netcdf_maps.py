@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from pyproj import CRS
 
 from model.ground import time_steps as when
+from model.ground.blocks import merge
 from model.ground.errors import ResourceFault, UsageFault
-from model.ground.scene import merge
 from stages.artifacts import maps as store
 from stages.artifacts.cube import DEGREES, Cube
 from stages.artifacts.maps import Sheet

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from model.ground.scene import spread
+from model.ground.blocks import spread
 from model.training.pairs import Pair
 from stages.artifacts.cube import Cube
 from stages.artifacts.tiles import Samples, read_plan

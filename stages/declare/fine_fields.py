@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.ground import time_steps as when
+from model.ground.blocks import merge
 from model.ground.errors import Fault, InputFault
 from model.ground.grid import Grid, Region
 from model.ground.quantity import cell_weights
-from model.ground.scene import merge
 from stages.contract.progress import track
 from stages.declare.inputs import Config, File, Fine
 from stages.declare.units import unit_of

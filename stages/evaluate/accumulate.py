@@ -10,8 +10,7 @@ from model.evaluation.bootstrap import spatial_blocks
 from model.evaluation.reliability import Reliability
 from model.evaluation.scores import WIDTHS, Cuts, Scores
 from model.evaluation.transport import centre_distances, least_work
-from model.ground.blocks import to_blocks
-from model.ground.scene import merge
+from model.ground.blocks import merge, to_blocks
 
 BAND = 240  # fine rows at a time, rounded to whole blocks
 FLOWS = 10_000_000  # flows between cells of blocks in memory at once, 8 bytes each

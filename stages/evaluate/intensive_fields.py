@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from model.evaluation.bootstrap import spatial_blocks
 from model.evaluation.field_scores import mapped
 from model.ground import time_steps as when
+from model.ground.blocks import spread
 from model.ground.errors import Fault, InputFault, raise_all
-from model.ground.scene import spread
 from model.priors.pycnophylactic import bilinear, fill_unknown
 from stages.artifacts.cube import Cube
 from stages.artifacts.maps import Sheet, read_part, sheets

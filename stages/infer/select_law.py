@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 
 from model.conservation.fallback import place
 from model.conservation.laws import LAWS, Law
-from model.ground.blocks import from_blocks, to_blocks
-from model.ground.scene import merge
+from model.ground.blocks import from_blocks, merge, spread, to_blocks
 from stages.artifacts.cube import Cube
 from stages.contract.progress import step
 from stages.predict.windowed import Estimates
@@ -41,7 +40,7 @@ def choose(cube: Cube, estimates: Estimates) -> tuple[str, dict[str, float]]:
         totals, known = inputs.totals, inputs.known
         raw = estimates.estimate(inputs, GROUP)
         together = merge(known, GROUP) == GROUP * GROUP
-        judged = np.repeat(np.repeat(together, GROUP, -2), GROUP, -1)
+        judged = spread(together, GROUP)
         whole += totals[judged].sum()
         for name, law in CANDIDATES.items():
             found = _shared_out(raw, merge(totals, GROUP), together, inputs.valid, cube.factor, law)

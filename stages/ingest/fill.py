@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from model.ground.blocks import spread
 from model.ground.grid import Grid, Region
 from stages.artifacts.resume_log import Journal
 from stages.contract.execution import spread_runs, workers
@@ -189,5 +190,5 @@ def _under_totals(known: NDArray[np.bool_], factor: int, region: Region) -> NDAr
     row, col, rows, cols = region
     top, left = row // factor, col // factor
     part = known[top : (row + rows - 1) // factor + 1, left : (col + cols - 1) // factor + 1]
-    cells = np.repeat(np.repeat(part, factor, axis=1), factor, axis=0)
+    cells = spread(part, factor)
     return cells[row - top * factor :, col - left * factor :][:rows, :cols]

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.ground import time_steps as when
+from model.ground.blocks import merge
 from model.ground.errors import InputFault
-from model.ground.scene import merge
 from stages.artifacts.records import TotalRecord
 from stages.contract.progress import tell
 from stages.declare.extent import within

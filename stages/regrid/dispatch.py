@@ -10,6 +10,7 @@ from affine import Affine
 from numpy.typing import NDArray
 from rasterio.warp import transform_bounds
 
+from model.ground.blocks import nested, spread
 from model.ground.errors import InputFault
 from model.ground.grid import Grid, Region
 from stages.formats.raster.band import Band
@@ -131,16 +132,14 @@ def _nested(
     if way == "finer":
         row, col = round(down), round(across)
         values = as_share(raster.read(row, col, target.rows * k, target.cols * k), code)
-        cells = values.reshape(target.rows, k, target.cols, k)
-        return _fold(cells, total=kind == "total")
+        return _fold(nested(values, k), total=kind == "total")
     row, col = int(np.floor(down + NEST_TOLERANCE)), int(np.floor(across + NEST_TOLERANCE))
     skip_row, skip_col = round((down - row) * k), round((across - col) * k)
     rows, cols = -(-(skip_row + target.rows) // k), -(-(skip_col + target.cols) // k)
     values = as_share(raster.read(row, col, rows, cols), code)
     if kind == "total":
         values = values / (k * k)
-    spread = np.repeat(np.repeat(values, k, axis=0), k, axis=1)
-    return spread[skip_row : skip_row + target.rows, skip_col : skip_col + target.cols]
+    return spread(values, k)[skip_row : skip_row + target.rows, skip_col : skip_col + target.cols]
 
 
 def _fold(cells: Floats, *, total: bool) -> Floats:

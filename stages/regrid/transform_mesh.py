@@ -12,6 +12,7 @@ from affine import Affine
 from numpy.typing import NDArray
 from pyproj import Transformer
 
+from model.ground.blocks import spread
 from model.ground.grid import Grid, Region
 
 Floats = NDArray[np.float64]
@@ -96,7 +97,7 @@ def middles(place: Affine, crs: str, fine: Grid, region: Region) -> Places:
     if not bad.any():
         return places
     skip_row, skip_col = row % step, col % step
-    squares = np.repeat(np.repeat(bad, step, axis=0), step, axis=1)
+    squares = spread(bad, step)
     i, j = np.nonzero(squares[skip_row : skip_row + rows, skip_col : skip_col + cols])
     places.down[i, j], places.across[i, j] = _at(place, crs, fine, i + row, j + col)
     return _boxed(places.down, places.across)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.conservation.fallback import Rung
-from model.ground.scene import merge
+from model.ground.blocks import merge, nested
 from stages.artifacts import maps as store
 from stages.artifacts.cube import Cube
 from stages.artifacts.maps import Sheet
@@ -78,7 +78,7 @@ def read_map(path: Path, cube: Cube) -> Reading:
         valid = cube.valid(row * factor, 0, *stored.shape)
         cells[rows] = merge((~missing).astype(np.int64), factor)
         holes[rows] = merge((missing & valid).astype(np.int64), factor)
-        floor = np.where(missing, np.inf, mass).reshape(-1, factor, coarse.cols, factor).min(axis=(1, 3))
+        floor = nested(np.where(missing, np.inf, mass), factor).min(axis=(1, 3))
         lowest[rows] = np.where(cells[rows] > 0, floor, np.nan)
         positive = mass[(mass > 0) & np.isfinite(mass)]
         bins = np.floor((np.log10(positive) - _DECADES[0]) * _PER_DECADE).astype(np.int64)

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from model.ground.blocks import nested
 from stages.report.qgis_style import RAMP, RESIDUAL, SIGNED, SINK, Colour, Legend, colour_at
 
 _STEPS = 240  # colours of the ramp; the rest of a palette of 256 is for zero, nodata and sinks
@@ -81,10 +82,10 @@ def average(cells: NDArray[np.float64], step: int) -> NDArray[np.float64]:
     with np.errstate(invalid="ignore"):
         is_plain = (rows, cols) == cells.shape and np.isfinite(cells.sum())
     if is_plain:
-        return np.asarray(cells.reshape(rows // step, step, cols // step, step).mean(axis=(1, 3)))
+        return np.asarray(nested(cells, step).mean(axis=(1, 3)))
     padded = np.full((rows, cols), np.nan)
     padded[: cells.shape[0], : cells.shape[1]] = cells
-    stacked = padded.reshape(rows // step, step, cols // step, step)
+    stacked = nested(padded, step)
     count = np.isfinite(stacked).sum(axis=(1, 3))
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.where(count > 0, np.nansum(stacked, axis=(1, 3)) / count, np.nan)

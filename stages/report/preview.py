@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from model.ground.blocks import spread
 from model.ground.grid import Grid
 from stages.artifacts import maps as store
 from stages.artifacts.cube import Cube
@@ -97,7 +98,7 @@ def write_comparison(path: Path, title: str, cube: Cube, given: NDArray, found: 
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    truth = np.kron(given / cube.factor**2, np.ones((cube.factor, cube.factor)))
+    truth = spread(given / cube.factor**2, cube.factor)
     error, top = found - truth, float(np.nanquantile(np.where(found > 0, found, np.nan), 0.99))
     figure = Figure(figsize=(3 * PANEL, PANEL + 1.1), dpi=DOTS, layout="constrained")
     FigureCanvasAgg(figure)

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
 from model.ground import time_steps as when
+from model.ground.blocks import merge, spread
 from model.ground.errors import raise_all
-from model.ground.scene import merge
 from model.ground.windows import Split, Window, deal_ground, lay_windows, split_map
 from stages.artifacts.cube import Cube
 from stages.artifacts.tiles import DATES, SPLIT, WINDOWS, write_dates, write_plan, write_splits, write_windows
@@ -258,9 +258,7 @@ def _layer_statistics(cube: Cube, train: NDArray[np.bool_]) -> dict[str, list[fl
     ):
         rows = min(BAND, cube.coarse.rows - row)
         window = (row * cube.factor, 0, rows * cube.factor, cube.fine.cols)
-        target = np.repeat(np.repeat(train[row : row + rows], cube.factor, 0), cube.factor, 1) & cube.valid(
-            *window
-        )
+        target = spread(train[row : row + rows], cube.factor) & cube.valid(*window)
         values = cube.covariates(*window)[:, :, target].astype(np.float64)
         values = values.reshape(len(cube.layers), len(cube.years) * int(target.sum()))
         count += values.shape[1]

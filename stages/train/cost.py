@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from model.ground.scene import Layer, Tile, merge
+from model.ground.blocks import merge
+from model.ground.scene import Layer, Tile
 from model.ground.survey import Survey
 from model.training.protocol import Forgetful
 from model.training.sampler import TileData

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from model.ground.scene import merge
+from model.ground.blocks import merge
 from model.method import ExpertNetwork, ScoredLearner
 from stages.artifacts.cube import Cube
 from stages.predict.windowed import Windows

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from model.ground.scene import Tile, merge
+from model.ground.blocks import merge
+from model.ground.scene import Tile
 from model.method import ExpertNetwork, ScoredLearner
 from stages.report.pictures import class_picture, mass_picture, signed_picture
 from stages.report.qgis_style import legend_of, number

@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import Field, PositiveInt, SerializerFunctionWrapHandler, field_validator, model_serializer
 
+from model.ground.blocks import merge
 from model.ground.errors import InputFault
-from model.ground.scene import merge
 from model.ground.survey import Survey
 from model.method import Method, PairTrainable, ThresholdAware, Trainable
 from model.methods.choice import MethodChoice

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import torch
 
+from model.ground.blocks import merge
 from model.ground.errors import NumberFault
-from model.ground.scene import Layer, Tile, merge
+from model.ground.scene import Layer, Tile
 from model.ground.survey import Survey
 from model.method import PairTrainable, Trainable
 from model.methods import METHODS, method_class

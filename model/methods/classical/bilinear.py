@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from model.ground.scene import Scene, merge
+from model.ground.blocks import merge
+from model.ground.scene import Scene
 from model.ground.survey import Survey
 from model.method import Phase
 from model.options import MethodOptions

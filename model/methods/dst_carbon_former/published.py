@@ -9,13 +9,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model.ground.scene import Scene, Tile, spread
+from model.ground.blocks import merge, spread
+from model.ground.scene import Scene, Tile
 from model.ground.survey import Survey
 from model.layers.losses.aggregate import ZeroStatistics, log_sum_loss, macro_micro_loss, tweedie_loss
 from model.layers.losses.image import balanced_charbonnier, roughness, ssim_loss
 from model.layers.network_batch import Everywhere, Scale, Shown
 from model.layers.networks.carbon_former import V1_7, V3_0, Form
-from model.layers.water_filling import block_sums
 from model.methods.dst_carbon_former.options import PublishedOptions, V17Options, V30Options
 from model.methods.dst_carbon_former.published_network import Member
 from model.training.network_inputs import Inputs
@@ -217,9 +217,7 @@ class V17(Published):
         """1000 (w1 balanced Charbonnier + w2 (1 - SSIM) + w3 roughness), on the logarithmic scale of 0 to 1."""
         ours = self.scale.shown(estimate)
         mosaic = self.scale.shown(self.scale.units(totals / factor**2))
-        theirs, asked = (
-            part.repeat_interleave(factor, -2).repeat_interleave(factor, -1) for part in (mosaic, counted)
-        )
+        theirs, asked = spread(mosaic, factor), spread(counted, factor)
         asked = asked & shown.valid
         terms = (
             balanced_charbonnier(ours, theirs, asked),
@@ -246,6 +244,6 @@ class V30(Published):
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The macro-micro weighted error of block sums, or one of our own losses on them."""
         mass = estimate * estimate.new_tensor(self.scale.unit)[:, None, None, None]
-        sums = block_sums(mass, factor)
+        sums = merge(mass, factor)
         loss = ON_SUMS[self.options.sum_loss](sums, totals, counted, self.statistics)
         return loss, {"sums": loss.detach()}

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from model.ground.scene import Masses, Scene, Tile, merge, spread
+from model.ground.blocks import merge, spread
+from model.ground.scene import Masses, Scene, Tile
 from model.ground.survey import Survey
 from model.layers.depth_scale import DepthScale
 from model.layers.networks.srresnet import Generator, primes
@@ -192,4 +193,4 @@ def conserve(raw: Tensor, totals: Tensor, known: Tensor, factor: int) -> Tensor:
     sums = functional.avg_pool2d(raw[:, None], factor, divisor_override=1)[:, 0]
     usable = (known > 0) & (sums > 1e-12)
     scale = torch.where(usable, totals / torch.where(usable, sums, 1.0), 1.0)
-    return raw * scale.repeat_interleave(factor, dim=1).repeat_interleave(factor, dim=2)
+    return raw * spread(scale, factor)

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from pydantic import Field, NonNegativeInt, PositiveInt
 
 from model.evaluation.perturbations import blurred, flattened, shifted
+from model.ground.blocks import merge
 from model.ground.errors import UsageFault
 from model.ground.grid import Grid
-from model.ground.scene import merge
 from stages.artifacts.cube import STORE, Cube, lay_out
 from stages.artifacts.records import CubeRecord
 from stages.contract.body import StageBody

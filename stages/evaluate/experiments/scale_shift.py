@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from pydantic import Field, NonNegativeInt, PositiveInt
 
 from model.evaluation.scores import Scores
-from model.ground.scene import merge
+from model.ground.blocks import merge, spread
 from stages.artifacts.cube import Cube
 from stages.artifacts.field import Field as FineField
 from stages.contract.body import StageBody
@@ -144,14 +144,14 @@ def _between(mean: NDArray[np.float64], count: NDArray[np.float64], group: int) 
     mean, count = mean[:rows, :cols], count[:rows, :cols]
     weight = merge(count, group)
     centre = np.divide(merge(mean * count, group), weight, out=np.zeros_like(weight), where=weight > 0)
-    off = mean - np.repeat(np.repeat(centre, group, 0), group, 1)
+    off = mean - spread(centre, group)
     return float(np.sqrt((count * off**2).sum() / max(count.sum(), 1.0)))
 
 
 def _said(layer: LayerSpread) -> str:
     merged = []
-    for group, spread in layer.merged.items():
-        merged.append(f"{spread:.3g} at {group} x {group}")
+    for group, deviation in layer.merged.items():
+        merged.append(f"{deviation:.3g} at {group} x {group}")
     return f"Layer {layer.layer} varies by {layer.inside:.3g} inside a block of the run, here by {', '.join(merged)}."
 
 
@@ -169,7 +169,7 @@ def coarse_sums(field: FineField, cube: Cube, group: int) -> NDArray[np.float64]
         mass = field.mass(row * factor, 0, count * factor, cols * factor)
         some = merge(np.isfinite(mass).astype(np.float64), factor) > 0
         sums = merge(np.nan_to_num(mass, nan=0.0), factor)
-        placed = np.repeat(np.repeat(merge(some.astype(np.float64), group) > 0, group, -2), group, -1)
+        placed = spread(merge(some.astype(np.float64), group) > 0, group)
         out[..., row : row + count, :] = np.where(placed, sums, np.nan)
     return out
 

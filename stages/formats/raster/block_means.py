@@ -8,8 +8,8 @@ from affine import Affine
 from numpy.typing import NDArray
 from pyproj import CRS
 
+from model.ground.blocks import merge
 from model.ground.quantity import cell_weights
-from model.ground.scene import merge
 from stages.formats.raster.band import Band
 
 

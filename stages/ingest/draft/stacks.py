@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from model.ground.blocks import merge, nested
 from model.ground.errors import ArtifactFault, InputFault
 from model.ground.grid import Grid
-from model.ground.scene import merge
 from stages.artifacts import maps as store
 from stages.artifacts.cube import Cube
 from stages.formats.npy_stacks import Arrangement, cut, laid_out, read_stack, split_of, years_of
@@ -85,8 +85,7 @@ def export_stacks(arrangement: Arrangement, folder: Path, cube: Cube, maps: Path
 
 def _block_sums(mosaic: NDArray[np.float64], factor: int) -> tuple[NDArray[np.float64], int]:
     """Sums of factor x factor cells, NaN where a cell has no value; and in how many blocks they differ."""
-    rows, cols = (size // factor for size in mosaic.shape)
-    blocks = mosaic.reshape(rows, factor, cols, factor)
+    blocks = nested(mosaic, factor)
     first = blocks[:, :1, :, :1]
     same = np.isclose(blocks, first, rtol=1e-4, atol=1e-9) | np.isnan(blocks)
     return merge(mosaic, factor), int((~same.all(axis=(1, 3))).sum())

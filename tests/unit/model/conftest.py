@@ -6,7 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from model.ground.scene import Layer, Tile, merge
+from model.ground.blocks import merge
+from model.ground.scene import Layer, Tile
 from model.ground.survey import Survey
 
 LAYERS = (Layer("built", "share"), Layer("age", "share"), Layer("census", "total", blocky=True))

@@ -5,7 +5,7 @@ import pytest
 from scipy.ndimage import uniform_filter
 
 from model.ground.block_focal import around, radius_in_cells
-from model.ground.scene import merge
+from model.ground.blocks import merge
 
 
 def test_a_mean_counts_the_valid_cells_of_the_square_alone():

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-from model.ground.scene import Layer, Scene, Tile, merge
+from model.ground.blocks import merge
+from model.ground.scene import Layer, Scene, Tile
 from model.methods import method_class
 from model.methods.classical.proxy_product import FLOOR, rank_correlation
 

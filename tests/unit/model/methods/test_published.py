@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from model.ground.scene import spread
+from model.ground.blocks import merge, spread
 from model.layers.network_batch import Shown, random_turn
 from model.layers.networks.carbon_former import V1_7, V3_0, CarbonFormer
-from model.layers.water_filling import block_sums, meet_shown
+from model.layers.water_filling import meet_shown
 from model.methods.dst_carbon_former import published_network
 from model.methods.dst_carbon_former.published import ADDED, V17, V30
 from tests.train_settings import told
@@ -196,7 +196,7 @@ def test_the_physics_layer_meets_what_was_shown_and_leaves_the_rest():
     placed = meet_shown(raw, totals, known, valid, 4)
     met = known.clone()
     met[1, ..., 1, 0] = False  # no valid cell
-    torch.testing.assert_close(block_sums(placed, 4)[met], totals[met])
+    torch.testing.assert_close(merge(placed, 4)[met], totals[met])
     assert torch.equal(placed[0, ..., 4:, 4:], raw[0, ..., 4:, 4:])
     assert not placed[~valid].any()
     placed.square().sum().backward()

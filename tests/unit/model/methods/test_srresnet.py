@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from model.ground.scene import merge
+from model.ground.blocks import merge
 from model.layers.depth_scale import DepthScale
 from model.layers.networks.srresnet import Discriminator, Generator, primes
 from model.methods.srgan.options import SRResNetOptions

@@ -6,8 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from model.ground.blocks import merge
 from model.ground.errors import UsageFault
-from model.ground.scene import merge
 from model.methods import method_class
 from model.training.options import TrainingOptions
 

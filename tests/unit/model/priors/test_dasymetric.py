@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from model.ground.scene import Scene, merge
+from model.ground.blocks import merge
+from model.ground.scene import Scene
 from model.priors.dasymetric import FITS, Evidence, Exposure, gaussian, smoothly_bent
 
 BOTH = pytest.mark.parametrize("how", FITS)

@@ -5,7 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from model.ground.scene import Layer, Tile, merge
+from model.ground.blocks import merge
+from model.ground.scene import Layer, Tile
 from model.priors.prior_choice import REACHES, ChosenBase, _pick, _shifted
 from model.priors.pycnophylactic import meet_totals
 

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from model.ground.scene import Scene, merge
+from model.ground.blocks import merge
+from model.ground.scene import Scene
 from model.priors.pycnophylactic import Base, bilinear, meet_totals, pycnophylactic, smooth_density
 from tests.examples import examples
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.ground.scene import merge
+from model.ground.blocks import merge
 from model.methods.dst_carbon_former.method import DSTCarbonFormer
 from model.methods.dst_carbon_former.options import DSTCarbonFormerOptions
 from model.priors.reporting_threshold import CROWD, NEAR, CutOff

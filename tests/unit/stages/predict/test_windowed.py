@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from model.ground.scene import merge, spread
+from model.ground.blocks import merge, spread
 from model.priors.reporting_threshold import CutOff
 from stages.artifacts.cube import Cube
 from stages.predict.windowed import Estimates

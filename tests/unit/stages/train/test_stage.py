@@ -12,8 +12,8 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from model.ground.blocks import merge
 from model.ground.errors import UsageFault
-from model.ground.scene import merge
 from model.methods import METHODS
 from model.methods.dst_carbon_former.options import Addition, Part
 from model.methods.dst_carbon_former.published import ADDED, LEFT_OUT

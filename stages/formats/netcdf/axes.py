@@ -1,11 +1,11 @@
 """Which dimensions of a variable are x, y and time, and where their cells lie on the ground."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from stages.formats.netcdf.attributes import Attributes
 
 SAME = 1e-6  # cells; coordinates that miss a regular axis by less are regular
 EQUAL = 1e-9  # cells; what rounding in double precision leaves
@@ -49,26 +49,32 @@ class Axis:
         return max(self.start, self.start + self.count * self.step)
 
 
-def role(name: str, attributes: Mapping[str, Any]) -> str | None:
-    """x, y, time or None: told by CF attributes first, then by the name."""
-    units = str(attributes.get("units", "")).strip().lower()
+def role(name: str, attributes: Attributes) -> str | None:
+    """Which axis a coordinate is, told by CF attributes (section 4) first, then by the names that models use.
+
+    Args: name: of the dimension or variable; attributes: its own.
+    Returns: x, y, time, or None for any other axis.
+    """
+    units = attributes.units.strip().lower()
     told = (
-        _LETTER.get(str(attributes.get("axis", "")).upper())
-        or _STANDARD.get(str(attributes.get("standard_name", "")))
+        _LETTER.get(attributes.axis)
+        or _STANDARD.get(attributes.standard_name)
         or ("x" if units in _EAST else "y" if units in _NORTH else None)
         or ("time" if " since " in units else None)
-        or _UNIDATA.get(str(attributes.get("_CoordinateAxisType", "")))
+        or _UNIDATA.get(attributes.coordinate_axis_type)
     )
     if told:
         return told
-    return next((kind for kind, names in NAMES.items() if name.lower() in names), None)
+    for kind, names in NAMES.items():
+        if name.lower() in names:
+            return kind
+    return None
 
 
-def is_degrees(attributes: Mapping[str, Any], name: str) -> bool:
+def is_degrees(attributes: Attributes, name: str) -> bool:
     """True when a coordinate says, or is named, longitude or latitude."""
-    units = str(attributes.get("units", "")).strip().lower()
-    standard = str(attributes.get("standard_name", ""))
-    if units in (*_EAST, *_NORTH) or standard in ("longitude", "latitude"):
+    units = attributes.units.strip().lower()
+    if units in (*_EAST, *_NORTH) or attributes.standard_name in ("longitude", "latitude"):
         return True
     return not units and name.lower() in ("lon", "longitude", "lat", "latitude", "nav_lon", "nav_lat")
 
@@ -109,7 +115,7 @@ def exact(values: NDArray) -> NDArray[np.float64]:
     """Coordinates as written: 0.1 stored in single precision is 0.1, not 0.10000000149."""
     stored = np.asarray(values)
     if stored.dtype == np.float32:
-        return np.array([float(str(number)) for number in stored.ravel()]).reshape(stored.shape)
+        return stored.astype(str).astype(np.float64)
     return stored.astype(np.float64)
 
 

@@ -1,7 +1,6 @@
 """What a NetCDF file or Zarr store says in CF words: its fields, their axes, missing values and reference system."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -11,17 +10,19 @@ from pyproj.exceptions import CRSError
 
 from model.ground.errors import InputFault
 from stages.formats.netcdf import axes
+from stages.formats.netcdf.attributes import Attributes
+
+Selection = Mapping[str, str | float]  # value, or index where there are no coordinates, by axis
 
 
 def fields_of(data: xr.Dataset) -> list[str]:
     """Variables that may be a field: numbers on an x and a y axis."""
     found = []
     for name, variable in data.data_vars.items():
-        attributes = variable.attrs
         numbers = variable.dtype.kind in "fiu" and variable.ndim >= 2
-        if not numbers or "grid_mapping_name" in attributes or str(name).endswith(("_bnds", "_bounds")):
+        if not numbers or "grid_mapping_name" in variable.attrs or str(name).endswith(("_bnds", "_bounds")):
             continue
-        if axes.role(str(name), attributes) is None and not _is_bounds(data, str(name)):
+        if axes.role(str(name), Attributes(variable.attrs)) is None and not _is_bounds(data, str(name)):
             found.append(str(name))
     return found
 
@@ -54,7 +55,7 @@ def dimensions(file: xr.Dataset, data: xr.DataArray, where: str) -> tuple[str, s
     found: dict[str, str] = {}
     for dim in map(str, data.dims):
         attributes = file[dim].attrs if dim in file.variables else {}
-        kind = axes.role(dim, attributes)
+        kind = axes.role(dim, Attributes(attributes))
         if kind is not None and kind not in found:
             found[kind] = dim
     if "x" not in found or "y" not in found:
@@ -69,7 +70,7 @@ def fixed(
     file: xr.Dataset,
     data: xr.DataArray,
     dims: tuple[str, str, str | None],
-    select: dict[str, Any],
+    select: Selection,
     where: str,
 ) -> dict[str, int]:
     """Index along every axis beside x, y and time; a time axis that is selected is no time any more."""
@@ -116,38 +117,13 @@ def _same(label: str, wanted: str | float) -> bool:
         return label == str(wanted)
 
 
-def fill_value(attributes: Mapping[str, Any]) -> float | None:
-    fills = fill_values(attributes)
-    return fills[0] if fills else None
+def crs_of(file: xr.Dataset, grid_mapping: str, where: str) -> CRS | None:
+    """The reference system of the variable's grid mapping, else of the only one in the file.
 
-
-def fill_values(attributes: Mapping[str, Any]) -> tuple[float, ...]:
-    found = [attributes[key] for key in ("_FillValue", "missing_value", "nodata") if key in attributes]
-    numbers: list[float] = []
-    for value in found:
-        try:
-            numbers += [float(number) for number in np.ravel(value)]
-        except (TypeError, ValueError):
-            continue
-    return tuple(dict.fromkeys(number for number in numbers if not np.isnan(number)))
-
-
-def valid_range(attributes: Mapping[str, Any]) -> tuple[float | None, float | None]:
-    both = np.ravel(attributes["valid_range"]) if "valid_range" in attributes else (None, None)
-    pair = (attributes.get("valid_min", both[0]), attributes.get("valid_max", both[1]))
-    low, high = (None if value is None else float(np.ravel(value)[0]) for value in pair)
-    return low, high
-
-
-def crs_of(file: xr.Dataset, attributes: Mapping[str, Any], where: str) -> CRS | None:
-    """The reference system of the variable's grid mapping, else of the only one in the file."""
-    named = str(attributes.get("grid_mapping", "")).split(":")[0].split()
-    mappings = [
-        name
-        for name, variable in file.variables.items()
-        if {"grid_mapping_name", "crs_wkt", "spatial_ref"} & set(variable.attrs)
-    ]
-    name = named[0] if named and named[0] in file.variables else mappings[0] if len(mappings) == 1 else None
+    Args: grid_mapping: the name that the variable gives; "" where it gives none.
+    Raises: InputFault (exit 3) for a grid mapping that PROJ does not understand.
+    """
+    name = grid_mapping if grid_mapping in file.variables else _only_mapping(file)
     if name is None:
         return None
     facts = dict(file[name].attrs)
@@ -161,15 +137,25 @@ def crs_of(file: xr.Dataset, attributes: Mapping[str, Any], where: str) -> CRS |
         ) from error  # fmt: skip
 
 
+def _only_mapping(file: xr.Dataset) -> str | None:
+    """The one variable that describes a reference system; None where there is none, or several."""
+    found = []
+    for name, variable in file.variables.items():
+        if not {"grid_mapping_name", "crs_wkt", "spatial_ref"}.isdisjoint(variable.attrs):
+            found.append(str(name))
+    return found[0] if len(found) == 1 else None
+
+
 def two_dimensional(
-    file: xr.Dataset, attributes: Mapping[str, Any], dims: tuple[str, str]
+    file: xr.Dataset, dims: tuple[str, str]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
     """(longitudes, latitudes) of every cell, (y, x), when the file has them."""
     found = {}
     for name, variable in file.variables.items():
-        kind = axes.role(str(name), variable.attrs)
+        attributes = Attributes(variable.attrs)
+        kind = axes.role(str(name), attributes)
         on_cells = set(map(str, variable.dims)) == set(dims)
-        if kind and on_cells and axes.is_degrees(variable.attrs, str(name)):
+        if kind and on_cells and axes.is_degrees(attributes, str(name)):
             found[kind] = axes.exact(np.asarray(variable.transpose(*dims).values))
     return (found["x"], found["y"]) if {"x", "y"} <= set(found) else None
 
@@ -183,9 +169,9 @@ def unrotate(crs: CRS, x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[
     return np.asarray(lon), np.asarray(lat)
 
 
-def metres(attributes: Mapping[str, Any], crs: CRS | None) -> float:
+def metres(attributes: Attributes, crs: CRS | None) -> float:
     """What coordinates in kilometres are multiplied with."""
-    in_kilometres = str(attributes.get("units", "")).lower() in ("km", "kilometre", "kilometer", "kilometers")
+    in_kilometres = attributes.units.lower() in ("km", "kilometre", "kilometer", "kilometers")
     return (
         1000.0 if in_kilometres and (crs is None or crs.axis_info[0].unit_conversion_factor == 1.0) else 1.0
     )

@@ -1,14 +1,13 @@
 """Tells where the cells of a NetCDF variable lie: on regular axes, or as cells that have none."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from model.ground.errors import InputFault
 from stages.formats.netcdf import axes, cf
+from stages.formats.netcdf.attributes import Attributes
 from stages.formats.netcdf.axes import Axis
 from stages.formats.netcdf.curvilinear import Lattice, lattice
 
@@ -35,16 +34,17 @@ class Place:
 
 
 def place_of(
-    file: xr.Dataset, dims: tuple[str, str], attributes: Mapping[str, Any], given_crs: str | None, where: str
+    file: xr.Dataset, dims: tuple[str, str], grid_mapping: str, given_crs: str | None, where: str
 ) -> Place:
     """Regular axes, or a lattice.
 
     Args:
-      dims: (y, x) of the variable; given_crs: declared, and then believed before the file.
+      dims: (y, x) of the variable; grid_mapping: the name that it gives.
+      given_crs: declared, and then believed before the file.
     Raises: InputFault (exit 3) when the file does not say where its cells lie.
     """
     y, x = dims
-    flat = cf.two_dimensional(file, attributes, dims)
+    flat = cf.two_dimensional(file, dims)
     if flat is not None and not (x in file.variables and y in file.variables):
         return _bent(
             lattice(*flat, "its cells have longitudes and latitudes of their own (a curvilinear grid)")
@@ -55,33 +55,42 @@ def place_of(
                 where, f"no coordinates along {dim!r}", "coordinates of its cells",
                 "write them into the file, or give longitudes and latitudes of all cells",
             )  # fmt: skip
-    crs = None if given_crs else cf.crs_of(file, attributes, where)
+    crs = None if given_crs else cf.crs_of(file, grid_mapping, where)
     if crs is not None and crs.is_geographic and crs.is_derived:
         degrees = cf.unrotate(crs, axes.exact(file[x].values), axes.exact(file[y].values))
         return _bent(lattice(*degrees, "its grid has a rotated pole, which GeoTIFFs cannot say"))
-    found = [_axis(file, dim, turns=dim == x and axes.is_degrees(file[x].attrs, x)) for dim in (x, y)]
-    if found[0] is None or found[1] is None:
-        return _irregular(file, dims, found, where)
-    scale = cf.metres(file[x].attrs, crs)
-    across, down = (Axis(a.start * scale, a.step * scale, a.count, a.note) for a in found if a is not None)
-    notes = [f"{dim}: {axis.note}" for dim, axis in ((x, across), (y, down)) if axis.note]
-    degrees_only = axes.is_degrees(file[x].attrs, x) and axes.is_degrees(file[y].attrs, y)
+    across, down = _axis(file, x, turns=_is_degrees(file, x)), _axis(file, y, turns=False)
+    if across is None or down is None:
+        return _irregular(file, dims, [across, down], where)
+    scale = cf.metres(Attributes(file[x].attrs), crs)
+    notes = []
+    for dim, axis in ((x, across), (y, down)):
+        if axis.note:
+            notes.append(f"{dim}: {axis.note}")
+    degrees_only = _is_degrees(file, x) and _is_degrees(file, y)
     if crs is None and not given_crs and degrees_only:
         notes.append("longitudes and latitudes without a datum were taken as WGS 84")
-    return Place(across, down, None, tuple(notes))
+    return Place(_scaled(across, scale), _scaled(down, scale), None, tuple(notes))
 
 
-def own_grid(file: xr.Dataset, dims: tuple[str, str], attributes: Mapping[str, Any], side: float) -> Place:
+def _scaled(axis: Axis, scale: float) -> Axis:
+    return Axis(axis.start * scale, axis.step * scale, axis.count, axis.note)
+
+
+def _is_degrees(file: xr.Dataset, dim: str) -> bool:
+    return axes.is_degrees(Attributes(file[dim].attrs), dim)
+
+
+def own_grid(file: xr.Dataset, dims: tuple[str, str], side: float) -> Place:
     """Rows and columns of the file as plane cells; the first row is the southern one where latitudes rise.
 
     Why the first cell has its corner at 0, 0: fields of other cell sizes that start with the same cell nest.
     """
     y, x = dims
-    degrees = cf.two_dimensional(file, attributes, dims)
+    degrees = cf.two_dimensional(file, dims)
     rises = degrees is not None and float(degrees[1][-1].mean()) > float(degrees[1][0].mean())
-    across, down = (
-        Axis(0.0, step, file.sizes[dim]) for step, dim in ((side, x), (side if rises else -side, y))
-    )
+    across = Axis(0.0, side, file.sizes[x])
+    down = Axis(0.0, side if rises else -side, file.sizes[y])
     return Place(
         across, down, None, (f"its rows and columns were taken as a plane grid of {side:g} m cells",)
     )
@@ -96,7 +105,7 @@ def _irregular(file: xr.Dataset, dims: tuple[str, str], found: list[Axis | None]
     """Longitudes or latitudes at uneven steps are read like a curvilinear grid; anything else is refused."""
     y, x = dims
     odd = ", ".join(dim for dim, axis in zip((x, y), found, strict=True) if axis is None)
-    if not all(axes.is_degrees(file[dim].attrs, dim) for dim in (x, y)):
+    if not (_is_degrees(file, x) and _is_degrees(file, y)):
         raise InputFault(
             where, f"coordinates at uneven steps along {odd}", "a regular grid",
             "regrid the file, or check its coordinates for a gap or a wrong number",
@@ -112,5 +121,5 @@ def _irregular(file: xr.Dataset, dims: tuple[str, str], found: list[Axis | None]
 
 def _axis(file: xr.Dataset, dim: str, *, turns: bool) -> Axis | None:
     axis = file[dim]
-    edges = file.get(str(axis.attrs.get("bounds", "")))
+    edges = file.get(Attributes(axis.attrs).bounds)
     return axes.regular(axis.values, None if edges is None else edges.values, turns=turns)

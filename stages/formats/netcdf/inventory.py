@@ -7,9 +7,10 @@ import xarray as xr
 
 from model.ground.errors import Fault, Faults, InputFault
 from stages.formats.netcdf import cf
+from stages.formats.netcdf.attributes import Attributes
 from stages.formats.netcdf.open import open_store
 from stages.formats.netcdf.time_axis import read_steps
-from stages.formats.netcdf.variable import Selection, Variable
+from stages.formats.netcdf.variable import Variable
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Field:
 
     def open(self) -> Variable:
         """Its last year, at the first value of its other axis, averaged: only to be looked at."""
-        select: Selection = {self.along: self.members[0]} if self.along else {}
+        select: cf.Selection = {self.along: self.members[0]} if self.along else {}
         year = self.years[-1] if self.years and self.steps == 1 else None
         return Variable(self.path, self.variable, select, year, cell_methods="time: mean")
 
@@ -67,9 +68,9 @@ def _years_in(file: xr.Dataset, time: str | None, name: str) -> tuple[tuple[int,
     if time is None or time not in file.variables:
         return (), 1
     axis = file[time]
-    facts = [str(axis.attrs.get(key, "")) for key in ("units", "calendar")]
+    attributes = Attributes(axis.attrs)
     try:
-        steps, _ = read_steps(axis.values, facts[0], facts[1], None, name)
+        steps, _ = read_steps(axis.values, attributes.units, attributes.calendar, None, name)
     except InputFault:
         return (), int(axis.size)
     years = tuple(sorted(set(steps.years)))

@@ -9,6 +9,7 @@ import xarray as xr
 from model.ground import time_steps as when
 from model.ground.errors import InputFault
 from stages.formats.netcdf import cf
+from stages.formats.netcdf.attributes import Attributes
 from stages.formats.netcdf.time_axis import COVERED, Steps, read_instants, read_steps, unreadable
 
 TIME_METHOD = re.compile(r"\btime:\s*(\w+)")
@@ -81,11 +82,11 @@ def dated(file: xr.Dataset, time: str, label: int, *, cell_methods: str, name: s
     Raises: InputFault (exit 3) when the file does not hold that date, in whole.
     """
     axis = _time_axis(file, time, where)
-    if axis.size == 1 and " since " not in str(axis.attrs.get("units", "")):
+    attributes = Attributes(axis.attrs)
+    if axis.size == 1 and " since " not in attributes.units:
         note = f"its one step says no date; {when.spelled(label)}, from its name, is believed"
         return Yearly(label, ((0, 1.0),), "mean", (note,))
-    facts = [str(axis.attrs.get(key, "")) for key in ("units", "calendar")]
-    instants = read_instants(axis.values, facts[0], facts[1], f"{name}, axis {time}")
+    instants = read_instants(axis.values, attributes.units, attributes.calendar, f"{name}, axis {time}")
     first, end = when.span(label)
     chosen = np.flatnonzero((instants >= first) & (instants < end)).tolist()
     if not chosen:
@@ -125,11 +126,12 @@ def _time_axis(file: xr.Dataset, time: str, where: str) -> xr.DataArray:
 
 def _read_time(file: xr.Dataset, time: str, name: str, where: str) -> Steps:
     axis = _time_axis(file, time, where)
-    edges = file.get(str(axis.attrs.get("bounds", "")))
+    attributes = Attributes(axis.attrs)
+    edges = file.get(attributes.bounds)
     steps, twice = read_steps(
         axis.values,
-        str(axis.attrs.get("units", "")),
-        str(axis.attrs.get("calendar", "")),
+        attributes.units,
+        attributes.calendar,
         None if edges is None else edges.values,
         f"{name}, axis {time}",
     )

@@ -3,12 +3,15 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from model.ground.errors import InputFault, UsageFault
+
+if TYPE_CHECKING:
+    import cftime
 
 SINCE = re.compile(r"\s*(\w+)\s+since\s+(.+)", re.IGNORECASE)
 EPOCH = re.compile(r"(-?\d{1,4})-(\d{1,2})")
@@ -134,7 +137,7 @@ def _decimal_years(
     return [_decimal(date) for date in dates], [date.daysinmonth / _days(date) for date in dates]
 
 
-def _dates(numbers: NDArray[np.float64], units: str, calendar: str, where: str) -> Any:
+def _dates(numbers: NDArray[np.float64], units: str, calendar: str, where: str) -> "NDArray[np.object_]":
     """(steps,) dates in the axis's own calendar."""
     try:
         import cftime
@@ -148,12 +151,12 @@ def _dates(numbers: NDArray[np.float64], units: str, calendar: str, where: str) 
     return np.ravel(dates)
 
 
-def _decimal(date: Any) -> float:
+def _decimal(date: "cftime.datetime") -> float:
     seconds = date.hour * 3600 + date.minute * 60 + date.second + date.microsecond * 1e-6
     return float(date.year + (date.dayofyr - 1 + seconds / 86400.0) / _days(date))
 
 
-def _days(date: Any) -> int:
+def _days(date: "cftime.datetime") -> int:
     """Days of the date's year, in its own calendar."""
     return int(date.replace(month=12, day=30).dayofyr) + (0 if date.calendar == "360_day" else 1)
 

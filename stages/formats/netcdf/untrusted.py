@@ -3,10 +3,13 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from model.ground.errors import Fault, InputFault
 from stages.formats.netcdf.time_axis import missing_extra
+
+if TYPE_CHECKING:
+    import h5py
 
 SUFFIXES = (".nc", ".nc4", ".cdf", ".netcdf", ".zarr")
 HDF5, CLASSIC = b"\x89HDF\r\n\x1a\n", (b"CDF\x01", b"CDF\x02")
@@ -52,14 +55,16 @@ def _hdf5_faults(path: str, name: str) -> Iterator[Fault]:
         raise missing_extra("h5py") from error
     try:
         with h5py.File(path, "r") as file:
-            yield from _group_faults(file, name, h5py, set())
+            yield from _group_faults(file, name, set())
     except (OSError, RuntimeError, KeyError) as error:
         detail = str(error).splitlines()[0] if str(error) else type(error).__name__
         yield damaged_store(name, detail)
 
 
-def _group_faults(group: Any, name: str, h5py: Any, seen: set[int]) -> Iterator[Fault]:
+def _group_faults(group: "h5py.Group", name: str, seen: set[int]) -> Iterator[Fault]:
     """Links are listed and not followed; a link to another place of the same file is met there."""
+    import h5py
+
     for key in group:
         link = group.get(key, getlink=True)
         where = f"{name}, {group.name.rstrip('/')}/{key}"
@@ -70,7 +75,7 @@ def _group_faults(group: Any, name: str, h5py: Any, seen: set[int]) -> Iterator[
             if isinstance(item, h5py.Group):
                 if (address := h5py.h5o.get_info(item.id).addr) not in seen:  # groups may hold each other
                     seen.add(address)
-                    yield from _group_faults(item, name, h5py, seen)
+                    yield from _group_faults(item, name, seen)
             elif isinstance(item, h5py.Dataset) and item.external:
                 yield _reads_another(where, "external storage")
             elif isinstance(item, h5py.Dataset) and item.is_virtual:
@@ -97,7 +102,7 @@ def _zarr_faults(store: Path, name: str) -> Iterator[Fault]:
                 yield InputFault(f"{name}, {inside}", found, "codecs that compress numbers", _FIX)
 
 
-def _codecs(facts: Any) -> Iterator[str]:
+def _codecs(facts: object) -> Iterator[str]:
     """Names of all codecs and filters anywhere in Zarr metadata, version 2 or 3."""
     if isinstance(facts, list):
         for entry in facts:

@@ -1,6 +1,6 @@
 """The one door to NetCDF and Zarr given by users: a slice of one variable, summed or averaged to a year, as a band."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,13 +14,12 @@ from pyproj import CRS
 from model.ground import time_steps as when
 from model.ground.errors import Fault
 from stages.formats.netcdf import axes, cf
+from stages.formats.netcdf.attributes import Attributes
 from stages.formats.netcdf.coordinates import OWN_GRID, own_grid, place_of
 from stages.formats.netcdf.open import open_store
 from stages.formats.netcdf.time_aggregation import Yearly, dated, yearly
 from stages.formats.netcdf.untrusted import damaged_store
 from stages.formats.raster.band import Band, equal, lies_between
-
-Selection = Mapping[str, str | float]
 
 READ_TOGETHER = 1 << 22  # cells of a file at once, over all the steps of a run: 32 MB of float64
 
@@ -44,7 +43,7 @@ class Variable(Band):
         self,
         path: str,
         variable: str | None = None,
-        select: Selection | None = None,
+        select: cf.Selection | None = None,
         year: int | None = None,
         *,
         nodata: float | str = "auto",
@@ -80,7 +79,7 @@ class Variable(Band):
         """Everything about the variable but its values."""
         self._variable = cf.choose(self._file, variable, self.name)
         data = self._file[self._variable]
-        self._attributes = {**data.attrs, **{k: v for k, v in data.encoding.items() if k == "coordinates"}}
+        self._attributes = Attributes(data.attrs)
         self.where = f"{self.name}, variable {self._variable}"
         self._dims = cf.dimensions(self._file, data, self.where)
         self._fixed = cf.fixed(self._file, data, self._dims, select, self.where)
@@ -91,15 +90,17 @@ class Variable(Band):
                 self.where += f"[{dim} {cf.label(self._file, dim, index)}]"
         self._yearly = self._choose(year, cell_methods, nearest)
         self.year = self._yearly.year
-        self.tag = cf.fill_value(self._attributes)
+        fills = self._attributes.fill_values
+        self.tag = fills[0] if fills else None
         self._believes = nodata == "auto"
-        self._fills = cf.fill_values(self._attributes) if self._believes else ()
+        self._fills = fills if self._believes else ()
         self.nodata = self.tag if nodata == "auto" else None if nodata == "none" else float(nodata)
         dims = self._dims[:2]
         if self._index_grid:
-            place = own_grid(self._file, dims, self._attributes, self._index_grid)
+            place = own_grid(self._file, dims, self._index_grid)
         else:
-            place = place_of(self._file, dims, self._attributes, self._given_crs, self.where)
+            mapping = self._attributes.grid_mapping
+            place = place_of(self._file, dims, mapping, self._given_crs, self.where)
         self._x, self._y, self._bent = place.x, place.y, place.bent
         self.bent = self._bent.reason if self._bent else None
         self.notes = self._yearly.notes + place.notes
@@ -110,7 +111,7 @@ class Variable(Band):
         time = self._dims[2]
         if time is None:
             return Yearly(year)
-        how = cell_methods or str(self._attributes.get("cell_methods", ""))
+        how = cell_methods or self._attributes.cell_methods
         facts = {"cell_methods": how, "name": self.name, "where": self.where}
         if year is not None and not when.is_year(year):
             return dated(self._file, time, year, **facts)
@@ -130,7 +131,7 @@ class Variable(Band):
 
     @property
     def unit(self) -> str | None:
-        return str(self._attributes["units"]) if self._attributes.get("units") else None
+        return self._attributes.units or None
 
     @property
     def steps(self) -> int:
@@ -160,14 +161,18 @@ class Variable(Band):
             return CRS.from_wkt(OWN_GRID)
         if self._given_crs:
             return CRS.from_user_input(self._given_crs)
-        found = cf.crs_of(self._file, self._attributes, self.where)
-        degrees = all(axes.is_degrees(self._file[dim].attrs, dim) for dim in self._dims[:2])
-        return found or (CRS.from_epsg(4326) if degrees else None)
+        found = cf.crs_of(self._file, self._attributes.grid_mapping, self.where)
+        if found is not None:
+            return found
+        for dim in self._dims[:2]:
+            if not axes.is_degrees(Attributes(self._file[dim].attrs), dim):
+                return None
+        return CRS.from_epsg(4326)
 
     @cached_property
     def degrees(self) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
         """Longitudes and latitudes, north-up, (rows, cols) each; None when it has none for each cell."""
-        found = cf.two_dimensional(self._file, self._attributes, self._dims[:2])
+        found = cf.two_dimensional(self._file, self._dims[:2])
         if found is None or self._bent:
             return None
         turn = (
@@ -199,8 +204,7 @@ class Variable(Band):
     @cached_property
     def _packing(self) -> tuple[float, float]:
         """Scale and offset of the stored numbers."""
-        found = self._attributes.get("scale_factor", 1.0), self._attributes.get("add_offset", 0.0)
-        return float(np.ravel(found[0])[0]), float(np.ravel(found[1])[0])
+        return self._attributes.packing
 
     def count_raw(self, values: Iterable[float]) -> dict[float, int]:
         counts = dict.fromkeys(values, 0)
@@ -265,7 +269,7 @@ class Variable(Band):
             raw = np.asarray(found.values)
         except (OSError, RuntimeError, ValueError, KeyError) as error:
             raise damaged_store(self.where, str(error).splitlines()[0] if str(error) else "") from error
-        if str(self._attributes.get("_Unsigned", "")).lower() == "true" and raw.dtype.kind == "i":
+        if self._attributes.is_unsigned and raw.dtype.kind == "i":
             raw = raw.view(f"u{raw.dtype.itemsize}")
         return raw[..., :: -1 if flip_rows else 1, :: -1 if flip_cols else 1]
 
@@ -273,7 +277,7 @@ class Variable(Band):
         gone = equal(raw, self.nodata)
         for value in self._fills:
             gone = gone | equal(raw, value)
-        low, high = cf.valid_range(self._attributes) if self._believes else (None, None)
+        low, high = self._attributes.valid_range if self._believes else (None, None)
         if low is not None:
             gone = gone | (raw < low)
         if high is not None:

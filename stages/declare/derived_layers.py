@@ -37,25 +37,33 @@ class Derived(Section):
 
     @model_validator(mode="after")
     def _one_way(self) -> "Derived":
-        ways = [way for way in ("sum", *RANGES) if getattr(self, way) is not None]
+        ways = [way for way, layers in self._by_way.items() if layers is not None]
         if len(ways) != 1:
             raise ValueError(f"give one of sum, {', '.join(RANGES)}; there is {' and '.join(ways) or 'none'}")
+        ranges = {"distance_to": self.reach, "focal_mean": self.radius, "density": self.sigma}
         for way, name in RANGES.items():
-            if (way in ways) != (getattr(self, name) is not None):
+            if (way in ways) != (ranges[way] is not None):
                 raise ValueError(f"`{way}` goes with `{name}`, in metres")
         return self
 
     @property
+    def _by_way(self) -> dict[str, tuple[str, ...] | None]:
+        """By each way to make it the layers it names; None where it is not made so."""
+        single = {"distance_to": self.distance_to, "focal_mean": self.focal_mean, "density": self.density}
+        named: dict[str, tuple[str, ...] | None] = {"sum": self.sum}
+        for way, layer in single.items():
+            named[way] = None if layer is None else (layer,)
+        return named
+
+    @property
     def way(self) -> str:
         """How it is made."""
-        return (
-            "sum" if self.sum is not None else next(way for way in RANGES if getattr(self, way) is not None)
-        )
+        return next(way for way, layers in self._by_way.items() if layers is not None)
 
     @property
     def parts(self) -> tuple[str, ...]:
         """The layers it is made of."""
-        return self.sum if self.sum is not None else (str(getattr(self, self.way)),)
+        return self._by_way[self.way] or ()
 
     @property
     def metres(self) -> float:

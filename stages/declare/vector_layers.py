@@ -1,8 +1,9 @@
 """Vector layers: how they are declared, opened, and cut to the fine grid."""
 
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,7 +71,7 @@ class Drawn:
     def record(self) -> LayerRecord:
         """What the cube tells of it."""
         item, shapes, table = self.declared, self.shapes, self.table
-        chosen = "; ".join(f"{name}: {_words(wanted)}" for name, wanted in item.where.items())
+        chosen = "; ".join(_conditions(item))
         file = FileRecord(
             source=table.name,
             sha256=self.sha256,
@@ -99,7 +100,7 @@ class Drawn:
 
 def files(items: tuple[VectorFile, ...]) -> list[str]:
     """Every file read for vector layers, with what belongs to a Shapefile."""
-    return [path for item in items for path in files_of(item.path)]
+    return list(chain.from_iterable(files_of(item.path) for item in items))
 
 
 def open_drawn(
@@ -163,11 +164,10 @@ def _nothing(item: VectorLayer, table: vectors.Table, shapes: Shapes) -> InputFa
         wanted = "lines" if item.kind == "length" else "polygons"
         fix = "set `kind:`, or `layer:` to another layer of the file"
         return InputFault(where, f"{shapes.other:,} features, none of them {wanted}", wanted, fix)
-    boxes = [
-        vectors.shapely().total_bounds(batch.geometry)
-        for batch in vectors.read(table, item.where)
-        if batch.geometry.size
-    ]
+    boxes = []
+    for batch in vectors.read(table, item.where):
+        if batch.geometry.size:
+            boxes.append(vectors.shapely().total_bounds(batch.geometry))
     if boxes:
         low, high = np.nanmin(boxes, axis=0), np.nanmax(boxes, axis=0)
         return InputFault(
@@ -176,9 +176,11 @@ def _nothing(item: VectorLayer, table: vectors.Table, shapes: Shapes) -> InputFa
             f"an overlap with the totals, there {_box(shapes.box)}",
             "check the CRS, the axis order (x, y) and whether this is the right file",
         )
-    chosen = " and ".join(f"{name}: {_words(wanted)}" for name, wanted in item.where.items())
-    there = {name: vectors.values_of(table, name) for name in item.where}
-    told = "; ".join(f"{name} has {', '.join(found) or 'no value'}" for name, found in there.items())
+    chosen = " and ".join(_conditions(item))
+    there = []
+    for name in item.where:
+        there.append(f"{name} has {', '.join(vectors.values_of(table, name)) or 'no value'}")
+    told = "; ".join(there)
     return InputFault(
         where, f"no feature with {chosen or 'geometry'}", told or "features", "correct `where:`"
     )
@@ -190,10 +192,11 @@ def _warn_of_edges(drawn: dict[str, Drawn]) -> None:
         same = [item for item in drawn.values() if item.table.path == path]
         if any(item.declared.covers != "everywhere" for item in same):
             continue
-        shapes = [item.shapes for item in same]
-        left, bottom = min(part.left for part in shapes), min(part.bottom for part in shapes)
-        right, top = max(part.right for part in shapes), max(part.top for part in shapes)
-        box = shapes[0].box
+        left, bottom, right, top = np.inf, np.inf, -np.inf, -np.inf
+        for item in same:
+            left, bottom = min(left, item.shapes.left), min(bottom, item.shapes.bottom)
+            right, top = max(right, item.shapes.right), max(top, item.shapes.top)
+        box = same[0].shapes.box
         across = max(min(right, box[2]) - max(left, box[0]), 0.0) / (box[2] - box[0])
         down = max(min(top, box[3]) - max(bottom, box[1]), 0.0) / (box[3] - box[1])
         if across * down < ENOUGH:
@@ -205,7 +208,12 @@ def _warn_of_edges(drawn: dict[str, Drawn]) -> None:
             )
 
 
-def _words(wanted: Any) -> str:
+def _conditions(item: VectorFile) -> list[str]:
+    """Each condition of `where:` in words."""
+    return [f"{name}: {_words(wanted)}" for name, wanted in item.where.items()]
+
+
+def _words(wanted: vectors.Wanted) -> str:
     return "any" if wanted == "any" else ", ".join(map(str, wanted))
 
 

@@ -1,7 +1,5 @@
 """Zones that totals are told by: how they are declared and opened."""
 
-from typing import Any
-
 from pydantic import PositiveInt, model_validator
 
 from model.ground.errors import InputFault, raise_all
@@ -79,7 +77,7 @@ def judge(declared: ZoneFile | None, fine: Grid | None, where: str) -> None:
 
 def _open_raster(declared: ZoneFile) -> Raster:
     raise_all(inspect(declared.path, declared.band))
-    raster: Any = Raster(declared.path, declared.band, declared.nodata, declared.crs)
+    raster = Raster(declared.path, declared.band, declared.nodata, declared.crs)
     where = f"{raster.name}, band {declared.band}"
     if raster.crs is None or not raster.has_transform:
         wanted = "a CRS and an origin in the file"

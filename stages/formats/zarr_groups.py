@@ -5,13 +5,15 @@ import warnings
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
+from types import EllipsisType
 from typing import Any, Literal
 from uuid import uuid4
 
 import numpy as np
 import zarr
 from numcodecs.zstd import Zstd
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
+from pydantic import JsonValue
 from pyproj import CRS
 from zarr.codecs import ZstdCodec
 from zarr.storage import LocalStore
@@ -22,13 +24,17 @@ from model.ground.grid import Grid
 
 Group = zarr.Group
 Array = zarr.Array
+Index = tuple[int | slice | EllipsisType, ...]  # of an array, by axis
 MAPPING = "spatial_ref"
 ZSTD: Any = {"level": 1, "checksum": True}
 CHUNK = 240  # fine cells; two tiles of 120 a side, so that random windows touch few chunks
 
 
-def create_group(path: Path, attributes: Mapping[str, Any]) -> zarr.Group:
-    """Starts an empty store, or the same one again: metadata is rewritten, chunks are kept."""
+def create_group(path: Path, attributes: Mapping[str, JsonValue]) -> zarr.Group:
+    """Starts an empty store, or the same one again: metadata is rewritten, chunks are kept.
+
+    Args: attributes: of the group, beside those by which CF readers find the grid mapping.
+    """
     # xarray reads the grid mapping as a coordinate, where rioxarray looks for it, because `coordinates` names it.
     facts = {"Conventions": "CF-1.11", "coordinates": MAPPING, **attributes}
     return zarr.create_group(store=str(path), zarr_format=3, attributes=facts, overwrite=False)
@@ -69,25 +75,29 @@ def layout(
     name: str,
     shape: tuple[int, ...],
     dims: tuple[str, ...],
-    dtype: Any,
-    attributes: Mapping[str, Any],
+    dtype: DTypeLike,
+    attributes: Mapping[str, JsonValue],
     *,
     chunks: tuple[int, ...] | None = None,
-    fill: Any = None,
+    fill: float | str | None = None,
 ) -> zarr.Array:
     """Declares one array; nothing of its size is allocated.
 
     Checksums make a flipped byte an error; empty chunks are written so that a missing one can be told.
+
+    Args:
+      dims: names of its axes, as CF wants them.
+      chunks: by default the array is one chunk.
+      fill: what cells hold that were never written; by default 0, or "" for words.
     """
-    dtype = np.dtype(dtype) if not isinstance(dtype, np.dtypes.StringDType) else dtype
-    if fill is None:
-        fill = "" if isinstance(dtype, np.dtypes.StringDType) else np.zeros((), dtype)[()]
+    kind = dtype if isinstance(dtype, np.dtypes.StringDType) else np.dtype(dtype)
+    nothing = "" if isinstance(kind, np.dtypes.StringDType) else np.zeros((), kind)[()]
     return group.create_array(
         name,
         shape=shape,
         chunks=shape if chunks is None else chunks,
-        dtype=dtype,
-        fill_value=fill,
+        dtype=kind,
+        fill_value=nothing if fill is None else fill,
         compressors=None if shape == () else [ZstdCodec(**ZSTD)],
         dimension_names=dims,
         attributes=dict(attributes),
@@ -96,9 +106,12 @@ def layout(
 
 
 def put(
-    group: zarr.Group, name: str, values: NDArray, dims: tuple[str, ...], attributes: Mapping[str, Any]
+    group: zarr.Group, name: str, values: NDArray, dims: tuple[str, ...], attributes: Mapping[str, JsonValue]
 ) -> None:
-    """Writes a small whole array: a coordinate, totals, a mask."""
+    """Writes a small whole array: a coordinate, totals, a mask.
+
+    Cells of floats that nobody writes later are NaN, of other types 0.
+    """
     dtype = values.dtype
     array = layout(
         group, name, values.shape, dims, dtype, attributes, fill=np.nan if dtype.kind == "f" else None
@@ -163,7 +176,9 @@ def put_grid(group: zarr.Group, grid: Grid, *, suffix: str = "") -> None:
     """
     crs = CRS.from_wkt(grid.crs)
     if MAPPING not in group:
-        facts = {key: value for key, value in crs.to_cf().items() if value is not None}
+        facts = crs.to_cf()
+        for key in [key for key, value in facts.items() if value is None]:
+            del facts[key]
         layout(group, MAPPING, (), (), "int32", facts)[...] = 0
     group.attrs["geotransform" + suffix] = [grid.left, grid.dx, 0.0, grid.top, 0.0, -grid.dy]
     for axis, centres in (("x", grid.x), ("y", grid.y)):
@@ -171,18 +186,24 @@ def put_grid(group: zarr.Group, grid: Grid, *, suffix: str = "") -> None:
 
 
 def axis_attributes(crs: CRS, axis: str) -> dict[str, str]:
-    """CF attributes of the axis across (x) or down (y)."""
+    """CF attributes of the axis across (x) or down (y).
+
+    Returns: standard_name, units and axis as PROJ writes them for the system; "1" as unit where it names no axis.
+    """
     wanted = "X" if axis == "x" else "Y"
     for entry in crs.cs_to_cf():
         if entry.get("axis") == wanted:
-            return {key: str(value) for key, value in entry.items()}
+            return dict(zip(entry, map(str, entry.values()), strict=True))
     return {"axis": wanted, "units": "1"}
 
 
 def read_grid(group: zarr.Group, *, suffix: str = "") -> Grid:
-    """The grid that put_grid wrote."""
+    """The grid that put_grid wrote, from its geotransform: coordinates would come back with rounding.
+
+    Raises: ArtifactFault (exit 4) when the store lacks its coordinates.
+    """
     place: Any = group.attrs["geotransform" + suffix]
-    left, dx, _, top, _, minus_dy = (float(number) for number in place)
+    left, dx, _, top, _, minus_dy = map(float, place)
     rows, cols = array_of(group, "y" + suffix).shape[0], array_of(group, "x" + suffix).shape[0]
     return make_grid(rows, cols, left, top, dx, -minus_dy, CRS.from_wkt(str(group[MAPPING].attrs["crs_wkt"])))
 
@@ -204,7 +225,11 @@ def same_crs(one: str, other: str) -> bool:
 
 
 def make_grid(rows: int, cols: int, left: float, top: float, dx: float, dy: float, crs: CRS) -> Grid:
-    """A grid that knows its ellipsoid when its CRS is geographic, its metres when it is projected."""
+    """A grid that knows its ellipsoid when its CRS is geographic, its metres when it is projected.
+
+    Args:
+      left, top: outer corner of the first cell; dx, dy: size of a cell; all in CRS units.
+    """
     ellipsoid, metre = None, 1.0
     if crs.is_geographic and crs.ellipsoid is not None:
         inverse = crs.ellipsoid.inverse_flattening
@@ -237,7 +262,11 @@ def put_years(group: zarr.Group, years: Iterable[int]) -> None:
 
 
 def read_years(group: zarr.Group) -> tuple[int, ...]:
-    """The years, or shorter steps, that put_years wrote."""
+    """The years, or shorter steps, that put_years wrote.
+
+    Returns: labels as model.ground.time_steps names them, in the order of the axis.
+    Raises: ArtifactFault (exit 4) when the store has no time axis.
+    """
     stored = array_of(group, "time")
     step = str(stored.attrs.get("step", "Y"))
     instants = np.asarray(stored[...]).astype("datetime64[D]" if step == "Y" else "datetime64[m]")
@@ -245,7 +274,10 @@ def read_years(group: zarr.Group) -> tuple[int, ...]:
 
 
 def seal(path: Path) -> None:
-    """Consolidates the metadata of a finished store, so that plain xarray opens it in one read."""
+    """Consolidates the metadata of a finished store, so that plain xarray opens it in one read.
+
+    Args: path: of the store; called once, after its last array was laid out.
+    """
     with warnings.catch_warnings():
         # Consolidated metadata is not yet in the Zarr 3 text; readers that do not know it ignore it.
         warnings.simplefilter("ignore")
@@ -258,7 +290,7 @@ def sweep(path: Path) -> None:
         leftover.unlink()
 
 
-def read_region(array: zarr.Array, region: tuple[Any, ...], stage: str) -> NDArray:
+def read_region(array: zarr.Array, region: Index, stage: str) -> NDArray:
     """Reads one region; damage is told by its name.
 
     Raises: ArtifactFault (exit 4) naming the array when a chunk is damaged.

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -144,7 +143,7 @@ def _place(
 
 
 def _one_kind_of_unit(totals: list[Source], faults: list[Fault]) -> None:
-    first: Any = totals[0].unit
+    first = totals[0].unit
     for source in totals[1:]:
         if first and source.unit and not source.unit.is_of_one_kind_with(first):
             faults.append(

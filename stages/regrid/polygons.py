@@ -4,7 +4,7 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from pathlib import Path
 from threading import Lock
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,13 +13,15 @@ from pyproj import CRS, Geod, Transformer
 from model.ground.errors import InputFault
 from model.ground.grid import Grid, Region
 from model.ground.overlay import Pieces, cover, cut, sum_lengths
-from stages.formats.vector.read import shapely
+from stages.formats.vector.read import Bounds, shapely
 from stages.formats.zarr_groups import CHUNK, same_crs
 from stages.regrid.spill import Bin, Bins
 
+if TYPE_CHECKING:
+    from shapely.geometry.base import BaseGeometry
+
 Floats = NDArray[np.float64]
 Kind = Literal["length", "area"]
-Bounds = tuple[float, float, float, float]  # least x, least y, largest x, largest y
 
 BIN = CHUNK  # fine cells along a bin: the region ingest fills at once
 KEPT = 64  # bins whose cells are remembered
@@ -163,7 +165,7 @@ class Shapes:
             and (col + 1) * BIN > -margin and col * BIN < grid.cols + margin
         )  # fmt: skip
 
-    def _part(self, shape: Any, row: int, col: int) -> Any | None:
+    def _part(self, shape: "BaseGeometry", row: int, col: int) -> "BaseGeometry | None":
         """What of a shape a bin needs; lines a cell more, because one along its border must not be lost."""
         more = 1 if self._kind == "length" else 0
         left, top = col * BIN - more, row * BIN - more
@@ -261,7 +263,7 @@ def _edges(shapes: Iterable[Any], corner: Floats) -> tuple[Floats, Floats, Float
     return start[:, 0], start[:, 1], end[:, 0], end[:, 1]
 
 
-def _clip(shape: Any, box: Bounds) -> Any:
+def _clip(shape: "BaseGeometry", box: Bounds) -> "BaseGeometry":
     """A shape within (least x, least y, largest x, largest y)."""
     library = shapely()
     rectangle = library.box(*box)

@@ -22,6 +22,7 @@ from stages.formats.vector.detect import address_of, damaged, form_of
 
 Wanted = Sequence[str | int | float] | Literal["any"]
 Where = Mapping[str, Wanted]
+Bounds = tuple[float, float, float, float]  # left, bottom, right, top
 
 BATCH = 50_000  # features in memory at once, of formats that can be read from the middle
 MAX_FEATURES = 100_000_000  # declared features of a layer
@@ -121,7 +122,7 @@ def read(
     table: Table,
     where: Where,
     columns: Sequence[str] = (),
-    box: tuple[float, float, float, float] | None = None,
+    box: Bounds | None = None,
 ) -> Iterator[Batch]:
     """Features that meet every condition, in the order of the file.
 
@@ -162,7 +163,7 @@ def values_of(table: Table, field: str, most: int = 12) -> list[str]:
 
 
 def _read_some(
-    table: Table, sql: str | None, columns: list[str], box: Any, start: int, most: int | None
+    table: Table, sql: str | None, columns: list[str], box: Bounds | None, start: int, most: int | None
 ) -> Batch:
     library = _library()
     with _told_as_fault(table.name):

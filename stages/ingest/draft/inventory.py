@@ -109,8 +109,10 @@ def look(folder: Path) -> tuple[list[Found], list[Fault]]:
             continue
         try:
             found += _variables(path) if is_gridded(str(path)) else _bands(path)
-        except (Fault, Faults) as fault:
-            faults += getattr(fault, "faults", [fault])
+        except Fault as fault:
+            faults.append(fault)
+        except Faults as several:
+            faults += several.faults
     placed = [item for item in found if item.raster.crs is not None and item.raster.has_transform]
     if found and not placed:
         raise InputFault(

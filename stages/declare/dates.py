@@ -39,7 +39,10 @@ class Dates(Section):
 
     @property
     def labels(self) -> tuple[int, ...]:
-        """As model.ground.time_steps names them, in order."""
+        """As model.ground.time_steps names them, in order.
+
+        Returns: every step from the first to the last, those of other months and those under `without` left out.
+        """
         gone = [when.span(when.parse(text)) for text in self.without]
         found = []
         for label in when.steps(when.parse(self.first), when.parse(self.last)):
@@ -55,12 +58,19 @@ def _month(instant: np.datetime64) -> int:
 
 
 def is_pattern(path: str) -> bool:
-    """True for a path that holds the parts of a date, as strftime writes them: rain_%Y%m%d.nc."""
+    """True for a path that holds the parts of a date, as strftime writes them: rain_%Y%m%d.nc.
+
+    What counts: year, month, day, hour and minute, and the day of the year (%j).
+    """
     return any(f"%{part}" in path for part in "YmdHMjy")
 
 
 def file_of(path: str, label: int) -> str:
-    """The file that a pattern names for a step; any other path is itself."""
+    """The file that a pattern names for a step; any other path is itself.
+
+    Args: path: as declared, with % where parts of a date stand; label: the step, as model.ground.time_steps names it.
+    Returns: the path in which the start of the step stands, in UTC.
+    """
     if not is_pattern(path):
         return path
     start = when.span(label)[0].astype("datetime64[s]").astype(int)

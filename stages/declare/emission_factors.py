@@ -43,7 +43,10 @@ class Factor(Section):
 
     @property
     def value(self) -> float:
-        """The factor, as its own unit says it."""
+        """The factor, as its own unit says it.
+
+        Of several fuels the mean, weighted by their shares; shares that miss 1 by rounding count in proportion.
+        """
         if self.factor is not None:
             return self.factor
         whole = sum(fuel.share for fuel in self.fuels.values())

@@ -114,5 +114,9 @@ def _box(bounds: tuple[float, ...]) -> str:
 
 
 def within(clipped: Clipped, values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Totals of the cells kept; NaN, not known, where the outline does not reach."""
+    """Totals of the cells kept; NaN, not known, where the outline does not reach.
+
+    Args: values: (h, w) of the window, in any unit.
+    Returns: the same array where all cells are kept.
+    """
     return values if clipped.inside is None else np.where(clipped.inside, values, np.nan)

@@ -68,7 +68,11 @@ class FineFields:
 
 
 def open_fine_fields(config: Config, fine: Grid) -> tuple[FineFields, list[Fault]]:
-    """Opens what is declared on the fine grid, and tells everything that is wrong with it."""
+    """Opens what is declared on the fine grid, and tells everything that is wrong with it.
+
+    Args: fine: the whole fine grid, whose cells the fields must share.
+    Returns: the fields without a fault, and all faults (exit 3); files of dates are closed and open themselves again.
+    """
     faults: list[Fault] = []
     hashes: dict[str, str] = {}
     valid = None
@@ -90,7 +94,12 @@ def open_fine_fields(config: Config, fine: Grid) -> tuple[FineFields, list[Fault
 
 
 def open_field(item: File, fine: Grid, hashes: dict[str, str], faults: list[Fault]) -> FineField | None:
-    """A field whose cells are those of the fine grid; None, and a fault among the others, when they are not."""
+    """A field whose cells are those of the fine grid; None, and a fault among the others, when they are not.
+
+    Args:
+      hashes: SHA-256 by path of the files seen so far; a new one is added.
+      faults: all found so far; those of this file are added.
+    """
     if item.path not in hashes:
         if wrong := inspect(item.path, item.band):
             faults += wrong

@@ -142,7 +142,10 @@ class Fine(File):
         return self.year
 
     def singles(self) -> "Iterator[Fine]":
-        """One declaration for each date."""
+        """One declaration for each date.
+
+        In a path with parts of a date those of the date stand in their place.
+        """
         for label in self.dates.labels if self.dates else (self.year,):
             path = file_of(self.path, label) if label is not None else self.path
             yield self.model_copy(update={"year": label, "dates": None, "path": path})
@@ -189,7 +192,10 @@ class Total(File):
         return self.missing == "zero"
 
     def singles(self) -> "Iterator[Total]":
-        """One declaration for each sector and year."""
+        """One declaration for each sector and year.
+
+        A sector is a place along the axis `along`, or a variable of its own where there is no such axis.
+        """
         named = self.sectors if isinstance(self.sectors, dict) else {name: name for name in self.sectors}
         for sector, inside in named.items() or ((self.sector, ""),):
             chosen: dict[str, Any] = {"sector": sector, "sectors": (), "along": None, "years": ()}
@@ -350,7 +356,10 @@ class Config(Section):
 
     @property
     def layer_names(self) -> tuple[str, ...]:
-        """Every layer that is used, as it is declared."""
+        """Every layer that is used, as it is declared.
+
+        Vector layers are not among them: they cannot be left out by name.
+        """
         names = [layer.name for layer in self.covariates] + [layer.name for layer in self.derived]
         return tuple(dict.fromkeys(names))
 

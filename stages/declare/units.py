@@ -8,7 +8,11 @@ from stages.formats.raster.band import Band
 
 
 def unit_of(item: Total | Fine, raster: Band, config: Config) -> tuple[Unit | None, Fault | None]:
-    """What the numbers of a file are: as declared, else as the file says; a fault when the two do not agree."""
+    """What the numbers of a file are: as declared, else as the file says; a fault when the two do not agree.
+
+    Args: raster: the file, opened, for its own unit tag.
+    Returns: the unit and no fault (exit 3), or no unit and the fault.
+    """
     where = f"{raster.name}, sector {item.sector}, {item.year}"
     label = item.year or 0
     declared, _ = _read_unit(item.unit, config, label)

@@ -69,7 +69,11 @@ class Drawn:
         return np.where(covered(fine, region, self.declared.covers, self.table.crs), values, np.nan)
 
     def record(self) -> LayerRecord:
-        """What the cube tells of it."""
+        """What the cube tells of it.
+
+        Its own pixels are exact, so it is never as coarse as a block; the file stands with what was chosen in it and
+        how many features counted or were left out.
+        """
         item, shapes, table = self.declared, self.shapes, self.table
         chosen = "; ".join(_conditions(item))
         file = FileRecord(
@@ -99,7 +103,10 @@ class Drawn:
 
 
 def files(items: tuple[VectorFile, ...]) -> list[str]:
-    """Every file read for vector layers, with what belongs to a Shapefile."""
+    """Every file read for vector layers, with what belongs to a Shapefile.
+
+    Their content enters the fingerprint of the stage that reads them.
+    """
     return list(chain.from_iterable(files_of(item.path) for item in items))
 
 

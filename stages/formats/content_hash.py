@@ -5,7 +5,10 @@ from pathlib import Path
 
 
 def sha256_of(path: Path | str) -> str:
-    """SHA-256 in hexadecimal digits, read in pieces; of a folder: of the names and hashes of all its files."""
+    """SHA-256 in hexadecimal digits, read in pieces; of a folder: of the names and hashes of all its files.
+
+    A folder is one source: a Zarr store. Times of its files do not count, so a copy has the same hash.
+    """
     if Path(path).is_dir():
         whole = hashlib.sha256()
         for file in files_of(str(path)):

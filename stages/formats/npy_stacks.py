@@ -41,7 +41,10 @@ class Arrangement(Section):
     unit: str
 
     def grid(self, windows: int, side: int) -> Grid:
-        """The fine grid that holds all windows, in whole coarse cells."""
+        """The fine grid that holds all windows, in whole coarse cells.
+
+        Args: windows: how many there are; side: fine cells along one.
+        """
         rows, cols = (self._cells(count, side) for count in (-(-windows // self.columns), self.columns))
         return make_grid(
             rows, cols, self.left, self.top, self.pixel, self.pixel, CRS.from_user_input(self.crs)
@@ -111,7 +114,10 @@ def laid_out(stack: Floats, arrangement: Arrangement, name: str) -> NDArray[np.f
 
 
 def cut(field: NDArray, arrangement: Arrangement, windows: int, side: int) -> Floats:
-    """(N, 1, side, side): the windows again, from a field (rows, cols) of the declared grid."""
+    """(N, 1, side, side): the windows again, from a field (rows, cols) of the declared grid.
+
+    The inverse of laid_out() for one channel: windows that overlap hold the same cells.
+    """
     found = [field[row : row + side, col : col + side] for row, col in arrangement.places(windows)]
     return np.stack(found)[:, None].astype(np.float32)
 

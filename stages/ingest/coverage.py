@@ -65,7 +65,10 @@ class Tally(Record):
         )
 
     def described(self, record: LayerRecord) -> LayerRecord:
-        """The record of the layer with what was counted."""
+        """The record of the layer with what was counted.
+
+        Coverage is the share of the ground with totals that has a value; it is 1 where there is no such ground.
+        """
         return record.with_(
             coverage=1.0 - self.gap / self.wanted if self.wanted else 1.0,
             masked_cells=self.gap,
@@ -147,18 +150,28 @@ def _short(mean: float) -> float | None:
 
 
 def sum_up(regions: Iterable[Tally]) -> Tally:
-    """The counts of all regions of a layer, in their order: sums of floats depend on it."""
+    """The counts of all regions of a layer, in their order: sums of floats depend on it.
+
+    Returns: a tally without a picture, which thumbnail() lays together.
+    """
     return sum(regions, Tally())
 
 
 def thumb_step(fine: Grid, chunk: int) -> int:
-    """Fine cells along a pixel of a thumbnail: a divisor of the chunk, so that regions meet at whole pixels."""
+    """Fine cells along a pixel of a thumbnail: a divisor of the chunk, so that regions meet at whole pixels.
+
+    Args: chunk: fine cells along a region.
+    Returns: the least such number for which the longer side has about THUMB pixels.
+    """
     needed = -(-max(fine.shape) // THUMB)
     return next((step for step in range(needed, chunk) if chunk % step == 0), chunk)
 
 
 def thumbnail(regions: Mapping[tuple[int, int], Tally]) -> str:
-    """The picture of a layer from the means that its regions kept, by (row, col) of the region."""
+    """The picture of a layer from the means that its regions kept, by (row, col) of the region.
+
+    Returns: a PNG as a data address, as reports show it.
+    """
     bands: dict[int, list[NDArray[np.float64]]] = {}
     for place in sorted(regions):
         bands.setdefault(place[0], []).append(np.array(regions[place].thumb, dtype=np.float64))
@@ -166,7 +179,11 @@ def thumbnail(regions: Mapping[tuple[int, int], Tally]) -> str:
 
 
 def gaps(plan: list[LayerPlan], counted: Sequence[Tally], fine: Grid) -> list[Fault]:
-    """A fault for every gap that nobody allowed, with its share and its box; bands with one gap share the fault."""
+    """A fault for every gap that nobody allowed, with its share and its box; bands with one gap share the fault.
+
+    Args: counted: in the order of the plan; fine: the whole fine grid, for the box in CRS units.
+    Returns: faults of exit code 3; derived layers have none, since the layers they are made of tell.
+    """
     alike: dict[tuple[str, int, Region], list[str]] = {}
     wanted = 0
     for layer, found in zip(plan, counted, strict=True):
@@ -197,7 +214,10 @@ def _listed(layers: list[str]) -> str:
 
 
 def say(plan: list[LayerPlan], counted: Sequence[Tally]) -> None:
-    """Tells what was masked and which layer is constant, in one line where it is the same of several."""
+    """Tells what was masked and which layer is constant, in one line where it is the same of several.
+
+    Args: counted: what each layer of the plan covers, in its order.
+    """
     alike: dict[str, list[str]] = {}
     for layer, found in zip(plan, counted, strict=True):
         if found.gap:

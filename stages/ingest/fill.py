@@ -102,7 +102,11 @@ class Filler:
         return regions_of(self._fine.shape, arrays.CHUNK)
 
     def count(self) -> list[Tally]:
-        """What each layer covers, read once without being kept."""
+        """What each layer covers, read once without being kept.
+
+        Returns: a tally over the whole map for each layer, in the order of the plan.
+        Raises: InputFault (exit 3) when a file is damaged.
+        """
         regions = self.regions if self._plan else []
         counted = [Tally() for _ in self._plan]
         for region in track(regions, "looking for gaps", len(regions), "regions"):
@@ -111,7 +115,11 @@ class Filler:
         return counted
 
     def fill(self, group: arrays.Group, journal: Journal) -> None:
-        """Writes every region that the journal does not name, and notes there what was counted of it."""
+        """Writes every region that the journal does not name, and notes there what was counted of it.
+
+        Args: group: the cube, laid out; journal: of an attempt that may have been cut off.
+        Raises: InputFault (exit 3) when a file is damaged; what was written before stays.
+        """
         regions = self.regions
         todo = [region for region in regions if _key(region) not in journal.done]
         before = len(regions) - len(todo)
@@ -124,7 +132,10 @@ class Filler:
             step("filling the cube", done, len(regions), "regions", before=before)
 
     def tallies(self, journal: Journal) -> list[dict[tuple[int, int], Tally]]:
-        """For each layer, what the journal says was counted of it, by (row, col) of the region."""
+        """For each layer, what the journal says was counted of it, by (row, col) of the region.
+
+        Regions stand in their order on the map, whichever was finished first: sums of floats depend on it.
+        """
         found: list[dict[tuple[int, int], Tally]] = [{} for _ in self._plan]
         for region in self.regions:
             for tallies, plain in zip(found, journal.done[_key(region)], strict=True):

@@ -146,7 +146,11 @@ def _file_record(source: Source) -> FileRecord:
 
 
 def cube_record(config: Config, found: Sources, plan: list[LayerPlan]) -> CubeRecord:
-    """What the cube says of itself, as far as it is known before its layers are filled."""
+    """What the cube says of itself, as far as it is known before its layers are filled.
+
+    Args: plan: the layers in their order in the cube.
+    Returns: the record; what is only known from the values (coverage, mass on the map, points) is added later.
+    """
     unit = found.totals[0].unit
     quantity = config.kind.shown_by(unit)
     return CubeRecord(

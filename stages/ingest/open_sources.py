@@ -42,7 +42,10 @@ def amount_of(source: Source) -> Unit | None:
 
 
 def describe(source: Source) -> str:
-    """One line on what a file holds and where, for those who check before they run."""
+    """One line on what a file holds and where, for those who check before they run.
+
+    Returns: its size, CRS and bounds in CRS units, the range and sum of its values, and what was assumed to read it.
+    """
     raster, item, counted = source.raster, source.declared, source.scan
     name = f"total {item.sector} {item.year}" if isinstance(item, Total) else f"layer {item.name}"
     transform, (rows, cols) = raster.transform, raster.shape
@@ -62,7 +65,13 @@ def describe(source: Source) -> str:
 def open_file(
     item: Total | Covariate, config: Config, sha256: str, keeper: Keeper
 ) -> tuple[Source | None, list[Fault]]:
-    """The source a declaration means, and everything wrong with it; None when it cannot be read."""
+    """The source a declaration means, and everything wrong with it; None when it cannot be read.
+
+    Args:
+      sha256: of the file.
+      keeper: memory in which its decoded blocks may stay until the cube is filled.
+    Returns: the source, counted over all its cells, and faults of exit code 3.
+    """
     try:
         raster = item.open(nearest=isinstance(item, Covariate) and config.year_policy == "nearest")
         if isinstance(item, Total) and item.coarsen:

@@ -39,7 +39,11 @@ MAP_BYTES = 3 * 4  # of a fine cell: the map, its overviews and its draft
 
 
 def sources(config: Config) -> list[str]:
-    """Files whose content enters the fingerprint, one for each entry: which layer reads which file matters."""
+    """Files whose content enters the fingerprint, one for each entry: which layer reads which file matters.
+
+    Files of sequences of dates and of pairs stand once each, however many dates they hold.
+    Returns: paths; of a Zarr store or a Shapefile, each file of it.
+    """
     entries: list[str] = []
     once: list[str] = []  # members of a sequence, which may name one file many times
     for item in (*config.totals, *config.covariates):

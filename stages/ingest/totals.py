@@ -80,7 +80,10 @@ def with_enough_cells(config: Config, found: Sources, totals: Floats) -> Floats:
 
 
 def with_mass(records: tuple[TotalRecord, ...], config: Config, totals: Floats) -> tuple[TotalRecord, ...]:
-    """The records of the totals with the mass that stands on the map, in the cube's unit."""
+    """The records of the totals with the mass that stands on the map, in the cube's unit.
+
+    Args: totals: (sectors, years, h, w), NaN where not known, which adds nothing.
+    """
     sectors, dates = _places(config.sectors), _places(config.years)
     told = []
     for record in records:

@@ -75,7 +75,10 @@ def splat(
 
 
 def as_share(values: Floats, code: Codes | None) -> Floats:
-    """1 where the class is a wanted one, 0 where another, NaN where none; unchanged without a code."""
+    """1 where the class is a wanted one, 0 where another, NaN where none; unchanged without a code.
+
+    The share of a class on a coarser cell is the mean of this.
+    """
     if code is None:
         return values
     return np.where(np.isnan(values), np.nan, is_one_of(values, code).astype(np.float64))

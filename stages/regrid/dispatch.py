@@ -52,7 +52,10 @@ def nesting(source: Grid | None, target: Grid) -> tuple[str, int] | None:
 
 
 def method_name(kind: str, nest: tuple[str, int] | None, finer: bool) -> str:
-    """What bring() does to a layer, in the words of the report."""
+    """What bring() does to a layer, in the words of the report.
+
+    Args: nest: as nesting() tells it; finer: about two or more source cells lie along a fine cell.
+    """
     if nest == ("coarser", 1):
         return "none: cells coincide"
     if nest is not None:
@@ -169,7 +172,10 @@ def _source_windows(raster: Band, target: Grid) -> Iterator[SourceWindow]:
 
 
 def bounds_of(raster: Band, grid: Grid | None = None) -> tuple[float, ...]:
-    """(left, bottom, right, top) of the raster, or of a grid, in the raster's own CRS."""
+    """(left, bottom, right, top) of the raster, or of a grid, in the raster's own CRS.
+
+    Edges of a grid are densified before they are projected, since a straight line does not stay one.
+    """
     if grid is not None and raster.crs is not None:
         return tuple(transform_bounds(grid.crs, raster.wkt, *grid.bounds, densify_pts=21))
     rows, cols = raster.shape
@@ -192,7 +198,10 @@ def meets(raster: Band, grid: Grid) -> bool:
 
 
 def cells_across(raster: Band, grid: Grid) -> float:
-    """Width or height, whichever is larger, of the raster's cells in cells of the grid, at the grid's middle."""
+    """Width or height, whichever is larger, of the raster's cells in cells of the grid, at the grid's middle.
+
+    Returns: 10 for cells ten times as wide as those of the grid; 1 without a CRS, where nobody can tell.
+    """
     return 1.0 if raster.crs is None else _cells_across(raster.transform, raster.wkt, grid)
 
 

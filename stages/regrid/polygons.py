@@ -76,7 +76,11 @@ class Shapes:
         return left - slack, bottom - slack, right + slack, top + slack
 
     def add(self, geometry: NDArray[Any]) -> None:
-        """Takes features in the CRS of the shapes, in the order of their file."""
+        """Takes features in the CRS of the shapes, in the order of their file.
+
+        Args: geometry: (n,) shapely geometries; None or empty where a feature has none.
+        Raises: InputFault (exit 3) for shapes without a place in the CRS of the grid.
+        """
         library = shapely()
         missing = library.is_missing(geometry) | library.is_empty(geometry)
         fits = np.isin(library.get_type_id(geometry), TYPES[self._kind])
@@ -182,7 +186,10 @@ class Shapes:
         return self._measured((row, col)) if (row, col) in self._store.sizes else None
 
     def read(self, row: int, col: int, rows: int, cols: int) -> Floats:
-        """(rows, cols) length [m] or share of the cell, 0 to 1, in a window that may reach into the margin."""
+        """(rows, cols) length [m] or share of the cell, 0 to 1, in a window that may reach into the margin.
+
+        Raises: InputFault (exit 3) when a bin holds more shapes than memory should.
+        """
         out, window = np.zeros((rows, cols)), Region(row, col, rows, cols)
         for down in range(row // BIN, (row + rows - 1) // BIN + 1):
             for across in range(col // BIN, (col + cols - 1) // BIN + 1):
@@ -278,7 +285,10 @@ def _transformer(source: CRS, target: str) -> Transformer | None:
 
 
 def covered(grid: Grid, region: Region, box: Bounds, crs: CRS) -> NDArray[np.bool_]:
-    """(rows, cols) True = the middle of the cell lies in a box (left, bottom, right, top) of another CRS."""
+    """(rows, cols) True = the middle of the cell lies in a box (left, bottom, right, top) of another CRS.
+
+    Args: grid: the whole fine grid; region: the window of it; crs: of the box.
+    """
     window = grid.window(*region)
     x, y = np.meshgrid(window.x, window.y)
     if (back := _transformer(CRS.from_wkt(grid.crs), crs.to_wkt())) is not None:

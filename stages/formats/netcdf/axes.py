@@ -112,7 +112,11 @@ def regular(values: NDArray, bounds: NDArray | None, *, turns: bool) -> Axis | N
 
 
 def exact(values: NDArray) -> NDArray[np.float64]:
-    """Coordinates as written: 0.1 stored in single precision is 0.1, not 0.10000000149."""
+    """Coordinates as written: 0.1 stored in single precision is 0.1, not 0.10000000149.
+
+    Args: values: of any shape and type of number.
+    Returns: the same shape in double precision.
+    """
     stored = np.asarray(values)
     if stored.dtype == np.float32:
         return stored.astype(str).astype(np.float64)

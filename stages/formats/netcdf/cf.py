@@ -16,7 +16,10 @@ Selection = Mapping[str, str | float]  # value, or index where there are no coor
 
 
 def fields_of(data: xr.Dataset) -> list[str]:
-    """Variables that may be a field: numbers on an x and a y axis."""
+    """Variables that may be a field: numbers on an x and a y axis.
+
+    Coordinates, their bounds and grid mappings are none. Whether the axes can be told is asked later, by dimensions().
+    """
     found = []
     for name, variable in data.data_vars.items():
         numbers = variable.dtype.kind in "fiu" and variable.ndim >= 2
@@ -51,7 +54,11 @@ def choose(data: xr.Dataset, wanted: str | None, name: str) -> str:
 
 
 def dimensions(file: xr.Dataset, data: xr.DataArray, where: str) -> tuple[str, str, str | None]:
-    """(y, x, time) dimensions of a variable, told by attributes, then by names."""
+    """(y, x, time) dimensions of a variable, told by attributes, then by names.
+
+    Returns: names in the file; None for time where there is no such axis.
+    Raises: InputFault (exit 3) when no x or no y axis can be told.
+    """
     found: dict[str, str] = {}
     for dim in map(str, data.dims):
         attributes = file[dim].attrs if dim in file.variables else {}
@@ -73,7 +80,13 @@ def fixed(
     select: Selection,
     where: str,
 ) -> dict[str, int]:
-    """Index along every axis beside x, y and time; a time axis that is selected is no time any more."""
+    """Index along every axis beside x, y and time; a time axis that is selected is no time any more.
+
+    Args:
+      dims: (y, x, time) as dimensions() names them.
+      select: value wanted along an axis; an axis with one value needs none.
+    Raises: InputFault (exit 3) for an axis that is not there, or a value that stands not just once.
+    """
     fixed = {}
     for dim in map(str, data.dims):
         if dim in dims[:2] or (dim == dims[2] and dim not in select):
@@ -149,7 +162,11 @@ def _only_mapping(file: xr.Dataset) -> str | None:
 def two_dimensional(
     file: xr.Dataset, dims: tuple[str, str]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
-    """(longitudes, latitudes) of every cell, (y, x), when the file has them."""
+    """(longitudes, latitudes) of every cell, (y, x), when the file has them.
+
+    Args: dims: (y, x) of the variable.
+    Returns: degrees in the order of the file; None when no two variables on those dimensions hold them.
+    """
     found = {}
     for name, variable in file.variables.items():
         attributes = Attributes(variable.attrs)
@@ -161,7 +178,11 @@ def two_dimensional(
 
 
 def unrotate(crs: CRS, x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[NDArray, NDArray]:
-    """Longitudes and latitudes of the cells of a grid with a rotated pole."""
+    """Longitudes and latitudes of the cells of a grid with a rotated pole.
+
+    Args: x, y: its axes in rotated degrees.
+    Returns: (y, x) degrees on WGS 84 each.
+    """
     from pyproj import Transformer
 
     to_degrees = Transformer.from_crs(crs, CRS.from_epsg(4326), always_xy=True)
@@ -178,7 +199,11 @@ def metres(attributes: Attributes, crs: CRS | None) -> float:
 
 
 def stored(part: slice, count: int, *, turned: bool) -> tuple[slice, bool]:
-    """The part of a stored axis that holds a part counted from the north or the west."""
+    """The part of a stored axis that holds a part counted from the north or the west.
+
+    Args: count: cells along the axis; turned: True = stored from the south or the east.
+    Returns: the part, and whether its cells must be turned round.
+    """
     start, stop = part.start or 0, count if part.stop is None else part.stop
     return (slice(count - stop, count - start), True) if turned else (slice(start, stop), False)
 

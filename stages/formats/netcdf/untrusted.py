@@ -31,7 +31,10 @@ def is_gridded(path: str) -> bool:
 
 
 def engine_of(path: str) -> str | None:
-    """The named reader of a file, by its first bytes; None when it is none we read."""
+    """The named reader of a file, by its first bytes; None when it is none we read.
+
+    A folder is a Zarr store when it holds its metadata. Returns: an engine of xarray: h5netcdf, scipy or zarr.
+    """
     if Path(path).is_dir():
         markers = ("zarr.json", ".zgroup", ".zarray", ".zmetadata")
         return "zarr" if any((Path(path) / name).is_file() for name in markers) else None
@@ -41,7 +44,11 @@ def engine_of(path: str) -> str | None:
 
 
 def foreign(path: str, engine: str) -> list[Fault]:
-    """Everything in a file or store that would read another file or run code."""
+    """Everything in a file or store that would read another file or run code.
+
+    Args: engine: the named reader, as engine_of() tells it.
+    Returns: faults of exit code 3; classic NetCDF can do neither, so it has none.
+    """
     name = Path(path).name
     if engine == "h5netcdf":
         return list(_hdf5_faults(path, name))

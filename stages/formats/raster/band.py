@@ -84,7 +84,10 @@ class Band(ABC):
 
     @abstractmethod
     def count_raw(self, values: Iterable[float]) -> dict[float, int]:
-        """How often each of some stored numbers occurs, those apart that are nodata or hidden."""
+        """How often each of some stored numbers occurs, those apart that are nodata or hidden.
+
+        Returns: counts by number; those that do not occur are left out.
+        """
 
     @abstractmethod
     def count_nans(self) -> int:
@@ -98,7 +101,10 @@ class Band(ABC):
         return True
 
     def keep(self, keeper: Keeper) -> None:  # noqa: B027 - most bands are read from memory or in their own way
-        """Lets whole pieces stay in memory as they are read, while the budget has room."""
+        """Lets whole pieces stay in memory as they are read, while the budget has room.
+
+        Args: keeper: the budget, which several bands share.
+        """
 
     def rest(self) -> None:  # noqa: B027 - most bands open nothing for a thread
         """Gives back what other threads opened; they may open it again."""
@@ -121,7 +127,10 @@ class Band(ABC):
         return out
 
     def parts(self, piece: Region) -> Iterator[tuple[int, int, NDArray[np.float64]]]:
-        """A piece in windows (row, col, values) that the processor holds close to it, where that costs no reading."""
+        """A piece in windows (row, col, values) that the processor holds close to it, where that costs no reading.
+
+        Args: piece: one of pieces().
+        """
         yield piece.row, piece.col, self.read(*piece)
 
     @cached_property
@@ -140,7 +149,10 @@ class Band(ABC):
 
     @cached_property
     def grid(self) -> Grid | None:
-        """The file's cells as a grid; None when they are rotated or have no place."""
+        """The file's cells as a grid; None when they are rotated or have no place.
+
+        Rows run from the north whatever their order in the file.
+        """
         if self.is_rotated or self.crs is None or not self.has_transform:
             return None
         rows, cols = self.shape
@@ -180,7 +192,11 @@ def lies_between(value: float, low: float, high: float) -> bool:
 
 
 def equal(raw: NDArray, nodata: float | None) -> NDArray[np.bool_]:
-    """Where raw values are the nodata value, in the file's own type: -3.4e38 is not the same number in float32."""
+    """Where raw values are the nodata value, in the file's own type: -3.4e38 is not the same number in float32.
+
+    Args: raw: as stored; nodata: None or NaN is nowhere, since NaN stands for itself.
+    Returns: True = equal, in the shape of raw.
+    """
     if nodata is None or np.isnan(nodata):
         return np.zeros(raw.shape, bool)
     if raw.dtype.kind in "iu":

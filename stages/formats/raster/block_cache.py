@@ -40,7 +40,10 @@ class Kept:
         self._pieces: dict[tuple[int, int], NDArray] = {}
 
     def offer(self, rows: slice, cols: slice, raw: NDArray) -> None:
-        """Keeps a window that is a whole piece, if there is room for it."""
+        """Keeps a window that is a whole piece, if there is room for it.
+
+        Args: raw: as stored, north-up; once kept it can no longer be written to.
+        """
         side = self._side
         corner = rows.start // side, cols.start // side
         whole = tuple(
@@ -52,7 +55,10 @@ class Kept:
             self._pieces[corner] = raw
 
     def window(self, rows: slice, cols: slice) -> NDArray | None:
-        """(rows, cols) as stored, not to be written to; None where a piece is lacking."""
+        """(rows, cols) as stored, not to be written to; None where a piece is lacking.
+
+        Args: rows, cols: a window of the band, which may lie across several pieces.
+        """
         places = list(product(self._met(rows), self._met(cols)))
         pieces = [piece for place in places if (piece := self._pieces.get(place)) is not None]
         if len(pieces) < len(places):

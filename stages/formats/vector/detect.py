@@ -13,7 +13,10 @@ SIDECARS = (".shx", ".dbf", ".prj", ".cpg")
 
 
 def files_of(path: str) -> list[str]:
-    """The file, and for a Shapefile what lies beside it and is read with it."""
+    """The file, and for a Shapefile what lies beside it and is read with it.
+
+    Returns: the path, and those of the parts of a Shapefile (.shx, .dbf, .prj, .cpg) that are there.
+    """
     if not path.lower().endswith(".shp"):
         return [path]
     beside = (str(Path(path).with_suffix(suffix)) for suffix in SIDECARS)

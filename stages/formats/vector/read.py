@@ -153,7 +153,10 @@ def read(
 
 
 def values_of(table: Table, field: str, most: int = 12) -> list[str]:
-    """Some of the values an attribute has, to tell somebody who asked for another."""
+    """Some of the values an attribute has, to tell somebody who asked for another.
+
+    Returns: at most `most` texts in order; features are read until so many are found.
+    """
     found: dict[str, None] = {}
     for batch in read(table, {field: "any"}, [field]):
         found |= dict.fromkeys(str(value) for value in batch.columns[field])

@@ -49,7 +49,11 @@ def told_once(items: list[Found]) -> tuple[list[Found], list[tuple[Found, str]]]
 
 
 def follows(one: Floats, other: Floats) -> bool:
-    """True when two fields have one pattern, perhaps in other units."""
+    """True when two fields have one pattern, perhaps in other units.
+
+    Judged by the correlation over cells with both values, of which at least four are needed; a constant field has
+    no pattern.
+    """
     both = np.isfinite(one) & np.isfinite(other)
     if both.sum() < 4 or np.ptp(one[both]) == 0 or np.ptp(other[both]) == 0:
         return False

@@ -59,7 +59,10 @@ class Found:
         return self.years[-1] if self.years else int(match[1]) if match else None
 
     def fields(self) -> list[tuple[str, Band]]:
-        """Its members by name; itself alone where it has none."""
+        """Its members by name; itself alone where it has none.
+
+        Returns: a band for each value along the axis beside x, y and time; the caller closes all but its own.
+        """
         from stages.formats.netcdf.variable import Variable
 
         if self.along is None or not self.members:

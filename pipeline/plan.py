@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from model.ground.errors import ArtifactFault, Fault, UsageFault, raise_all
+from model.ground.errors import ArtifactFault, Fault, Fix, UsageFault, raise_all
 from pipeline.config.load import RunConfig
 from pipeline.source_hashes import Hashes
 from pipeline.staleness import FORCED, Kind, Reason, staleness
@@ -81,7 +81,7 @@ def check_names(chain: Sequence[Task], names: Sequence[str], force: Collection[s
             wanted, found = "one of " + ", ".join(known), f"no stage `{name}`"
             faults.append(UsageFault("command line", found, wanted, "check the name"))
         elif names and name not in names:
-            fix = f"name it too: pipeline run {name} {' '.join(names)}"
+            fix = Fix((" ".join(("run", name, *names)),), "name it too: {}")
             found = f"--force {name}, which is not to run"
             faults.append(UsageFault("command line", found, "a named stage", fix))
     raise_all(faults)

@@ -1,18 +1,21 @@
 """What a user reads when a command ends early: four labelled lines for each fault, or how to go on."""
 
-import re
 import shlex
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 if TYPE_CHECKING:
+    from model.ground.errors import Fault
+    from pipeline.system.run_log import Journal
     from pipeline.workspace import Workspace
 
 
 def show_usage(error: click.ClickException) -> int:
+    """Tells what is wrong with the words of the command line; returns the exit code."""
     from model.ground.errors import UsageFault
 
     wanted = "words as `pipeline --help` lists them"
@@ -21,20 +24,19 @@ def show_usage(error: click.ClickException) -> int:
     return fault.code
 
 
-def show_stop(words: list[str], code: int) -> int:
+def show_stop(words: Sequence[str], code: int) -> int:
+    """Tells that the run was stopped and how to go on.
+
+    Args:
+      words: the whole call, after `pipeline`.
+      code: to end with: 128 and the number of the signal.
+    Returns: the same code.
+    """
     click.echo(f"stopped; resume with: {shlex.join(['pipeline', *words])}", err=True)
     return code
 
 
-def _complete(fix: str, words: str) -> str:
-    """Adds the options of this call to a command that a stage named without knowing them."""
-    if not words or words in fix:
-        return fix
-    command = r"pipeline run(?: [a-z]+)*(?: --force)?(?= *$|[`;,.])"
-    return re.sub(command, lambda found: f"{found[0]} {words}", fix)
-
-
-def show(error: BaseException, workspace: "Workspace | None", options: str, words: list[str]) -> int:
+def show(error: BaseException, workspace: "Workspace | None", options: str, words: Sequence[str]) -> int:
     """Tells one error on the screen and in the log.
 
     Args:
@@ -43,7 +45,7 @@ def show(error: BaseException, workspace: "Workspace | None", options: str, word
       words: the whole call.
     Returns: the exit code.
     """
-    from model.ground.errors import Fault, Faults
+    from model.ground.errors import BusyFault, Fault, Faults
     from pipeline.system import resources
     from pipeline.system.run_log import Journal
     from pipeline.system.signals import Stopped
@@ -53,36 +55,48 @@ def show(error: BaseException, workspace: "Workspace | None", options: str, word
         if journal:
             journal.event("stopped", signal=str(error), code=error.code)
         return show_stop(words, error.code)
-    faults = error.faults if isinstance(error, Faults) else [error] if isinstance(error, Fault) else []
     folder = workspace.folder if workspace else Path.cwd()
-    if not faults and (fault := resources.as_fault(error, "pipeline", folder)):
+    faults: list[Fault] = []
+    if isinstance(error, Faults):
+        faults = error.faults
+    elif isinstance(error, Fault):
+        faults = [error]
+    elif (fault := resources.as_fault(error, "pipeline", folder)) is not None:
         faults = [fault]
     if not faults:
-        found = f"{type(error).__name__}: {resources.first_line(error)}"
-        log = f"; the whole story is in {workspace.log}" if journal and workspace else ""
-        fix = f"run again with --debug and report it{log}"
-        faults = [Fault("pipeline", found, "no unexpected error: this is a defect", fix)]
-        if journal:
-            journal.event("error", text=found, traceback="".join(traceback.format_exception(error)))
+        faults = [_defect(error, journal)]
+    complete: list[Fault] = []
     for fault in faults:
-        fault.fix = _complete(fault.fix, options)
-        if journal and not _is_busy(fault):
-            journal.fault(fault)
-    click.echo(block(faults), err=True)
+        complete.append(fault.of_run(options))
+        if journal and not isinstance(fault, BusyFault):  # the log belongs to the run that holds the lock
+            journal.fault(complete[-1])
+    click.echo(block(complete), err=True)
     return faults[0].code
 
 
-def _is_busy(fault: Any) -> bool:
-    """The log belongs to the run that holds the lock."""
-    return fault.code == 5
+def _defect(error: BaseException, journal: "Journal | None") -> "Fault":
+    """The fault of the program itself; the log keeps the traceback."""
+    from model.ground.errors import Fault
+    from pipeline.system import resources
+
+    found = f"{type(error).__name__}: {resources.first_line(error)}"
+    log = ""
+    if journal:
+        log = f"; the whole story is in {journal.path}"
+        journal.event("error", text=found, traceback="".join(traceback.format_exception(error)))
+    fix = f"run again with --debug and report it{log}"
+    return Fault("pipeline", found, "no unexpected error: this is a defect", fix)
 
 
-def block(faults: Any) -> str:
-    """Four labelled lines a fault."""
-    parts = ("where", "found", "wanted", "fix")
-    told = (
-        "\n".join(f"{part + ':':8}{_one_line(getattr(fault, part))}" for part in parts) for fault in faults
-    )
+def block(faults: "Sequence[Fault]") -> str:
+    """The faults as a user reads them: four labelled lines each, an empty line between two.
+
+    What comes from a file is shown without control characters.
+    """
+    told: list[str] = []
+    for fault in faults:
+        parts = (("where", fault.where), ("found", fault.found), ("wanted", fault.wanted), ("fix", fault.fix))
+        told.append("\n".join(f"{label + ':':8}{_one_line(text)}" for label, text in parts))
     return "\n\n".join(told)
 
 

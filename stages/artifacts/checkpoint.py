@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import load as parse_tensors
 from safetensors.numpy import save as format_tensors
 
-from model.ground.errors import ArtifactFault, InputFault
+from model.ground.errors import ArtifactFault, Fix, InputFault
 from model.method import Method
 from model.methods import METHODS, method_class
 from model.methods.choice import RENAMED_OPTIONS
@@ -25,7 +25,7 @@ OLD_FORMAT = 1  # of version 0.1: options under their old names, beside settings
 FACTS = "checkpoint.json"
 WEIGHTS = "weights.safetensors"
 HISTORY, TABLE = "history.jsonl", "history.csv"
-REDO = "run `pipeline run train --force train`"
+REDO = Fix(("run train --force train",), "run `{}`")
 
 
 def save(name: str, method: Method, facts: Mapping[str, Any], out: Path) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from model.ground.errors import ArtifactFault
+from model.ground.errors import ArtifactFault, remake
 from stages.artifacts.cube import Cube
 from stages.artifacts.records import FieldRecord
 from stages.formats import zarr_groups as arrays
@@ -37,7 +37,7 @@ class Field:
                 f"field/{FACTS}",
                 f"not readable ({error})",
                 "the facts of the field",
-                "pipeline run infer --force",
+                remake("infer"),
             ) from error
         return cls(group, record)
 

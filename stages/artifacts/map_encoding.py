@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from model.conservation.float_storage import store_float32, store_units
 from model.ground.blocks import spread
-from model.ground.errors import ArtifactFault, NumberFault
+from model.ground.errors import ArtifactFault, NumberFault, remake
 from stages.artifacts.maps import NO_UNITS, Sheet
 
 
@@ -94,7 +94,7 @@ class Strip:
                 f"{int(holes.sum())} cells without a value, {first}",
                 "a value in every cell that may receive mass",
             )
-            raise ArtifactFault(self._where, found, wanted, "pipeline run infer --force")
+            raise ArtifactFault(self._where, found, wanted, remake("infer"))
 
     @property
     def _where(self) -> str:
@@ -111,7 +111,7 @@ class Strip:
         except ValueError as error:
             found = f"{error} (block rows counted from {self.first})"
             wanted = "blocks that meet their totals"
-            raise ArtifactFault(self._where, found, wanted, "pipeline run infer --force") from error
+            raise ArtifactFault(self._where, found, wanted, remake("infer")) from error
         except OverflowError as error:
             wanted = "cells that the stored type can hold"
             raise NumberFault(self._where, str(error), wanted, f"declare {remedy}") from error

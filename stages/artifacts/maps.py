@@ -18,7 +18,7 @@ from rasterio.errors import RasterioError
 from rasterio.transform import Affine
 from rasterio.windows import Window
 
-from model.ground.errors import ArtifactFault, ResourceFault, UsageFault
+from model.ground.errors import ArtifactFault, ResourceFault, UsageFault, remake
 from model.ground.grid import Grid
 from stages.artifacts.cube import Cube
 
@@ -284,7 +284,7 @@ def _create(
 @contextmanager
 def _opened(path: Path, grid: Grid) -> Iterator[Any]:
     """A GeoTIFF and nothing else: naming the driver keeps GDAL from following a VRT in disguise."""
-    fix = "pipeline run mosaic --force"
+    fix = remake("mosaic")
     try:
         with rasterio.open(path, driver="GTiff") as dataset:
             same_place = Affine(*grid.transform).almost_equals(

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pyproj import CRS
 
 from model.ground import time_steps as when
-from model.ground.errors import ArtifactFault
+from model.ground.errors import ArtifactFault, remake
 from model.ground.grid import Grid
 from model.ground.scene import Tile
 from model.ground.windows import Split, Window
@@ -142,7 +142,7 @@ def read_plan(tiles: Path) -> dict[str, Any]:
         return dict(json.loads((tiles / PLAN).read_text("utf-8")))
     except (OSError, ValueError) as error:
         raise ArtifactFault(
-            f"tiles/{PLAN}", f"not readable ({error})", "the plan of tiles", "pipeline run tile --force"
+            f"tiles/{PLAN}", f"not readable ({error})", "the plan of tiles", remake("tile")
         ) from error
 
 

@@ -19,7 +19,7 @@ from zarr.codecs import ZstdCodec
 from zarr.storage import LocalStore
 
 from model.ground import time_steps as when
-from model.ground.errors import ArtifactFault
+from model.ground.errors import ArtifactFault, remake
 from model.ground.grid import Grid
 
 Group = zarr.Group
@@ -52,7 +52,7 @@ def open_group(path: Path, stage: str, *, mode: Literal["r", "r+"] = "r") -> zar
             path.name,
             f"no readable Zarr store ({type(error).__name__})",
             "a whole store",
-            f"pipeline run {stage} --force",
+            remake(stage),
         ) from error
     return group
 
@@ -302,5 +302,5 @@ def read_region(array: zarr.Array, region: Index, stage: str) -> NDArray:
             array.path,
             f"a chunk near {region} is damaged ({error})",
             "chunks as they were written",
-            f"pipeline run {stage} --force",
+            remake(stage),
         ) from error

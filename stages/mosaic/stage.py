@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import PositiveFloat, PositiveInt
 
 from model.conservation.fallback import Rung
-from model.ground.errors import Fault, NumberFault, ResourceFault, UsageFault
+from model.ground.errors import Fault, Fix, NumberFault, ResourceFault, UsageFault, remake
 from stages.artifacts import maps as store
 from stages.artifacts import netcdf_maps
 from stages.artifacts.applicability import write_applicability
@@ -294,7 +294,7 @@ def _insist(certificate: Certificate, out: Path) -> None:
         f"{worst.placed!r} {single.unit} stored of {worst.given!r}, relative residual "
         f"{worst.relative_residual:.3g}; {single.holes} holes, {single.negative_blocks} blocks below zero",
         f"at most {certificate.limit:g} in every block, no hole, nothing below zero",
-        "run again: the map was removed and will be made anew; if it stays, pipeline run infer --force",
+        Fix(("run infer --force",), "run again: the map was removed and will be made anew; if it stays, {}"),
     )
 
 
@@ -307,7 +307,7 @@ def _insist_on_points(certificate: Certificate, out: Path) -> None:
                 single.file,
                 f"{single.short} cells hold less than the point sources in them",
                 "every point source at its place",
-                "pipeline run infer --force",
+                remake("infer"),
             )
 
 

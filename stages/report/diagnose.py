@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from model.ground.errors import Fault, NumberFault
+from model.ground.errors import Fault, Fix, NumberFault
 from model.ground.grid import Grid
 from stages.artifacts import maps as store
 from stages.artifacts.cube import Cube
@@ -73,6 +73,6 @@ def _where(
             f"{name}, block row {row}, column {col} (x {coarse.x[col]:.10g}, y {coarse.y[row]:.10g}){others}",
             f"{here[row, col]!r} there, {there[row, col]!r} in the block file beside the map",
             "the same number in both, as when they were written",
-            "pipeline run mosaic --force; if the cube was changed, pipeline run ingest --force first",
+            Fix(("run mosaic --force", "run ingest --force"), "{}; if the cube was changed, {} first"),
         )
     ]

@@ -15,7 +15,7 @@ from pyproj import CRS
 
 from model.conservation.fallback import Rung
 from model.ground import time_steps as when
-from model.ground.errors import ArtifactFault
+from model.ground.errors import ArtifactFault, remake
 from model.ground.grid import Grid
 from model.ground.quantity import QUANTITIES
 from stages.artifacts import maps as store
@@ -271,7 +271,7 @@ def _load(path: Path, kind: type[RecordType]) -> RecordType:
             f"maps/{path.name}",
             f"not readable ({error})",
             "the facts beside the maps",
-            "pipeline run mosaic --force",
+            remake("mosaic"),
         ) from error
 
 

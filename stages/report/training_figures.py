@@ -9,7 +9,7 @@ from typing import Any
 
 import jinja2
 
-from model.ground.errors import ArtifactFault
+from model.ground.errors import ArtifactFault, remake
 from stages.artifacts.checkpoint import replace_file
 
 FIGURES = "training.json"
@@ -29,7 +29,7 @@ def read_figures(folder: Path) -> list[dict[str, Any]]:
     try:
         return list(json.loads(path.read_text("utf-8"))) if path.exists() else []
     except (OSError, ValueError) as error:
-        fix = "pipeline run mosaic --force"
+        fix = remake("mosaic")
         raise ArtifactFault(FIGURES, f"not readable ({error})", "the figures of the training", fix) from error
 
 

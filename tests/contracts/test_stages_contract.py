@@ -114,3 +114,13 @@ def test_stages_hold_no_state_made_at_import():
                 if is_body and node.targets[0].id == "BODY":
                     continue  # holds a class, a number and a function
                 assert name in allowed, f"{path.name}, line {node.lineno}: {name}()"
+
+
+@pytest.mark.parametrize("package", ["stages", "model"])
+def test_a_stage_names_commands_as_a_fix(package):
+    """Spelled out in words, a command would be shown without the options that tell which run."""
+    spelled = []
+    for path in sorted((ROOT / package).rglob("*.py")):
+        if "pipeline run" in path.read_text(encoding="utf-8"):
+            spelled.append(path.name)
+    assert not spelled

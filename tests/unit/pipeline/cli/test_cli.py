@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import pickle
 import re
 import shutil
 import signal
@@ -14,9 +15,9 @@ from pathlib import Path
 import pytest
 from fake_chain import CHUNK, write_config
 
-from model.ground.errors import UsageFault
+from model.ground.errors import ArtifactFault, Fix, UsageFault, remake
 from pipeline import runner as loop
-from pipeline.cli.messages import _complete, block
+from pipeline.cli.messages import block
 from pipeline.cli.request import default_config, default_root
 from pipeline.cli.run import ASK, chosen_state
 
@@ -328,14 +329,21 @@ def test_without_words_the_help_is_shown():
 @pytest.mark.parametrize(
     ("fix", "completed"),
     [
-        ("pipeline run ingest --force", "pipeline run ingest --force -c town.yaml"),
+        (remake("ingest"), "pipeline run ingest --force -c town.yaml"),
         (
-            "run again; if it stays, pipeline run infer --force",
+            Fix(("run infer --force",), "run again; if it stays, {}"),
             "run again; if it stays, pipeline run infer --force -c town.yaml",
         ),
+        (
+            Fix(("run a", "run b"), "{}; else {} first"),
+            "pipeline run a -c town.yaml; else pipeline run b -c town.yaml first",
+        ),
         ("pipeline run tile -c town.yaml", "pipeline run tile -c town.yaml"),
-        ("set `unit:`", "set `unit:`"),
+        ("write {x: 1}, set `unit:`", "write {x: 1}, set `unit:`"),
+        (Fix(("run",)), "pipeline run -c town.yaml"),
     ],
 )
 def test_a_command_in_a_fix_names_the_run_it_is_for(fix, completed):
-    assert _complete(fix, "-c town.yaml") == completed
+    fault = ArtifactFault("cube", "damaged", "whole", fix)
+    told = pickle.loads(pickle.dumps(fault)).of_run("-c town.yaml")  # a worker's fault comes pickled
+    assert told.fix == completed and told.code == 4 and fault.of_run("").fix == fault.fix

@@ -42,7 +42,11 @@ def evaluate_all(
 
 
 def carry_out(runner: Runner, everything: Sequence[Task]) -> Task:
-    """Runs whatever is not fresh, in order; returns the last task."""
+    """Runs whatever is not fresh, in order, under the lock of the workspace.
+
+    Returns: the last task, whose artifact now is fresh.
+    Raises: BusyFault when another process holds the run; whatever a stage raises.
+    """
     shelf = runner.workspace.shelf
     if all(staleness(task, runner.hashes) is None for task in everything):
         runner.screen.say("up to date")
@@ -57,7 +61,12 @@ def carry_out(runner: Runner, everything: Sequence[Task]) -> Task:
 
 
 def comparison(runner: Runner, config: RunConfig, table: Sequence[Stage], last: Stage) -> list[Task]:
-    """Every task of an evaluation, the scoring at the end."""
+    """Every task of an evaluation, the scoring at the end.
+
+    Args:
+      table: rows of the chain; those with `per_method` are run by each method on a shelf of its own.
+      last: row of the evaluation, which needs the maps of all methods and the cube.
+    """
     everything: list[Task] = []
     maps: dict[RunKey, Path] = {}
     shelf = runner.workspace.shelf
@@ -147,7 +156,11 @@ def others(
 
 
 def settings_of(config: RunConfig, last: Stage) -> "EvaluateConfig":
-    """The section of the evaluation."""
+    """The section of the evaluation, with the type it has.
+
+    Args:
+      last: row of the evaluation.
+    """
     return cast("EvaluateConfig", config[last.name])
 
 
@@ -157,7 +170,10 @@ def _given(choice: MethodChoice | str) -> str:
 
 
 def left_out(config: RunConfig, last: Stage = EVALUATE) -> list[str]:
-    """Methods that are compared where their extra is installed, and it is not."""
+    """Methods that are compared where their extra is installed, and it is not.
+
+    Returns: their short names, in the order of `methods_if_installed`.
+    """
     every = map(str, settings_of(config, last).methods_if_installed)
     return [name for name in every if not installed(name)]
 
@@ -168,7 +184,11 @@ def _applies_another(config: RunConfig, stage: Stage) -> bool:
 
 
 def judged(config: RunConfig, table: Sequence[Stage] = STAGES) -> str:
-    """The run's own method, which the others are compared with; `transferred` where another run has learned it."""
+    """The run's own method, which the others are compared with.
+
+    Returns: its short name, from the last stage that names one; `transferred` where a stage applies what another run
+      has learned.
+    """
     name = ""
     for stage in table:
         if _applies_another(config, stage):
@@ -178,7 +198,10 @@ def judged(config: RunConfig, table: Sequence[Stage] = STAGES) -> str:
 
 
 def layers_of(config: RunConfig, table: Sequence[Stage]) -> tuple[str, ...]:
-    """Names of the layers that the cube will have, in their order."""
+    """Names of the layers that the cube will have.
+
+    Returns: those that any stage of the table says it brings, in its order.
+    """
     names: list[str] = []
     for stage in table:
         names += stage.body().layers(config[stage.name])

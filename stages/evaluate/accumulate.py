@@ -44,7 +44,13 @@ class Ground:
 
     @classmethod
     def of(cls, shape: tuple[int, int], factor: int, cell: tuple[float, float], side: int) -> "Ground":
-        """Everything counts; `side` blocks of mass along a spatial block."""
+        """Ground on which everything counts.
+
+        Args:
+          shape: (rows, cols) of blocks of mass.
+          factor: cells along a block; cell: (height, width) of one [m].
+          side: blocks of mass along a spatial block.
+        """
         labels, count = spatial_blocks(*shape, side)
         return cls(shape, factor, cell, labels, count, np.ones(shape, bool))
 
@@ -55,7 +61,13 @@ class Ground:
             yield row, min(step, self.shape[0] - row)
 
     def spread(self, values: NDArray, row: int, rows: int) -> NDArray:
-        """Values per block, repeated over the fine rows `row` to `row + rows`."""
+        """Values of blocks as those of their cells.
+
+        Args:
+          values: (h, w) of all blocks.
+          row, rows: first fine row and number of them; they need not begin with a block.
+        Returns: (rows, w * factor).
+        """
         down = np.arange(row, row + rows) // self.factor
         return np.repeat(values[down], self.factor, axis=1)
 

@@ -49,14 +49,23 @@ def grounds(hide: Hide, cube: Cube) -> tuple[NDArray[np.bool_], NDArray[np.bool_
 
 
 def ground_of(cube: Cube, side: int) -> Ground:
-    """The fine cells of a cube, in spatial blocks of `side` coarse cells."""
+    """The fine cells of a cube, in spatial blocks for the bootstrap; all of them count.
+
+    Args:
+      side: coarse cells along a spatial block.
+    """
     width, height = extent(cube.fine)
     cell = height / cube.fine.rows, width / cube.fine.cols
     return Ground.of(cube.coarse.shape, cube.factor, cell, side)
 
 
 def rows_of(field: Field, cube: Cube, sector: int, time: int) -> Rows:
-    """Reads a field as maps are read."""
+    """Reads a field as maps are read.
+
+    Args:
+      sector, time: indices in the cube.
+    Returns: (first row, number of rows) -> (rows, cols) mass per fine cell; NaN where there is no value.
+    """
 
     def rows(first: int, count: int) -> NDArray:
         return field.mass(first, 0, count, cube.fine.cols)[sector, time]
@@ -65,7 +74,12 @@ def rows_of(field: Field, cube: Cube, sector: int, time: int) -> Rows:
 
 
 def fell_back(key: str, folder: Path) -> list[str]:
-    """What a reader must know of a field whose method learned nothing."""
+    """What a reader must know of a field whose method learned nothing.
+
+    Args:
+      key: how its run is named in words; folder: of the field.
+    Returns: a sentence, or none where the method did what was asked.
+    """
     training = FieldRecord.from_json(json.loads((folder / FACTS).read_text("utf-8"))).training
     if instead := training.fell_back:
         return [f"{key} learned nothing ({training.reason}): its field is that of {instead}."]

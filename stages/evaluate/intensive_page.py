@@ -35,7 +35,11 @@ class SectorPage:
 
 
 def render(title: str, found: FieldScores, pages: Sequence[SectorPage]) -> str:
-    """The page as text; every name is escaped, nothing is fetched."""
+    """The page as text; every name is escaped, nothing is fetched.
+
+    Args:
+      found: the scores; pages: the pictures, one entry a sector that has a truth.
+    """
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )

@@ -124,7 +124,10 @@ class FieldScores:
 
 
 def cell(row: FieldRow, name: str) -> str:
-    """A score as text, with its interval where there is one; a dash where it is not defined."""
+    """A score as text, as tables show it.
+
+    Returns: three decimals, the 95 % interval in brackets where there is one; a dash where it is not defined.
+    """
     if not np.isfinite(row.scores[name]):
         return "-"
     text = f"{row.scores[name]:.3f}"
@@ -161,7 +164,11 @@ def _verdict(own: FieldRow, best: FieldRow, unit: str) -> str:
 
 
 def write_scores(found: FieldScores, out: Path) -> None:
-    """Writes scores.json, where what is not defined is null, scores.csv and scores.md into the folder."""
+    """Writes the scores three times: for programs, for a spreadsheet, and for a reader.
+
+    Args:
+      out: folder of scores.json, in which what is not defined is null, scores.csv and scores.md.
+    """
     told = _without_nan(found.to_json())
     (out / "scores.json").write_text(json.dumps(told, indent=1, allow_nan=False) + "\n", "utf-8")
     (out / "scores.csv").write_text(_csv(found.rows), "utf-8", newline="")

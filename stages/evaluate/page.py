@@ -83,7 +83,12 @@ class _Axes:
     high: int
 
     def spot(self, estimate: float, truth: float) -> tuple[float, float]:
-        """(across, down) in CSS pixels, rounded to a tenth; both values are logarithms to the base of 10."""
+        """Where a point lies in the plot.
+
+        Args:
+          estimate, truth: logarithms to the base of 10.
+        Returns: (across, down) in CSS pixels, rounded to a tenth.
+        """
         span = self.high - self.low
         across = _RIM + (_WIDTH - _RIM - 8) * (estimate - self.low) / span
         down = _HEIGHT - _RIM - (_HEIGHT - _RIM - 8) * (truth - self.low) / span

@@ -36,7 +36,10 @@ Maps = Mapping[RunKey, Path]
 
 
 def sources(config: Config) -> list[str]:
-    """Files whose content enters the fingerprint, one for each entry."""
+    """Files whose content enters the fingerprint.
+
+    Returns: one for each entry of the truth; of entries with dates, each file once, whichever dates share it.
+    """
     plain, named = [], []
     for item in config.truth:
         if item.dates:
@@ -190,7 +193,10 @@ def _padded(entry: Entry, length: int) -> Entry:
 
 
 def left_out(config: Config, maps: Maps) -> list[str]:
-    """Methods asked for where installed, and not made, in sentences that name the extra they take."""
+    """Methods asked for where installed, and not made, in sentences.
+
+    Returns: one for each such method, naming the extra that the table of methods says it takes.
+    """
     made = _methods(maps)
     told = []
     for choice in config.methods_if_installed:

@@ -108,7 +108,10 @@ class Difference:
     gain: Interval
 
     def to_json(self, keys: tuple[str, ...]) -> dict[str, JsonValue]:
-        """As JSON values; each part of the place under its key."""
+        """As JSON values; each part of the place under its key.
+
+        Returns: the gain and its interval as gain, low and high, null where not defined.
+        """
         place = dict(zip(keys, self.place, strict=True))
         told: dict[str, JsonValue] = {"method": self.method, "against": self.against, **place}
         return {

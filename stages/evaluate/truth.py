@@ -43,7 +43,10 @@ class Truth(File):
         return self.year
 
     def singles(self) -> "Iterator[Truth]":
-        """One declaration for each date."""
+        """One declaration for each date, or the one that there is.
+
+        Yields: declarations with a year, the label of a step of time, and the path of its own file.
+        """
         for label in self.dates.labels if self.dates else (self.year,):
             path = self.path if label is None else file_of(self.path, label)
             yield self.model_copy(update={"year": label, "dates": None, "path": path})
@@ -77,7 +80,12 @@ class Opened:
     cols: int
 
     def rows(self, first: int, count: int) -> NDArray[np.float64]:
-        """(count, cols) mass per cell; NaN where the truth does not reach or has no value."""
+        """Reads a band of the truth.
+
+        Args:
+          first, count: fine rows of the cube.
+        Returns: (count, cols) mass per cell in the cube's unit; NaN where the truth does not reach or has no value.
+        """
         given = self.raster.read(first + self.row, self.col, count, self.cols)
         return self.unit.to_mass(given, self.areas[first : first + count])
 

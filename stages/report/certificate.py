@@ -50,7 +50,10 @@ class Reading:
     quantum: float | None = None
 
     def quantile(self, share: float) -> float:
-        """The value below which this share of the positive cells lies, to 1.2 %; 0 when none is positive."""
+        """The value below which this share of the positive cells lies, to 1.2 %; 0 when none is positive.
+
+        Why approximate: a histogram of 200 bins a decade is added up in one pass, however large the map.
+        """
         count = self.histogram.cumsum()
         if count[-1] == 0:
             return 0.0
@@ -119,7 +122,12 @@ class Account:
 def book_of(
     sheet: Sheet, totals: NDArray, known: NDArray, rungs: NDArray, quantum: float | None = None
 ) -> Account:
-    """The account of one map, from arrays of all sectors and years: (sectors, years, h, w)."""
+    """The account of one map, from arrays of everything a run knows.
+
+    Args:
+      totals, known, rungs: (sectors, years, h, w) totals in the cube's unit, whether they are known, fallback levels.
+      quantum: mass of a unit where the map holds whole numbers.
+    """
     members = list(sheet.members)
     weighed = sheet.weigh(totals[members, sheet.time])
     return account(weighed, known[members, sheet.time], rungs[members, sheet.time], quantum)
@@ -223,7 +231,13 @@ def _compare(emitted: MapRecord, activity: float, limit: float) -> EmissionCompa
 
 
 def measure(cube: Cube, sheet: Sheet, maps: Path, limit: float) -> MapRecord:
-    """The certificate of one map."""
+    """The certificate of one map: its file read again, its block file compared, both hashed.
+
+    Args:
+      sheet: which map; maps: folder of the finished ones.
+      limit: relative residual that no block, and not the whole map, may exceed.
+    Raises: ArtifactFault (exit 4) when a file is missing, damaged or lies on another grid.
+    """
     rungs = np.stack([_rungs(cube, index, sheet, maps) for index in sheet.members])
     members = list(sheet.members)
     reading = read_map(maps / sheet.map_file, cube)

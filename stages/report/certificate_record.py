@@ -1,6 +1,6 @@
 """What a certificate says, as typed records: of each map, of point sources, of emissions and of NetCDF files."""
 
-from typing import Any
+from pydantic import JsonValue
 
 from stages.artifacts.netcdf_maps import NetcdfRecord
 from stages.artifacts.records import EmissionRecord, Record
@@ -160,8 +160,13 @@ class Certificate(Record):
     emission: EmissionCertificate | None = None
     netcdf: tuple[NetcdfRecord, ...] | None = None
 
-    def to_json(self) -> dict[str, Any]:
-        """As JSON values; what only some runs have is left out where there is none."""
+    def to_json(self) -> dict[str, JsonValue]:
+        """As JSON values, null where a value is not known.
+
+        Returns: what only some runs have is left out where this one has none.
+        """
         plain = self.model_dump(mode="json")
-        left_out = [name for name in OF_SOME_RUNS if plain[name] is None]
-        return {name: value for name, value in plain.items() if name not in left_out}
+        for name in OF_SOME_RUNS:
+            if plain[name] is None:
+                del plain[name]
+        return plain

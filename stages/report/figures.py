@@ -159,7 +159,10 @@ def heaviest_part(mass: NDArray[np.float64]) -> Region:
 
 
 def mass_key(legend: Legend) -> ColourBar:
-    """The colour bar of a map: one tick per limit of the legend, evenly spaced as the colours are."""
+    """The colour bar of a map: one tick per limit of the legend, evenly spaced as the colours are.
+
+    Returns: no tick where no cell is above zero; a single one stands at the dark end.
+    """
     stops = legend.stops
     places = np.linspace(0.0, 100.0, len(stops)) if len(stops) > 1 else [100.0] * len(stops)
     ticks = []
@@ -169,7 +172,11 @@ def mass_key(legend: Legend) -> ColourBar:
 
 
 def residual_key(limit: float) -> ColourBar:
-    """The colour bar of a residual picture, a tick per decade from FLOOR to the limit."""
+    """The colour bar of a residual picture, a tick per decade from FLOOR to the limit.
+
+    Args:
+      limit: relative residual at the end of the bar; it spans a decade at least.
+    """
     span = log10(max(limit / FLOOR, 10.0))
     ticks = []
     for decade in range(floor(span) + 1):

@@ -30,7 +30,12 @@ class Told:
 
 
 def notes_of(cube: CubeRecord, field: FieldRecord, rungs: NDArray[np.uint8]) -> list[str]:
-    """Every note, in the order in which a reader meets its subject."""
+    """Every note, in the order in which a reader meets its subject.
+
+    Args:
+      rungs: (sectors, years, h, w) the fallback level of each block.
+    Returns: whole sentences; none where nothing was filled, masked or fell back.
+    """
     told = Told(cube, field, rungs)
     return [note for source in SOURCES for note in source(told)]
 

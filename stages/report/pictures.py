@@ -18,7 +18,12 @@ FLOOR = 1e-9  # relative residuals below this share a colour
 
 
 def mass_picture(cells: NDArray, legend: Legend) -> str:
-    """Mass per cell in the colours of the legend, as a data address; zero pale, cells without value grey."""
+    """Mass per cell in the colours of the legend; zero pale, sinks blue, cells without a value grey.
+
+    Args:
+      cells: (rows, cols) in the unit of the legend, NaN where there is no value.
+    Returns: an indexed PNG, one pixel a cell, as a data address.
+    """
     values = cells.astype(np.float64)
     index = np.full(values.shape, _ZERO, np.uint8)
     positive = values > 0
@@ -29,7 +34,12 @@ def mass_picture(cells: NDArray, legend: Legend) -> str:
 
 
 def value_picture(values: NDArray[np.float64]) -> str:
-    """Any layer between its 2nd and 98th percentile, as a data address; grey where it has no value."""
+    """Any layer between its 2nd and 98th percentile, or from end to end where those are one; grey without a value.
+
+    Args:
+      values: (rows, cols) in any unit, NaN where there is no value.
+    Returns: an indexed PNG, one pixel a cell, as a data address.
+    """
     good = values[np.isfinite(values)]
     low, high = np.percentile(good, (2, 98)) if good.size else (0.0, 0.0)
     if low == high and good.size:
@@ -45,7 +55,12 @@ def value_picture(values: NDArray[np.float64]) -> str:
 
 
 def signed_picture(values: NDArray[np.float64], largest: float) -> str:
-    """Values from -largest (blue) over zero (pale) to +largest (red), as a data address; grey where there is none."""
+    """Values from -largest (blue) over zero (pale) to +largest (red); grey where there is none.
+
+    Args:
+      values: (rows, cols), NaN where there is no value; what is beyond takes the colour of the end.
+    Returns: an indexed PNG, one pixel a cell, as a data address.
+    """
     position = np.clip(0.5 + 0.5 * np.nan_to_num(values) / max(largest, 1e-300), 0.0, 1.0)
     index = np.round(position * (_STEPS - 1)).astype(np.uint8)
     index[np.isnan(values)] = _NODATA
@@ -53,7 +68,13 @@ def signed_picture(values: NDArray[np.float64], largest: float) -> str:
 
 
 def class_picture(classes: NDArray[np.int64], colours: Sequence[str]) -> str:
-    """Which class each element is of, 0 and up, in colours given as #rrggbb; grey where it is below 0."""
+    """Which class each element is of, in the colours given; grey where it is of none.
+
+    Args:
+      classes: (rows, cols) from 0 up, below 0 for none.
+      colours: of each class, as #rrggbb; at most 255.
+    Returns: an indexed PNG as a data address.
+    """
     from PIL import Image
 
     picture = Image.fromarray(np.where(classes < 0, len(colours), classes).astype(np.uint8))
@@ -65,7 +86,13 @@ def class_picture(classes: NDArray[np.int64], colours: Sequence[str]) -> str:
 
 
 def residual_picture(relative: NDArray, limit: float) -> str:
-    """Size of the relative residual, log scale from FLOOR to the limit; grey where a block placed nothing."""
+    """Size of the relative residual on a logarithmic scale from FLOOR to the limit; pale where it is 0.
+
+    Args:
+      relative: (h, w) of blocks, dimensionless; NaN, shown grey, where a block placed nothing.
+      limit: the residual that a certificate does not let pass, the red end.
+    Returns: an indexed PNG, one pixel a block, as a data address.
+    """
     size = np.abs(relative.astype(np.float64))
     with np.errstate(divide="ignore", invalid="ignore"):
         position = np.clip(np.log(size / FLOOR) / np.log(max(limit / FLOOR, 10.0)), 0.0, 1.0)
@@ -75,7 +102,10 @@ def residual_picture(relative: NDArray, limit: float) -> str:
 
 
 def average(cells: NDArray[np.float64], step: int) -> NDArray[np.float64]:
-    """Means over step x step cells with a value; edges hold fewer. Keeps a picture within bounds."""
+    """Means over step x step cells with a value; edges hold fewer. Keeps a picture within bounds.
+
+    Returns: (ceil(rows / step), ceil(cols / step)); NaN where no cell has a value.
+    """
     if step == 1:
         return cells
     rows, cols = (-(-size // step) * step for size in cells.shape)

@@ -16,7 +16,14 @@ ROUNDING = 1e-6  # of a cell, stored in float32
 
 
 def prove_points(cube: Cube, maps: Path) -> PointCertificate | None:
-    """Holds every map against the points that stand on it; None when the cube has none."""
+    """Holds every map against the points that stand on it; None when the cube has none.
+
+    A cell must hold at least what its points were placed with, but for float32 or a unit of whole numbers.
+
+    Args:
+      maps: folder of finished maps; only those of single sectors bear points of their own.
+    Raises: ArtifactFault (exit 4) when a map is missing or damaged.
+    """
     if cube.points is None:
         return None
     singles = [sheet for sheet in store.sheets(cube) if not sheet.is_sum and not sheet.is_emission]

@@ -2,7 +2,7 @@
 
 from math import ceil
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,10 @@ from stages.artifacts import maps as store
 from stages.artifacts.cube import Cube
 from stages.artifacts.maps import Sheet
 from stages.report.qgis_style import RAMP, Legend, number
+
+if TYPE_CHECKING:  # matplotlib loads only when something is drawn
+    from matplotlib.axes import Axes
+    from matplotlib.image import AxesImage
 
 PANEL = 5.6  # inches along a panel's width
 DOTS = 150  # per inch
@@ -55,7 +59,7 @@ def write_preview(path: Path, title: str, cube: Cube, sheet: Sheet, folder: Path
     figure.savefig(path, metadata={"Software": None})
 
 
-def _show(axis: Any, values: NDArray, legend: Legend, cube: Cube) -> Any:
+def _show(axis: "Axes", values: NDArray, legend: Legend, cube: Cube) -> "AxesImage":
     """One panel; zero and no value stay white, both told apart in the map itself."""
     from matplotlib.colors import LinearSegmentedColormap
 

@@ -54,14 +54,22 @@ class Legend:
 
 
 def legend(reading: Reading, unit: str) -> Legend:
-    """Limits at quantiles of the cells above zero, rounded so that they can be read."""
+    """Limits at quantiles of the cells above zero, rounded so that they can be read.
+
+    Args:
+      reading: of the whole map; its histogram gives the quantiles to 1.2 %.
+    """
     found = [reading.quantile(share) for share in _SHARES] if reading.histogram.any() else []
     lowest = float(np.nanmin(reading.lowest)) if reading.cells.any() else 0.0
     return Legend(_stops(found), min(lowest, 0.0), unit)
 
 
 def legend_of(cells: NDArray, unit: str) -> Legend:
-    """The same for cells at hand: a part of a map."""
+    """Limits as `legend` sets them, for cells at hand: a part of a map.
+
+    Args:
+      cells: (rows, cols); quantiles are exact, and sinks have no place in this legend.
+    """
     positive = cells[cells > 0].astype(np.float64)
     return Legend(_stops(np.quantile(positive, _SHARES) if positive.size else []), 0.0, unit)
 
@@ -74,7 +82,10 @@ def colour_at(position: float, ramp: Sequence[Colour] = RAMP) -> Colour:
 
 
 def number(value: float) -> str:
-    """A value with at most three digits that count, without an exponent where a reader does not need one."""
+    """A value with at most three digits that count, without an exponent where a reader does not need one.
+
+    Returns: plain digits from 0.001 up to 10 million, such as 1,230 or 0.0456; beyond, 1.23e9.
+    """
     if value == 0:
         return "0"
     if 1e-3 <= abs(value) < 1e7:
@@ -85,14 +96,20 @@ def number(value: float) -> str:
 
 
 def amount(value: float) -> str:
-    """A total in full, with six digits that count at least."""
+    """A total in full, with six digits that count at least.
+
+    Returns: digits in groups of three, no zeros after the last decimal that counts, at most twelve decimals.
+    """
     digits = max(0, 5 - floor(log10(abs(value)))) if value else 0
     text = f"{value:,.{min(digits, 12)}f}"
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def map_style(legend: Legend) -> str:
-    """QML of a map: zero is clear, colours run from the first to the last limit of the legend."""
+    """QML of a map: zero is clear, colours run from the first to the last limit of the legend.
+
+    Returns: the text of a style file of QGIS 3, which takes it up by itself beside a map of the same name.
+    """
     items = [
         (stop, colour_at(share), 255, f"{number(stop)} {legend.unit}")
         for stop, share in _spread(legend.stops)
@@ -104,7 +121,11 @@ def map_style(legend: Legend) -> str:
 
 
 def block_style(limit: float) -> str:
-    """QML of a block file: the relative residual against the limit of the certificate."""
+    """QML of the third band of a block file: the relative residual against the limit of the certificate.
+
+    Args:
+      limit: relative residual at which the colours end; those between are 1, 10 and 100 % of it, on both sides of 0.
+    """
     parts = (-1.0, -0.1, -0.01, 0.0, 0.01, 0.1, 1.0)
     items = [
         (

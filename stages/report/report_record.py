@@ -1,7 +1,6 @@
 """What a report says beside the certificate, as typed records: where the maps lie and how they were made."""
 
 from dataclasses import asdict
-from typing import Any
 
 from pydantic import JsonValue, field_validator
 
@@ -56,7 +55,11 @@ class DrawnMapRecord(Record):
 
     @classmethod
     def of(cls, sheet: Sheet, legend: Legend) -> "DrawnMapRecord":
-        """A map as it is told in the report."""
+        """A map as it is told in the report.
+
+        Args:
+          legend: its colours, of all its cells.
+        """
         return cls(**asdict(sheet), legend=legend)
 
     @property
@@ -137,8 +140,11 @@ class ReportRecord(Record):
         """A run without emissions is told as {}."""
         return given or None
 
-    def to_json(self) -> dict[str, Any]:
-        """As JSON values; what this run has none of is null, of emissions {}."""
+    def to_json(self) -> dict[str, JsonValue]:
+        """As JSON values, every key in its place.
+
+        Returns: what this run has none of is null, and of emissions an empty mapping, as earlier versions wrote it.
+        """
         told = super().to_json()
         told |= {"coarse": asdict(self.coarse), "describe": self.describe}
         told.setdefault("emission", {})

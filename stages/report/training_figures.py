@@ -34,7 +34,11 @@ def read_figures(folder: Path) -> list[dict[str, Any]]:
 
 
 def carry_figures(source: Path, out: Path) -> None:
-    """Hands them on, so that each stage reads its own inputs alone."""
+    """Hands the figures of a training on to another artifact, so that each stage reads its own inputs alone.
+
+    Args:
+      source, out: artifact folders; nothing is done where the source has none.
+    """
     if (source / FIGURES).is_file():
         shutil.copyfile(source / FIGURES, out / FIGURES)
 

@@ -50,7 +50,10 @@ class Config(Section):
 
 
 def sources(config: Config) -> list[str]:
-    """Files whose content enters the fingerprint, one for each entry."""
+    """Files whose content enters the fingerprint.
+
+    Returns: the path of every truth; an entry with dates stands once.
+    """
     return [item.path for item in config.truth]
 
 

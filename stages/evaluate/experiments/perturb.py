@@ -5,7 +5,7 @@ import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,7 @@ from pydantic import Field, NonNegativeInt, PositiveInt
 from model.evaluation.perturbations import blurred, flattened, shifted
 from model.ground.blocks import merge
 from model.ground.errors import UsageFault
-from model.ground.grid import Grid
+from model.ground.grid import Grid, Region
 from stages.artifacts.cube import STORE, Cube, lay_out
 from stages.artifacts.records import CubeRecord
 from stages.contract.body import StageBody
@@ -72,7 +72,7 @@ def run(config: Config, *, cube: Path, out: Path) -> None:
     starts = range(0, coarse.rows * factor, step)
     for row in track(starts, "altering the cube", len(starts), "bands"):
         rows = min(step, coarse.rows * factor - row)
-        _write_band(group, old, config, row, rows, coarse.cols * factor, factor)
+        _write_band(group, old, config, Region(row, 0, rows, coarse.cols * factor), factor)
     arrays.seal(out / STORE)
     told = config.model_dump(mode="json") | {"known_totals": int(np.isfinite(totals).sum())}
     (out / FACTS).write_text(json.dumps(told, indent=1, sort_keys=True) + "\n", "utf-8")
@@ -99,25 +99,39 @@ def _totals(cube: Cube, config: Config, coarse: Grid) -> NDArray[np.float64]:
     return merge(totals[..., :rows, :cols], config.group)
 
 
-def _write_band(group: Any, old: Cube, config: Config, row: int, rows: int, cols: int, factor: int) -> None:
-    valid = old.valid(row, 0, rows, cols)
-    values = old.covariates(row, 0, rows, cols)
-    names = [layer.name for layer in old.layers]
+def _write_band(group: arrays.Group, old: Cube, config: Config, band: Region, factor: int) -> None:
+    """Writes the layers and the validity of a band of whole blocks.
+
+    Args:
+      band: fine cells; factor: of the altered cube, `group` times that of the old one.
+    """
+    valid = old.valid(*band)
+    values = old.covariates(*band)
     if config.group > 1:
-        coarse_layers = [index for index, layer in enumerate(old.layers) if layer.blocky]
-        values[coarse_layers] = flattened(values[coarse_layers], valid, factor)
-        fine_layers = [index for index in range(len(names)) if index not in coarse_layers]
-        if config.match:
-            values[fine_layers] = flattened(values[fine_layers], valid, config.group)
+        _flatten_merged(values, valid, old, config, factor)
+    names = [layer.name for layer in old.layers]
     for index in _indices(names, config.layers):
-        values[index] = _spoilt(config, old, index, row, rows, cols, valid)
+        values[index] = _spoilt(config, old, index, band, valid)
     for index, name in enumerate(names):
         stored = arrays.array_of(group, name)
-        place = (slice(row, row + rows), slice(0, cols))
-        stored[place if stored.ndim == 2 else (slice(None), *place)] = (
-            values[index, 0] if stored.ndim == 2 else values[index]
-        )
-    arrays.array_of(group, "valid")[row : row + rows, :cols] = valid.astype(np.uint8)
+        if stored.ndim == 2:
+            stored[band.slices] = values[index, 0]
+        else:
+            stored[(slice(None), *band.slices)] = values[index]
+    arrays.array_of(group, "valid")[band.slices] = valid.astype(np.uint8)
+
+
+def _flatten_merged(
+    values: NDArray[np.float32], valid: NDArray[np.bool_], old: Cube, config: Config, factor: int
+) -> None:
+    """Where totals are merged, averages layers as coarse as a block over merged blocks, and others as is asked."""
+    coarse_layers: list[int] = []
+    fine_layers: list[int] = []
+    for index, layer in enumerate(old.layers):
+        (coarse_layers if layer.blocky else fine_layers).append(index)
+    values[coarse_layers] = flattened(values[coarse_layers], valid, factor)
+    if config.match:
+        values[fine_layers] = flattened(values[fine_layers], valid, config.group)
 
 
 def _indices(names: list[str], wanted: tuple[str, ...]) -> list[int]:
@@ -125,12 +139,12 @@ def _indices(names: list[str], wanted: tuple[str, ...]) -> list[int]:
 
     Raises: UsageFault (exit 2) for a layer that is not there.
     """
-    found = []
+    found: list[int] = []
     for layer in wanted:
-        fitting = [index for index, name in enumerate(names) if name == layer]
-        fitting += [
-            index for index, name in enumerate(names) if re.fullmatch(re.escape(layer) + r"_-?\d+", name)
-        ]
+        fitting, code = [], re.compile(re.escape(layer) + r"_-?\d+")
+        for index, name in enumerate(names):
+            if name == layer or code.fullmatch(name):
+                fitting.append(index)
         if not fitting:
             known = ", ".join(names)
             raise UsageFault(
@@ -141,16 +155,16 @@ def _indices(names: list[str], wanted: tuple[str, ...]) -> list[int]:
 
 
 def _spoilt(
-    config: Config, old: Cube, index: int, row: int, rows: int, cols: int, valid: NDArray[np.bool_]
+    config: Config, old: Cube, index: int, band: Region, valid: NDArray[np.bool_]
 ) -> NDArray[np.float32]:
     """(time, rows, cols) of the layer after the change."""
     if config.change == "drop":
-        return flattened(old.covariates(row, 0, rows, cols)[index], valid, old.factor)
+        return flattened(old.covariates(*band)[index], valid, old.factor)
     reach = config.cells
-    first, last = max(0, row - reach), min(old.fine.rows, row + rows + reach)
-    wide = old.covariates(first, 0, last - first, cols)[index]
+    first, last = max(0, band.row - reach), min(old.fine.rows, band.row + band.rows + reach)
+    wide = old.covariates(first, 0, last - first, band.cols)[index]
     change = shifted if config.change == "shift" else blurred
-    return change(wide, reach)[..., row - first : row - first + rows, :]
+    return change(wide, reach)[..., band.row - first : band.row - first + band.rows, :]
 
 
 BODY = StageBody(Config, VERSION, run)

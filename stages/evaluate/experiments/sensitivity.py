@@ -50,7 +50,10 @@ class Effect:
     distance: float | None
 
     def to_json(self) -> dict[str, JsonValue]:
-        """As JSON values; what is not defined as null."""
+        """As JSON values.
+
+        Returns: the interval as low and high, the distance in metres; null where not defined.
+        """
         return {
             "layer": self.layer,
             "change": self.change,

@@ -89,6 +89,10 @@ def test_the_largest_cells_are_those_of_the_whole_map(world, tmp_path):
     fields = {RunKey("ours", part=0): right, RunKey("ours", part=1): wrong}
     told = score(made, parts, fields, tmp_path)
     assert [row["top_1_percent_mae"] for row in told["rows"]] == pytest.approx([0.0, 0.0], abs=1e-9)
+    assert [row["hot_spot_precision"] for row in told["rows"]] == [
+        1.0,
+        1.0,
+    ]  # nor does the estimate have any there
     assert all(row["misallocated_share"] > 0 for row in told["rows"])
 
 

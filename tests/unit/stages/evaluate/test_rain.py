@@ -268,15 +268,15 @@ def test_an_ingest_cut_off_is_taken_up_to_the_same_bytes(rain, monkeypatch):
     config, whole, cut = rain.config(pairs=[pair]), rain.folder / "whole", rain.folder / "cut"
     whole.mkdir(), cut.mkdir()
     ingest.run(config, out=whole)
-    fill = ingest._fill
+    fill = ingest.Filler.fill
 
     def killed(*_) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(ingest, "_fill", killed)
+    monkeypatch.setattr(ingest.Filler, "fill", killed)
     with pytest.raises(KeyboardInterrupt):
         ingest.run(config, out=cut)
-    monkeypatch.setattr(ingest, "_fill", fill)
+    monkeypatch.setattr(ingest.Filler, "fill", fill)
     ingest.run(config, out=cut)
     made = [{path.relative_to(folder): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
             for folder in (whole, cut)]  # fmt: skip

@@ -2,37 +2,39 @@
 
 import difflib
 import json
-import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import NamedTuple
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from model.ground.errors import Fault, UsageFault
 from model.methods import METHODS
 from model.methods.choice import UNHEARD, UNKNOWN
 from model.training.options import TrainingOptions
 from pipeline.config import schema
-from pipeline.config.yaml_source import Document, KeyPath, Place, spell
-from stages.contract.section import Renamed, Section
+from pipeline.config.yaml_source import Document, KeyPath, Place, YamlValue, spell
+from stages.contract.section import LACKING, Renamed, Section
 
 
 def mistakes(stage: str, cls: type[Section], document: Document, error: ValidationError) -> list[Fault]:
     """One fault a place; what the members of a union want is told together, and what is wrong alike in a list once."""
-    gathered: dict[tuple[KeyPath, str], tuple[dict[str, Any], list[str]]] = {}
-    for detail in map(dict, error.errors(include_url=False)):
+    gathered: dict[tuple[KeyPath, str], tuple[ErrorDetails, list[str]]] = {}
+    for detail in error.errors(include_url=False):
         path = (stage, *_written(detail, document.data.get(stage)))
         own = detail["type"] if detail["type"] in ("missing", "extra_forbidden") else ""
         wanted = _wanted(detail)
         _, wants = gathered.setdefault((path, own), (detail, []))
         if wanted not in wants:
             wants.append(wanted)
-    told = [_told(path, detail, wants, cls, document) for (path, _), (detail, wants) in gathered.items()]
+    told: list[tuple[KeyPath, Fault]] = []
+    for (path, _), (detail, wants) in gathered.items():
+        told.append(_told(path, detail, wants, cls, document))
     return _alike_once(told, document)
 
 
 def _told(
-    path: KeyPath, detail: dict[str, Any], wants: list[str], cls: type[Section], document: Document
+    path: KeyPath, detail: ErrorDetails, wants: list[str], cls: type[Section], document: Document
 ) -> tuple[KeyPath, Fault]:
     where = f"{place_of(document, path)}: {spell(path)}"
     if detail["type"] == UNHEARD:
@@ -51,7 +53,7 @@ def _told(
         key = f"`{path[-1]}`"
         return path, UsageFault(where, "nothing", f"a value for {key}", f"add {key} at this place")
     wanted = " or ".join(wants)
-    if lacking := _lacking(detail["input"], wanted):
+    if lacking := _lacking(detail):
         path = (*path, lacking)
         where = f"{place_of(document, path)}: {spell(path)}"
         return path, UsageFault(where, "nothing", wanted, f"set `{spell(path)}`")
@@ -66,7 +68,7 @@ def _renamed(where: str, path: KeyPath, new: Renamed) -> UsageFault:
     return UsageFault(where, f"`{spell(path)}`, its former name", f"`{name}`", f"renamed to `{name}`{also}")
 
 
-def _unheard(where: str, path: KeyPath, detail: Mapping[str, Any]) -> UsageFault:
+def _unheard(where: str, path: KeyPath, detail: ErrorDetails) -> UsageFault:
     """Of an option that the chosen method does not have."""
     told, key = detail["ctx"], str(path[-1])
     found = f"`{key}`, which {told['method']} does not hear"
@@ -82,27 +84,36 @@ def _unheard(where: str, path: KeyPath, detail: Mapping[str, Any]) -> UsageFault
     return UsageFault(where, found, told["wanted"], fix)
 
 
-def _unknown_method(where: str, path: KeyPath, detail: Mapping[str, Any]) -> UsageFault:
+def _unknown_method(where: str, path: KeyPath, detail: ErrorDetails) -> UsageFault:
     """Of a name that the table of methods does not have."""
     close = difflib.get_close_matches(str(detail["input"]), METHODS, 1, 0.6)
     fix = f"did you mean `{close[0]}`?" if close else "`pipeline methods` tells what each is for"
     return UsageFault(where, _shorten(detail["input"]), detail["ctx"]["wanted"], fix)
 
 
-def _lacking(section: Any, wanted: str) -> str | None:
+def _lacking(detail: ErrorDetails) -> str | None:
     """The key that a section should have had when none of those it was asked for has a value."""
-    keys = re.findall(r"`(\w+)`", wanted)
-    if not isinstance(section, dict) or not wanted.startswith("a `") or any(section.get(key) for key in keys):
+    section = detail["input"]
+    if detail["type"] != LACKING or not isinstance(section, dict):
         return None
-    return keys[0]
+    keys: tuple[str, ...] = detail["ctx"]["keys"]
+    return None if any(map(section.get, keys)) else keys[0]
+
+
+class _Alike(NamedTuple):
+    """What faults of entries of a list share: the keys of the place without positions, and two of the four parts."""
+
+    keys: tuple[str, ...]
+    found: str
+    wanted: str
 
 
 def _alike_once(told: list[tuple[KeyPath, Fault]], document: Document) -> list[Fault]:
     """One fault for the entries of a list that lack or hold the same."""
-    alike: dict[tuple[Any, ...], list[tuple[KeyPath, Fault]]] = {}
+    alike: dict[_Alike, list[tuple[KeyPath, Fault]]] = {}
     for path, fault in told:
-        kind = tuple("" if isinstance(part, int) else part for part in path)
-        alike.setdefault((kind, fault.found, fault.wanted), []).append((path, fault))
+        key = _Alike(tuple("" if isinstance(part, int) else part for part in path), fault.found, fault.wanted)
+        alike.setdefault(key, []).append((path, fault))
     faults = []
     for (_, first), *others in alike.values():
         if others:
@@ -114,12 +125,12 @@ def _alike_once(told: list[tuple[KeyPath, Fault]], document: Document) -> list[F
     return faults
 
 
-def _written(detail: Mapping[str, Any], data: Any) -> KeyPath:
+def _written(detail: ErrorDetails, data: YamlValue) -> KeyPath:
     """The part of pydantic's place that stands in the file: names of union members are left out."""
     path: list[str | int] = []
     *inner, last = detail["loc"] or ("",)
     for part in (*inner, last):
-        if isinstance(data, Mapping) and str(part) in data:
+        if isinstance(data, dict) and str(part) in data:
             path.append(str(part))
             data = data[str(part)]
         elif isinstance(data, list) and isinstance(part, int) and part < len(data):
@@ -137,8 +148,8 @@ def place_of(document: Document, path: KeyPath) -> Place:
     return document.places[path]
 
 
-def _wanted(detail: Mapping[str, Any]) -> str:
-    text: str = detail["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
+def _wanted(detail: ErrorDetails) -> str:
+    text = detail["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
     text = text.removeprefix("Input should be ")
     return text.replace("a valid integer", "a whole number").replace("a valid string", "text")
 
@@ -151,6 +162,14 @@ def _shorten(value: object) -> str:
 
 
 def hint(key: str, known: Sequence[str], classes: Mapping[str, type[Section]], path: KeyPath) -> str:
+    """What helps where a key is unknown.
+
+    Args:
+      known: keys that may stand there.
+      classes: sections by name, where the key may have been meant to stand.
+      path: of what holds the key.
+    Returns: the closest known key, here or in another section; else the advice to remove it.
+    """
     if close := difflib.get_close_matches(key, known, 1, 0.6):
         return f"did you mean `{spell((*path, close[0]))}`?"
     for stage, cls in classes.items():

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from model.ground.errors import Fault, UsageFault, raise_all
 from pipeline.config import schema
 from pipeline.config.explain import hint, mistakes, place_of
-from pipeline.config.yaml_source import Document, KeyPath, Place, parse, read, spell
+from pipeline.config.yaml_source import Document, KeyPath, Place, YamlValue, parse, read, spell
 from stages import EVALUATE, STAGES, Stage
 from stages.contract.section import Section, safe_name
 
@@ -132,12 +132,13 @@ def _spell_out(document: Document, chosen: Sequence[tuple[str, str]]) -> None:
                 document.places[(stage, key, "name")] = place
 
 
-def _begin_anew(section: Any, key: str, over: Any) -> None:
+def _begin_anew(section: YamlValue, key: str, over: YamlValue) -> None:
     """Where another method is named, options of the one below are forgotten: it begins with its defaults."""
     old = section.get(key) if isinstance(section, dict) else None
     new = over.get(key) if isinstance(over, dict) else None
     if (
-        isinstance(old, dict)
+        isinstance(section, dict)
+        and isinstance(old, dict)
         and isinstance(new, dict)
         and new.get("name", old.get("name")) != old.get("name")
     ):
@@ -151,7 +152,7 @@ def _merge(base: Document, over: Document) -> Document:
     return base
 
 
-def _laid_over(base: Document, over: Document, old: Any, new: Any, path: KeyPath) -> Any:
+def _laid_over(base: Document, over: Document, old: YamlValue, new: YamlValue, path: KeyPath) -> YamlValue:
     if isinstance(old, dict) and isinstance(new, dict):
         merged = dict(old)
         for key, value in new.items():
@@ -165,10 +166,12 @@ def _laid_over(base: Document, over: Document, old: Any, new: Any, path: KeyPath
 
 def _take_places(base: Document, over: Document, path: KeyPath) -> None:
     inside = len(path)
-    kept = {known: place for known, place in base.places.items() if known[:inside] != path}
-    kept.update({known: place for known, place in over.places.items() if known[:inside] == path})
-    base.places.clear()
-    base.places.update(kept)
+    for known in list(base.places):
+        if known[:inside] == path:
+            del base.places[known]
+    for known, place in over.places.items():
+        if known[:inside] == path:
+            base.places[known] = place
 
 
 def _override(document: Document, word: str, chosen: Sequence[tuple[str, str]]) -> None:
@@ -214,8 +217,9 @@ def _override(document: Document, word: str, chosen: Sequence[tuple[str, str]]) 
         else:
             holder = holder[step]
     inside = len(path)
-    for known in [known for known in document.places if known[:inside] == path]:
-        del document.places[known]
+    for known in list(document.places):
+        if known[:inside] == path:
+            del document.places[known]
     document.places[path] = Place(shown)
     _spell_out(document, chosen)
 
@@ -235,9 +239,13 @@ def _run_name(document: Document, file: Path, faults: list[Fault]) -> str:
         return ""
 
 
-def _refuse_unknown_sections(document: Document, classes: Mapping[str, Any], faults: list[Fault]) -> None:
+def _refuse_unknown_sections(
+    document: Document, classes: Mapping[str, type[Section]], faults: list[Fault]
+) -> None:
     known = [*OWN_KEYS, *classes]
-    for key in [key for key in document.data if key not in classes]:
+    for key in document.data:
+        if key in classes:
+            continue
         faults.append(
             UsageFault(
                 f"{place_of(document, (key,))}: {key}",

@@ -2,26 +2,36 @@
 
 import os
 import types
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
-from typing import Annotated, Any, Union, get_args, get_origin
+from typing import Annotated, Union, get_args, get_origin
 
 from pydantic import BaseModel
 
 from model.methods import METHODS
 from model.methods.choice import MethodChoice
 from model.options import REMOTE, SourcePath
+from pipeline.config.yaml_source import YamlValue
 
 PATH_MARK = get_args(SourcePath)[1]
 
 
 def keys_at(cls: type[BaseModel], path: tuple[str | int, ...]) -> list[str]:
-    """The keys that may stand at a place of a section."""
-    kinds: list[Any] = [cls]
+    """The keys that may stand at a place of a section.
+
+    Args:
+      cls: the section.
+      path: keys and positions that lead to the place; empty for the section itself.
+    Returns: in the order of the fields, those of every member of a union; none where no keys may stand.
+    """
+    kinds: list[object] = [cls]
     for key in path:
-        kinds = [inner for kind in kinds for inner in _inside(kind, key)]
-    sections = [section for kind in kinds for section in _models(kind)]
-    return list(dict.fromkeys(name for section in sections for name in section.model_fields))
+        kinds = list(chain.from_iterable(_inside(kind, key) for kind in kinds))
+    known: dict[str, None] = {}  # an ordered set
+    for section in chain.from_iterable(map(_models, kinds)):
+        known.update(dict.fromkeys(section.model_fields))
+    return list(known)
 
 
 def choices(cls: type[BaseModel]) -> list[str]:
@@ -29,9 +39,14 @@ def choices(cls: type[BaseModel]) -> list[str]:
     return [name for name, field in cls.model_fields.items() if field.annotation is MethodChoice]
 
 
-def rebase(data: Any, kind: Any, folder: Path) -> Any:
-    """The same data with every relative input path made absolute from the folder."""
-    if isinstance(data, Mapping):
+def rebase(data: YamlValue, kind: object, folder: Path) -> YamlValue:
+    """The same data with every relative input path made absolute from the folder.
+
+    Args:
+      data: as the file says it.
+      kind: the type it is read into, an annotation or a section.
+    """
+    if isinstance(data, dict):
         return {key: _rebased(value, _inside(kind, key), folder) for key, value in data.items()}
     if isinstance(data, list):
         return [_rebased(value, _inside(kind, index), folder) for index, value in enumerate(data)]
@@ -41,22 +56,22 @@ def rebase(data: Any, kind: Any, folder: Path) -> Any:
     return data
 
 
-def _rebased(data: Any, kinds: Iterable[Any], folder: Path) -> Any:
+def _rebased(data: YamlValue, kinds: Iterable[object], folder: Path) -> YamlValue:
     for kind in kinds:
         data = rebase(data, kind, folder)
     return data
 
 
-def _inside(kind: Any, key: str | int) -> list[Any]:
+def _inside(kind: object, key: str | int) -> list[object]:
     """Types a value may have that lies under the key of a value of this type."""
     origin, arguments = get_origin(kind), get_args(kind)
     if origin is Annotated:
         return _inside(arguments[0], key)
     if origin in (Union, types.UnionType):
-        return [inner for member in arguments for inner in _inside(member, key)]
+        return list(chain.from_iterable(_inside(member, key) for member in arguments))
     if kind is MethodChoice:
-        options = [row.options_class() for row in METHODS.values()]
-        return [inner for each in dict.fromkeys(options) for inner in _inside(each, key)]
+        options = dict.fromkeys(row.options_class() for row in METHODS.values())
+        return list(chain.from_iterable(_inside(each, key) for each in options))
     if isinstance(kind, type) and issubclass(kind, BaseModel):
         field = kind.model_fields.get(str(key))
         return [] if field is None else [_marked(field.annotation, field.metadata)]
@@ -67,22 +82,23 @@ def _inside(kind: Any, key: str | int) -> list[Any]:
     return []
 
 
-def _marked(annotation: Any, metadata: list[Any]) -> Any:
+def _marked(annotation: object, metadata: Sequence[object]) -> object:
     """Pydantic takes the outermost Annotated apart; it is put together again."""
     return Annotated[annotation, *metadata] if metadata else annotation
 
 
-def _is_path(kind: Any) -> bool:
+def _is_path(kind: object) -> bool:
     if get_origin(kind) is Annotated:
-        return PATH_MARK in kind.__metadata__ or _is_path(get_args(kind)[0])
+        inner, *marks = get_args(kind)
+        return PATH_MARK in marks or _is_path(inner)
     if get_origin(kind) in (Union, types.UnionType):
-        return any(_is_path(member) for member in get_args(kind))
+        return any(map(_is_path, get_args(kind)))
     return False
 
 
-def _models(kind: Any) -> list[type[BaseModel]]:
+def _models(kind: object) -> list[type[BaseModel]]:
     if get_origin(kind) is Annotated:
         return _models(get_args(kind)[0])
     if get_origin(kind) in (Union, types.UnionType):
-        return [section for member in get_args(kind) for section in _models(member)]
+        return list(chain.from_iterable(map(_models, get_args(kind))))
     return [kind] if isinstance(kind, type) and issubclass(kind, BaseModel) else []

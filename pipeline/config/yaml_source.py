@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
@@ -12,6 +12,7 @@ from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from model.ground.errors import Fault, UsageFault
 
 KeyPath = tuple[str | int, ...]
+YamlValue: TypeAlias = "dict[str, YamlValue] | list[YamlValue] | str | int | float | bool | None"
 INTEGER = re.compile(r"[-+]?(?:0|[1-9][0-9]*)")
 NUMBER = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:e[-+]?[0-9]+)?|[-+]?\.inf|\.nan", re.IGNORECASE)
 PLAIN_TAGS = {f"tag:yaml.org,2002:{kind}" for kind in ("str", "int", "float", "bool", "null", "map", "seq")}
@@ -82,13 +83,20 @@ def read(path: Path, shown: str) -> Document:
 
 
 def parse(text: str, shown: str, *, one_line: bool = False) -> Document:
-    """Reads a text; `one_line` gives places without line numbers, as for words of the command line."""
+    """Reads a text.
+
+    Args:
+      shown: how messages name it.
+      one_line: places have no line numbers, as for words of the command line.
+    Returns: the document; what is wrong with it although it could be read is among its faults.
+    Raises: UsageFault (exit 2) when it is not YAML.
+    """
     loader: yaml.SafeLoader | None = None
     try:
         loader = _Loader(text)
         node = loader.get_single_node()
     except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
+        mark = error.problem_mark or error.context_mark if isinstance(error, yaml.MarkedYAMLError) else None
         place = Place(shown, 0 if one_line or mark is None else mark.line + 1)
         raise UsageFault(str(place), _problem(error), "YAML", "correct the text at this place") from error
     except RecursionError as error:
@@ -104,7 +112,8 @@ def parse(text: str, shown: str, *, one_line: bool = False) -> Document:
 
 
 def _problem(error: yaml.YAMLError) -> str:
-    problem = getattr(error, "problem", None) or str(error).splitlines()[0]
+    problem = error.problem if isinstance(error, yaml.MarkedYAMLError) else None
+    problem = problem or str(error).splitlines()[0]
     return f"not YAML: {problem}"
 
 
@@ -123,7 +132,7 @@ class _Reading:
         self.document.faults.append(UsageFault(where, found, wanted, fix))
 
 
-def _value(node: Node, path: KeyPath, reading: _Reading) -> Any:
+def _value(node: Node, path: KeyPath, reading: _Reading) -> YamlValue:
     """The plain value of a node; notes its place, and a fault where it is not plain."""
     reading.document.places.setdefault(path, reading.place(node))
     if id(node) in reading.seen:
@@ -146,7 +155,7 @@ def _value(node: Node, path: KeyPath, reading: _Reading) -> Any:
     return _scalar(node, path, reading) if isinstance(node, ScalarNode) else None
 
 
-def _items(node: MappingNode, path: KeyPath, reading: _Reading) -> Iterator[tuple[str, Any]]:
+def _items(node: MappingNode, path: KeyPath, reading: _Reading) -> Iterator[tuple[str, YamlValue]]:
     lines: dict[str, Place] = {}
     for key_node, value_node in node.value:
         if not isinstance(key_node, ScalarNode):
@@ -166,11 +175,12 @@ def _items(node: MappingNode, path: KeyPath, reading: _Reading) -> Iterator[tupl
 def _forget(places: dict[KeyPath, Place], path: KeyPath) -> None:
     """Drops the places at and under a path that is about to be written anew."""
     if path in places:
-        for known in [known for known in places if known[: len(path)] == path]:
-            del places[known]
+        for known in list(places):
+            if known[: len(path)] == path:
+                del places[known]
 
 
-def _scalar(node: ScalarNode, path: KeyPath, reading: _Reading) -> Any:
+def _scalar(node: ScalarNode, path: KeyPath, reading: _Reading) -> YamlValue:
     kind, text = node.tag.rsplit(":", 1)[1], node.value
     if kind == "str":
         return text
@@ -190,5 +200,7 @@ def _scalar(node: ScalarNode, path: KeyPath, reading: _Reading) -> Any:
 
 def spell(path: KeyPath) -> str:
     """`ingest.layers[2].unit` for ("ingest", "layers", 2, "unit")."""
-    words = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
+    words = ""
+    for part in path:
+        words += f"[{part}]" if isinstance(part, int) else f".{part}"
     return words.removeprefix(".")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
 from pydantic import AfterValidator
+from pydantic_core import PydanticCustomError
 
 from model.ground.errors import UsageFault
 from model.options import StrictModel
@@ -32,6 +33,19 @@ class Section(StrictModel):
     """
 
     RENAMED: ClassVar[Mapping[str, Renamed]] = {}
+
+
+LACKING = "lacking"  # the type of the error that `lacking` makes
+
+
+def lacking(wanted: str, *keys: str) -> PydanticCustomError:
+    """What a section raises that needs exactly one of several keys and holds none, or more.
+
+    Args:
+      wanted: in words, e.g. a `year`, or `dates`.
+      keys: those that would do; where none is set, the first is the one a user is asked for.
+    """
+    return PydanticCustomError(LACKING, "{wanted}", {"wanted": wanted, "keys": keys})
 
 
 RESERVED = re.compile(

@@ -11,7 +11,7 @@ from model.ground import time_steps as when
 from model.ground.quantity import EXTENSIVE, QUANTITIES, Quantity
 from model.ground.units import spelled
 from model.options import SourcePath
-from stages.contract.section import SafeName, Section
+from stages.contract.section import SafeName, Section, lacking
 from stages.declare.dates import Dates, file_of, is_pattern
 from stages.declare.derived_layers import Derived
 from stages.declare.emission_factors import Emission
@@ -134,7 +134,7 @@ class Fine(File):
     @model_validator(mode="after")
     def _when(self) -> "Fine":
         if (self.year is None) == (self.dates is None):
-            raise ValueError("a `year`, or `dates`")
+            raise lacking("a `year`, or `dates`", "year", "dates")
         return self
 
     @property
@@ -172,7 +172,9 @@ class Total(File):
     @model_validator(mode="after")
     def _one_way(self) -> "Total":
         if [self.year is not None, bool(self.years), self.dates is not None].count(True) != 1:
-            raise ValueError("a `year` (or `years`, for several in one file, or `dates`)")
+            raise lacking(
+                "a `year` (or `years`, for several in one file, or `dates`)", "year", "years", "dates"
+            )
         if is_pattern(self.path) and self.dates is None:
             raise ValueError("parts of a date in `path` need `dates:`")
         if (self.years or self.sectors) and not is_gridded(self.path):

@@ -13,7 +13,7 @@ from model.ground.quantity import ACCEPTED_STATES, StateUnit, parse_state
 from model.ground.units import Unit, parse_unit
 from stages.artifacts.cube import Cube
 from stages.artifacts.maps import Sheet, sheets
-from stages.contract.section import SafeName
+from stages.contract.section import SafeName, lacking
 from stages.declare.dates import Dates, file_of
 from stages.declare.inputs import File
 from stages.formats.preflight import inspect
@@ -35,7 +35,7 @@ class Truth(File):
     @model_validator(mode="after")
     def _when(self) -> "Truth":
         if (self.year is None) == (self.dates is None):
-            raise ValueError("a `year`, or `dates`")
+            raise lacking("a `year`, or `dates`", "year", "dates")
         return self
 
     @property

@@ -93,7 +93,11 @@ def read(folder: Path) -> Manifest | None:
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Replaces a small file so that a reader sees the old or the new text, also after a power cut."""
+    """Replaces a small file so that a reader sees the old or the new text, also after a power cut.
+
+    The text is written beside it and on the disk before it takes the name.
+    Raises: OSError when the folder is full or not writable; the old file stands then.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with temporary.open("w", encoding="utf-8") as file:
@@ -130,7 +134,10 @@ def text_hash(*words: object) -> str:
 
 
 def result_files(folder: Path) -> Iterator[Path]:
-    """Files of an artifact without the manifest and without working state (names starting with a dot)."""
+    """Files of an artifact, in the order of their paths.
+
+    Left out are the manifest and the working state: entries of the folder whose names start with a dot.
+    """
     for entry in sorted(folder.iterdir()):
         if entry.name == NAME or entry.name.startswith("."):
             continue

@@ -112,7 +112,13 @@ def _unfinished(runner: Runner, chain: Sequence[Task]) -> tuple[Task, Path]:
 
 
 def advance(runner: Runner, task: Task, force: Collection[str] = ()) -> bool:
-    """One turn of the loop: True when the stage ran."""
+    """One turn of the loop: runs and publishes the stage unless it is fresh, and logs what happened.
+
+    Args:
+      force: names of stages to run although they are fresh.
+    Returns: True when the stage ran.
+    Raises: Fault or Faults of the stage, or of damaged needs (exit 4); Stopped when somebody asked for it.
+    """
     name, forced = task.stage.name, task.stage.name in force
     reason = FORCED if forced else staleness(task, runner.hashes)
     if reason is None:
@@ -214,7 +220,11 @@ def _check_needs(runner: Runner, task: Task) -> None:
 
 
 def remedy(runner: Runner, link: Path) -> str:
-    """The command that makes a damaged artifact anew."""
+    """The command that makes a damaged artifact anew.
+
+    Args:
+      link: of the artifact, on the run's own shelf or on that of a compared method.
+    """
     if link.parent != runner.workspace.folder:
         return f"remove {link.parent} and run `{runner.words(verb='evaluate')}`"
     maker = next((stage.name for stage in runner.table if stage.gives == link.name), "")

@@ -1,8 +1,7 @@
 """How unlike a cell's covariates are to those a method learned from: the dissimilarity index."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +9,17 @@ from numpy.typing import NDArray
 Points = NDArray[np.float64]
 CHUNK = 20_000  # cells compared at once
 DIGITS = 6  # that count, of what is kept: the index needs no more
+
+
+class ReferenceRecord(TypedDict):
+    """The training ground as it lies beside a checkpoint."""
+
+    layers: list[str]
+    scale: float
+    threshold: float
+    mean: list[float]
+    std: list[float]
+    points: list[list[float]]
 
 
 @dataclass(frozen=True)
@@ -69,16 +79,23 @@ class Reference:
             unlike[first : first + CHUNK] = (nearest / self.scale)[back.ravel()]
         return unlike
 
-    def plain(self) -> dict[str, Any]:
+    def plain(self) -> ReferenceRecord:
         """As JSON values."""
-        arrays = {name: getattr(self, name).tolist() for name in ("mean", "std", "points")}
-        return {"layers": list(self.layers), "scale": self.scale, "threshold": self.threshold, **arrays}
+        return {
+            "layers": list(self.layers),
+            "scale": self.scale,
+            "threshold": self.threshold,
+            "mean": self.mean.tolist(),
+            "std": self.std.tolist(),
+            "points": self.points.tolist(),
+        }
 
     @classmethod
-    def from_plain(cls, plain: Mapping[str, Any]) -> "Reference":
+    def from_plain(cls, plain: ReferenceRecord) -> "Reference":
         """The inverse of plain()."""
-        arrays = {name: np.array(plain[name], np.float64) for name in ("mean", "std", "points")}
-        return cls(tuple(plain["layers"]), scale=plain["scale"], threshold=plain["threshold"], **arrays)
+        mean, std = np.array(plain["mean"], np.float64), np.array(plain["std"], np.float64)
+        points = np.array(plain["points"], np.float64)
+        return cls(tuple(plain["layers"]), mean, std, points, plain["scale"], plain["threshold"])
 
 
 def _distances(one: Points, other: Points) -> Points:

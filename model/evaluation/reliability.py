@@ -35,8 +35,9 @@ class Reliability:
         return cls(unit, cells.astype(np.float64), sums[0].astype(np.float64), sums[1].astype(np.float64))
 
     def __add__(self, other: "Reliability") -> "Reliability":
-        sums = (getattr(self, name) + getattr(other, name) for name in ("cells", "estimate", "truth"))
-        return Reliability(self.unit, *sums)
+        return Reliability(
+            self.unit, self.cells + other.cells, self.estimate + other.estimate, self.truth + other.truth
+        )
 
     def points(self) -> list[dict[str, float]]:
         """Per bin that holds cells: their number, mean estimate and mean truth."""

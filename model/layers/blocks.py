@@ -1,11 +1,11 @@
 """Small parts of the network: convolutions over space, mixing of years, modulation of a stream by another."""
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
+
+from model.layers.kernels.autograd import AutogradContext
 
 
 class Spatial(nn.Module):
@@ -85,7 +85,7 @@ class _Mixed(torch.autograd.Function):
     """x + earlier (before - x) + later (after - x), on views: what is left where a year has no neighbour is 0."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, earlier: Tensor, later: Tensor) -> Tensor:
+    def forward(ctx: AutogradContext, x: Tensor, earlier: Tensor, later: Tensor) -> Tensor:
         ctx.save_for_backward(x, earlier, later)
         rise, mixed = x[:, :, 1:] - x[:, :, :-1], x.clone()
         mixed[:, :, 1:].addcmul_(rise, earlier, value=-1)
@@ -94,7 +94,7 @@ class _Mixed(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, ...]:
+    def backward(ctx: AutogradContext, *grads: Tensor) -> tuple[Tensor, ...]:
         x, earlier, later = ctx.saved_tensors
         (grad,) = grads
         rise, to_x = x[:, :, 1:] - x[:, :, :-1], grad.clone()

@@ -1,8 +1,7 @@
 """Depths on a scale that networks like: log1p, or the ranks of what the training dates held; both start at 0."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 import torch
@@ -12,6 +11,14 @@ from torch import Tensor
 KNOTS = 129  # levels of the quantile transform
 HIGHEST = 1e-4  # share above the last knot; beyond it the last slope goes on
 MOST = 15.0  # of the log scale: 3 million times the unit; exp stays finite whatever a network says
+
+
+class DepthScaleRecord(TypedDict):
+    """A depth scale as a checkpoint keeps it."""
+
+    unit: float
+    values: list[float]
+    scores: list[float]
 
 
 @dataclass(frozen=True)
@@ -56,12 +63,12 @@ class DepthScale:
             return torch.expm1(scaled.clamp(max=MOST)) * self.unit
         return _through(scaled, self.scores, self.values)
 
-    def plain(self) -> dict[str, Any]:
+    def plain(self) -> DepthScaleRecord:
         """As JSON values."""
         return {"unit": self.unit, "values": list(self.values), "scores": list(self.scores)}
 
     @classmethod
-    def from_plain(cls, plain: Mapping[str, Any]) -> "DepthScale":
+    def from_plain(cls, plain: DepthScaleRecord) -> "DepthScale":
         """The inverse of plain()."""
         return cls(float(plain["unit"]), tuple(plain["values"]), tuple(plain["scores"]))
 

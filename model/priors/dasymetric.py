@@ -1,8 +1,8 @@
 """Where mass is to be expected: a non-negative sum of layers, bent by what the totals shown say of each place."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,6 +65,14 @@ class Evidence:
         return cls(chosen, positive, cells, totals, np.where(lost, known, counted))
 
 
+class ExposureRecord(TypedDict):
+    """A dasymetric regression as a checkpoint keeps it: a row of weights for each sector."""
+
+    layers: list[int]
+    weights: list[list[float]]
+    constant: list[float]
+
+
 @dataclass(frozen=True)
 class Exposure:
     """E = sum over layers of weight x layer, plus a constant, in mass per fine cell; nothing is negative.
@@ -116,13 +124,13 @@ class Exposure:
         """E of the fine cells, (sectors, time, H, W); 0 where not valid."""
         return self.of(scene.covariates, scene.valid) * scene.valid
 
-    def plain(self) -> dict[str, Any]:
+    def plain(self) -> ExposureRecord:
         """As JSON values."""
         weights = [list(row) for row in self.weights]
         return {"layers": list(self.layers), "weights": weights, "constant": list(self.constant)}
 
     @classmethod
-    def from_plain(cls, plain: Mapping[str, Any]) -> "Exposure":
+    def from_plain(cls, plain: ExposureRecord) -> "Exposure":
         """The inverse of plain()."""
         weights = tuple(tuple(row) for row in plain["weights"])
         return cls(tuple(plain["layers"]), weights, tuple(plain["constant"]))

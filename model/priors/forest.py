@@ -35,8 +35,9 @@ class Forest:
 
     def __post_init__(self) -> None:
         """Raises: ValueError when the arrays are no trees: then a row might never reach a leaf."""
+        by_node = (self.feature, self.threshold, self.value, self.left, self.right)
         count = self.feature.size
-        if any(getattr(self, name).shape != (count,) for name in self.NAMES[:-1]):
+        if any(array.shape != (count,) for array in by_node):
             raise ValueError("the arrays of a forest differ in length")
         inner = np.flatnonzero(self.feature != LEAF)
         children = np.concatenate([self.left[inner] - inner, self.right[inner] - inner])
@@ -113,7 +114,13 @@ class Forest:
 
     def arrays(self, prefix: str) -> dict[str, NDArray]:
         """By name, for a checkpoint."""
-        return {f"{prefix}.{name}": getattr(self, name) for name in self.NAMES}
+        arrays: tuple[NDArray, ...] = (
+            self.feature, self.threshold, self.value, self.left, self.right, self.roots,
+        )  # fmt: skip
+        named: dict[str, NDArray] = {}
+        for name, array in zip(self.NAMES, arrays, strict=True):
+            named[f"{prefix}.{name}"] = array
+        return named
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray], prefix: str) -> "Forest":

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from model.ground.blocks import merge, spread
 from model.ground.scene import Bools, Masses, Scene, Tile, counted_groups
 from model.ground.survey import Survey
-from model.priors.dasymetric import FITS, REACH, Evidence, Exposure, smoothly_bent
+from model.priors.dasymetric import FITS, REACH, Evidence, Exposure, ExposureRecord, smoothly_bent
 from model.priors.proxy_ranking import rank_proxies
-from model.priors.pycnophylactic import Base, meet_totals
+from model.priors.pycnophylactic import Base, BaseRecord, meet_totals
 
 SMOOTH, MEAN, PROXY = "smooth", "mean", "proxy"
 # Coarse cells merged along each axis, whose members are asked for. Why none wider: of two bases the one that is ahead
@@ -33,6 +33,17 @@ WORTH = {
     "more layers": 0.97,
     "exposure of few": 0.42,
 }  # error over that of the next simpler base, at most
+
+
+class ChosenBaseRecord(TypedDict):
+    """The prior of each sector as a checkpoint keeps it."""
+
+    smooth: BaseRecord
+    kinds: list[str]
+    exposures: dict[str, dict[str, ExposureRecord]]  # by fit, then by coarsening
+    factor: int
+    scores: dict[str, list[float]]
+    reach: float
 
 
 @dataclass(frozen=True)
@@ -156,7 +167,7 @@ class ChosenBase:
             mass += (truth * counted).sum(axis=(1, 2, 3))
         return np.divide(wrong, mass, out=np.full_like(wrong, np.nan), where=mass > 0)
 
-    def plain(self) -> dict[str, Any]:
+    def plain(self) -> ChosenBaseRecord:
         """As JSON values."""
         exposures = {
             fit: {str(group): exposure.plain() for group, exposure in fitted.items()}
@@ -169,7 +180,7 @@ class ChosenBase:
         }  # fmt: skip
 
     @classmethod
-    def from_plain(cls, plain: Mapping[str, Any]) -> "ChosenBase":
+    def from_plain(cls, plain: ChosenBaseRecord) -> "ChosenBase":
         """The inverse of plain()."""
         exposures = {
             fit: {int(group): Exposure.from_plain(entry) for group, entry in fitted.items()}

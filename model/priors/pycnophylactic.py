@@ -1,8 +1,7 @@
 """The smooth start of an estimate: a density that keeps every total, on the cells that may hold mass."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -109,6 +108,13 @@ def meet_totals(estimate: Masses, scene: Scene) -> NDArray[np.float32]:
     return (estimate * spread(scale, scene.side)).astype(np.float32)
 
 
+class BaseRecord(TypedDict):
+    """A masked smooth surface as a checkpoint keeps it."""
+
+    mask_layers: list[int]
+    floor: list[float]
+
+
 @dataclass(frozen=True)
 class Base:
     """What is believed before anything is learned: the smooth density on the cells a covariate allows.
@@ -142,12 +148,12 @@ class Base:
         density = smooth_density(scene) + np.array(self.floor)[:, None, None, None]
         return density * self.mask(scene)
 
-    def plain(self) -> dict[str, Any]:
+    def plain(self) -> BaseRecord:
         """As JSON values."""
         return {"mask_layers": list(self.mask_layers), "floor": list(self.floor)}
 
     @classmethod
-    def from_plain(cls, plain: Mapping[str, Any]) -> "Base":
+    def from_plain(cls, plain: BaseRecord) -> "Base":
         """The inverse of plain()."""
         return cls(tuple(plain["mask_layers"]), tuple(plain["floor"]))
 

@@ -1,8 +1,8 @@
 """The least that an inventory reports in a fine cell, told or read off its totals: a cell holds that or nothing."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,13 @@ ALIKE = 2.0  # a total has company where its neighbours' median is within so man
 LOOKED = 500  # of the crowd, at the most
 SMALL = 8  # times the least: a total below that lies in few cells
 NEAR = 0.7  # of the least: what would hold less is rather empty where most cells are (chosen with fine values in sight)
+
+
+class CutOffRecord(TypedDict):
+    """A reporting threshold and its sectors as a checkpoint keeps them."""
+
+    least: list[float]
+    sparse: list[bool]
 
 
 @dataclass(frozen=True)
@@ -100,12 +107,12 @@ class CutOff:
                 out[sector] = from_blocks(cells.reshape(blocks.shape), rows, cols, side)
         return out
 
-    def plain(self) -> dict[str, list[float] | list[bool]]:
+    def plain(self) -> CutOffRecord:
         """As JSON values."""
         return {"least": list(self.least), "sparse": list(self.sparse)}
 
     @classmethod
-    def from_plain(cls, plain: Mapping[str, Any]) -> "CutOff":
+    def from_plain(cls, plain: CutOffRecord) -> "CutOff":
         """The inverse of plain()."""
         return cls(tuple(plain["least"]), tuple(plain["sparse"]))
 

@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from model.evaluation.applicability import Reference
+from model.evaluation.applicability import Reference, ReferenceRecord
 from model.evaluation.bootstrap import spatial_blocks
 from stages.artifacts import maps as store
 from stages.artifacts.cube import Cube
@@ -17,7 +17,7 @@ SIDE = 10  # coarse cells along the spatial blocks that keep near points from ju
 NAME = "applicability"
 
 
-def draw_reference(cube: Cube, target: NDArray[np.bool_], seed: int) -> dict[str, Any] | None:
+def draw_reference(cube: Cube, target: NDArray[np.bool_], seed: int) -> ReferenceRecord | None:
     """A sample of valid fine cells of the training ground that hold mass around them, as JSON values.
 
     Args:
@@ -57,7 +57,7 @@ def write_applicability(
 
     Cells above the threshold, which the file's tags carry, lie outside what was learned.
     """
-    reference = Reference.from_plain(plain)
+    reference = Reference.from_plain(cast(ReferenceRecord, plain))
     names = [layer.name for layer in cube.layers]
     columns = [names.index(name) for name in reference.layers]
     path = out / f"{cube.name}_{NAME}.tif"

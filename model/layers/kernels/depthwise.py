@@ -8,12 +8,14 @@ Where numba is, its loops take over (model/layers/kernels/depthwise_numba.py), t
 
 from collections.abc import Callable
 from functools import cache
-from typing import Any
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
+
+from model.layers.kernels.autograd import AutogradContext
 
 LAST = torch.channels_last_3d
 CELLS = 400_000  # products worked on at once: 1.6 MB in float32, in the cache
@@ -79,12 +81,17 @@ def depthwise(
     return y
 
 
+class _Context(AutogradContext, Protocol):
+    padding: Three
+    dilation: Three
+
+
 class _Depthwise(torch.autograd.Function):
     # Why float32 under autocast: the weight's gradient is a long sum, and a CPU gains nothing from bf16 here.
     @staticmethod
     @torch.amp.custom_fwd(device_type="cpu", cast_inputs=torch.float32)
     def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, padding: Three, dilation: Three
+        ctx: _Context, x: Tensor, weight: Tensor, bias: Tensor | None, padding: Three, dilation: Three
     ) -> Tensor:
         ctx.save_for_backward(x, weight)
         ctx.padding, ctx.dilation = padding, dilation
@@ -93,14 +100,14 @@ class _Depthwise(torch.autograd.Function):
     @staticmethod
     @torch.amp.custom_bwd(device_type="cpu")
     @once_differentiable
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: _Context, *grads: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
         grad = grads[0].contiguous(memory_format=LAST)
         to_x = to_weight = to_bias = None
         if ctx.needs_input_grad[0]:
             around = zip(ctx.padding, ctx.dilation, weight.shape[2:], strict=True)
-            rim = tuple(apart * (size - 1) - pad for pad, apart, size in around)
-            to_x = _convolved(grad, weight.flip(2, 3, 4), None, rim, ctx.dilation)
+            time, rows, cols = (apart * (size - 1) - pad for pad, apart, size in around)
+            to_x = _convolved(grad, weight.flip(2, 3, 4), None, (time, rows, cols), ctx.dilation)
         if ctx.needs_input_grad[1]:
             to_weight = _weight_gradient(x, grad, weight.shape[2:], ctx.padding, ctx.dilation)
         if ctx.needs_input_grad[2]:
@@ -108,7 +115,7 @@ class _Depthwise(torch.autograd.Function):
         return to_x, to_weight, to_bias, None, None
 
 
-def _convolved(x: Tensor, weight: Tensor, bias: Tensor | None, padding: Any, dilation: Three) -> Tensor:
+def _convolved(x: Tensor, weight: Tensor, bias: Tensor | None, padding: Three, dilation: Three) -> Tensor:
     weight = weight.contiguous(memory_format=LAST)
     return functional.conv3d(x, weight, bias, padding=padding, dilation=dilation, groups=len(weight))
 

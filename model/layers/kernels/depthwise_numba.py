@@ -6,7 +6,7 @@ a fixed order, so the bytes do not depend on the number of threads.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from model.conservation.solver_numba import part
+from model.layers.kernels.autograd import AutogradContext
 from model.layers.kernels.threads import in_threads
 
 LAST = torch.channels_last_3d
@@ -37,13 +38,18 @@ def compiled_depthwise(x: Tensor, weight: Tensor, bias: Tensor | None, dilation:
     return y
 
 
+class _Context(AutogradContext, Protocol):
+    dilation: int
+    biased: bool
+
+
 class _Looked(torch.autograd.Function):
     """(B, C, T, H + 2 d, W + 2 d) -> (B, C, T, H, W); years repeat at both ends by themselves."""
 
     # Why float32 under autocast: the weight's gradient is a long sum, and a CPU gains nothing from bf16 here.
     @staticmethod
     @torch.amp.custom_fwd(device_type="cpu", cast_inputs=torch.float32)
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, dilation: int) -> Tensor:
+    def forward(ctx: _Context, x: Tensor, weight: Tensor, bias: Tensor | None, dilation: int) -> Tensor:
         x = x.contiguous(memory_format=LAST)
         ctx.save_for_backward(x, weight)
         ctx.dilation, ctx.biased = dilation, bias is not None
@@ -53,7 +59,7 @@ class _Looked(torch.autograd.Function):
     @staticmethod
     @torch.amp.custom_bwd(device_type="cpu")
     @once_differentiable
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: _Context, *grads: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
         grad, apart = grads[0].contiguous(memory_format=LAST), ctx.dilation
         pairs = _years(x.shape[2], weight.shape[2], apart)

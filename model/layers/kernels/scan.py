@@ -11,12 +11,12 @@ loops take over on a CPU: four times as fast, the same to the last digits (model
 from collections.abc import Callable
 from functools import cache
 from math import isqrt
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from model.layers.kernels.autograd import AutogradContext
 from model.layers.kernels.scan_fused import fused_scan
 
 CELLS = 400_000  # states worked on at once on a CPU: 1.6 MB in float32
@@ -67,7 +67,9 @@ class _Scan(torch.autograd.Function):
     """y_t = <h_t, out_t>. Inside, time comes first and channels last: (steps, B, N, D)."""
 
     @staticmethod
-    def forward(ctx: Any, u: Tensor, step: Tensor, decay: Tensor, into: Tensor, out: Tensor) -> Tensor:
+    def forward(
+        ctx: AutogradContext, u: Tensor, step: Tensor, decay: Tensor, into: Tensor, out: Tensor
+    ) -> Tensor:
         work = _Work(u, decay)
         y = torch.empty_like(u)
         starts = []
@@ -82,7 +84,7 @@ class _Scan(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, ...]:
+    def backward(ctx: AutogradContext, *grads: Tensor) -> tuple[Tensor, ...]:
         u, step, decay, into, out, *starts = ctx.saved_tensors
         (grad,) = grads
         work = _Work(u, decay)

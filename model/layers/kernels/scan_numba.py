@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from model.conservation.solver_numba import part
+from model.layers.kernels.autograd import AutogradContext
 from model.layers.kernels.threads import in_threads
 
 STEPS = 32  # between two states that are kept
@@ -36,7 +37,9 @@ def compiled_scan(u: Tensor, step: Tensor, decay: Tensor, into: Tensor, out: Ten
 
 class _Scan(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, u: Tensor, step: Tensor, decay: Tensor, into: Tensor, out: Tensor) -> Tensor:
+    def forward(
+        ctx: AutogradContext, u: Tensor, step: Tensor, decay: Tensor, into: Tensor, out: Tensor
+    ) -> Tensor:
         u, step, into, out = (value.contiguous() for value in (u, step, into, out))
         rates = decay.t().contiguous()
         batch, length, width = u.shape
@@ -49,7 +52,7 @@ class _Scan(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, ...]:
+    def backward(ctx: AutogradContext, *grads: Tensor) -> tuple[Tensor, ...]:
         u, step, rates, into, out, starts = ctx.saved_tensors
         batch, _, width = u.shape
         blocks = -(-width // CHANNELS)

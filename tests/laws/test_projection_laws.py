@@ -150,3 +150,8 @@ def test_what_lies_outside_the_support_is_not_looked_at():
     bad, support = np.array([[4.0, np.nan, 2.0]]), np.array([[True, False, True]])
     placed = projection.project(bad, np.array([4.0]), support, weights=bad)
     assert placed == pytest.approx(np.array([[8 / 3, 0.0, 4 / 3]]))
+
+
+def test_the_additive_law_gives_the_only_cell_all_of_the_total():
+    placed = additive(np.array([[5.0, 9.0]]), np.array([-7.0]), np.array([[True, False]]))
+    assert placed.tolist() == [[-7.0, 0.0]]

@@ -1,6 +1,7 @@
 """Emission factors: what a unit of each sector's activity emits, with unit and source, and the table the cube keeps."""
 
 import re
+from itertools import product
 from typing import Annotated
 
 from pydantic import Field, NonNegativeFloat, model_validator
@@ -94,7 +95,10 @@ def resolve(
             if (item.sector, year) in table:
                 faults.append(_fault(where, f"a second factor for {year}", "one for each sector and year"))
             table[item.sector, year] = item.value * scale
-    lacking = [f"{sector} {year}" for sector in sectors for year in years if (sector, year) not in table]
+    lacking = []
+    for sector, year in product(sectors, years):
+        if (sector, year) not in table:
+            lacking.append(f"{sector} {year}")
     unknown = sorted({sector for sector, year in table if sector not in sectors or year not in years})
     if lacking and not faults:
         faults.append(_fault("ingest.emission", f"no factor for {', '.join(lacking)}", "one for every total"))
@@ -103,7 +107,7 @@ def resolve(
             _fault("ingest.emission", f"factors for {', '.join(unknown)}", "sectors and years with totals")
         )
     if len(units) > 1:
-        told = " and ".join(" ".join(filter(None, pair)) for pair in units)
+        told = " and ".join(map(_spelled, units))
         faults.append(
             _fault("ingest.emission", f"factors for {told}", "one unit and substance: maps add them up")
         )
@@ -119,8 +123,15 @@ def resolve(
     )
 
 
+def _spelled(pair: tuple[str, str]) -> str:
+    """A unit and its substance, which may be ""."""
+    return " ".join(filter(None, pair))
+
+
 def _told(item: Factor) -> FactorRecord:
-    fuels = {name: FuelRecord(share=fuel.share, factor=fuel.factor) for name, fuel in item.fuels.items()}
+    fuels = {}
+    for name, fuel in item.fuels.items():
+        fuels[name] = FuelRecord(share=fuel.share, factor=fuel.factor)
     return FactorRecord(
         sector=item.sector, year=item.year, factor=item.value, unit=item.unit, source=item.source, fuels=fuels
     )

@@ -3,7 +3,8 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from functools import cached_property
-from typing import Annotated, Any, Literal
+from itertools import chain, product
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt, model_validator
 
@@ -27,6 +28,7 @@ RESERVED = {
     *("x", "y", "x_coarse", "y_coarse", "time", "time_bounds", "sector", "bounds"),
     *("valid", "fine_fields", "longitude", "latitude", "spatial_ref", "zarr.json"),
 }
+Entry = TypeVar("Entry", str, tuple[str, int | None])
 FACTOR = 10  # when nothing is said
 Nodata = float | Literal["auto", "none"]
 Sectors = Annotated[tuple[SafeName, ...], Field(strict=False)] | dict[SafeName, str]
@@ -48,6 +50,16 @@ def _refuse_reserved(names: list[str]) -> None:
 
 def _listed(pairs: Iterable[tuple[str, int | None]]) -> str:
     return ", ".join(f"{sector} {year}" for sector, year in pairs)
+
+
+def _twice(entries: Iterable[Entry]) -> list[Entry]:
+    """Those that stand more than once, each once, in order."""
+    counts = Counter(entries)
+    return sorted(entry for entry in counts if counts[entry] > 1)
+
+
+def _names(items: "Iterable[Covariate | VectorLayer | Derived]") -> list[str]:
+    return [item.name for item in items]
 
 
 class File(Section):
@@ -198,7 +210,11 @@ class Total(File):
 
         A sector is a place along the axis `along`, or a variable of its own where there is no such axis.
         """
-        named = self.sectors if isinstance(self.sectors, dict) else {name: name for name in self.sectors}
+        named = (
+            self.sectors
+            if isinstance(self.sectors, dict)
+            else dict(zip(self.sectors, self.sectors, strict=True))
+        )
         for sector, inside in named.items() or ((self.sector, ""),):
             chosen: dict[str, Any] = {"sector": sector, "sectors": (), "along": None, "years": ()}
             if named and self.along:
@@ -303,30 +319,33 @@ class Config(Section):
         _refuse_reserved(
             [
                 self.variable,
-                *(item.name for item in self.covariates),
-                *(item.name for item in self.vectors),
-                *(item.name for item in self.derived),
+                *_names((*self.covariates, *self.vectors, *self.derived)),
             ]
         )
         if len(self.sectors) > 1 and "all" in self.sectors:
             raise ValueError("no sector may be called `all` beside others: the name is kept for their sum")
         pairs = [(total.sector, total.year) for total in self.every_total]
-        if twice := sorted(pair for pair, count in Counter(pairs).items() if count > 1):
+        if twice := _twice(pairs):
             raise ValueError("each sector and year once; given twice: " + _listed(twice))
-        if holes := sorted({(sector, year) for sector in self.sectors for year in self.years} - set(pairs)):
+        if holes := sorted(set(product(self.sectors, self.years)) - set(pairs)):
             raise ValueError("a total of every sector for every year; there is none for " + _listed(holes))
-        entries = [f"{layer.name} {layer.year}" for layer in self.every_layer]
-        if again := sorted({entry for entry in entries if entries.count(entry) > 1}):
+        self._agree_over_years()
+        return self
+
+    def _agree_over_years(self) -> None:
+        """Raises ValueError for years of a layer that do not go together."""
+        if again := _twice(f"{layer.name} {layer.year}" for layer in self.every_layer):
             raise ValueError(f"layer and year given twice: {again}")
-        for name in {layer.name for layer in self.covariates}:
-            same = [layer for layer in self.every_layer if layer.name == name]
+        by_name: dict[str, list[Covariate]] = {}
+        for layer in self.every_layer:
+            by_name.setdefault(layer.name, []).append(layer)
+        for name, same in by_name.items():
             if len({(layer.kind, layer.unit, layer.allow_partial, layer.fill) for layer in same}) > 1:
                 raise ValueError(
                     f"all years of layer {name!r} need the same kind, unit, allow_partial and fill"
                 )
             if len(same) > 1 and any(layer.year == "static" for layer in same):
                 raise ValueError(f"layer {name!r} is given as static and for a year")
-        return self
 
     @model_validator(mode="after")
     def _leave_out(self) -> "Config":
@@ -362,23 +381,22 @@ class Config(Section):
 
         Vector layers are not among them: they cannot be left out by name.
         """
-        names = [layer.name for layer in self.covariates] + [layer.name for layer in self.derived]
-        return tuple(dict.fromkeys(names))
+        return tuple(dict.fromkeys(_names((*self.covariates, *self.derived))))
 
     @cached_property
     def every_pair(self) -> tuple[Fine, ...]:
         """One declaration for each fine field."""
-        return tuple(single for item in self.pairs for single in item.singles())
+        return tuple(chain.from_iterable(map(Fine.singles, self.pairs)))
 
     @cached_property
     def every_total(self) -> tuple[Total, ...]:
         """One declaration for each sector and year."""
-        return tuple(single for total in self.totals for single in total.singles())
+        return tuple(chain.from_iterable(map(Total.singles, self.totals)))
 
     @property
     def every_layer(self) -> tuple[Covariate, ...]:
         """One declaration for each layer and year."""
-        return tuple(single for layer in self.covariates for single in layer.singles())
+        return tuple(chain.from_iterable(map(Covariate.singles, self.covariates)))
 
     @property
     def known_factor(self) -> int | None:

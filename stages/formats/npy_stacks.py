@@ -5,6 +5,7 @@ A stack (N, channels, side, side) says nothing of where its windows lie; an Arra
 
 import json
 import re
+from itertools import chain
 from pathlib import Path
 from typing import Annotated
 
@@ -45,17 +46,18 @@ class Arrangement(Section):
 
         Args: windows: how many there are; side: fine cells along one.
         """
-        rows, cols = (self._cells(count, side) for count in (-(-windows // self.columns), self.columns))
+        rows, cols = self._cells(-(-windows // self.columns), side), self._cells(self.columns, side)
         return make_grid(
             rows, cols, self.left, self.top, self.pixel, self.pixel, CRS.from_user_input(self.crs)
         )
 
     def places(self, windows: int) -> list[tuple[int, int]]:
         """(row, col) of each window's first cell."""
-        return [
-            (index // self.columns * self.stride, index % self.columns * self.stride)
-            for index in range(windows)
-        ]
+        found = []
+        for index in range(windows):
+            down, across = divmod(index, self.columns)
+            found.append((down * self.stride, across * self.stride))
+        return found
 
     def _cells(self, windows: int, side: int) -> int:
         cells = (windows - 1) * self.stride + side
@@ -132,16 +134,15 @@ def split_of(folder: Path, windows: int) -> dict[str, list[int]] | None:
         return None
     try:
         told = json.loads(path.read_text("utf-8"))
-        split = {
-            name: [int(index) for index in value]
-            for name, value in told.items()
-            if isinstance(value, list) and all(isinstance(index, int) for index in value)
-        }
+        split = {}
+        for name, value in told.items():
+            if isinstance(value, list) and all(isinstance(index, int) for index in value):
+                split[name] = list(map(int, value))
     except (ValueError, AttributeError) as error:
         raise InputFault(
             SPLIT, f"not readable ({error})", "lists of window numbers", "export it again"
         ) from error
-    numbers = [index for value in split.values() for index in value]
+    numbers = list(chain.from_iterable(split.values()))
     if len(set(numbers)) < len(numbers) or any(not 0 <= index < windows for index in numbers):
         found = f"{len(numbers)} numbers, {len(set(numbers))} of them distinct, for {windows} windows"
         raise InputFault(SPLIT, found, "each window once", "use the split that belongs to these stacks")

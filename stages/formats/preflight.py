@@ -50,16 +50,18 @@ def _inspect_gridded(file: Path) -> list[Fault]:
             cells = {str(name): data[name].size for name in data.data_vars}
     except Fault as fault:
         return [fault]
-    return [
-        InputFault(
-            f"{file.name}, variable {name}",
-            f"{size:,} values declared",
-            f"at most {MAX_CELLS:,}",
-            "cut the file to the area and the years of the totals",
-        )
-        for name, size in cells.items()
-        if size > MAX_CELLS
-    ]
+    too_large: list[Fault] = []
+    for name, size in cells.items():
+        if size > MAX_CELLS:
+            too_large.append(
+                InputFault(
+                    f"{file.name}, variable {name}",
+                    f"{size:,} values declared",
+                    f"at most {MAX_CELLS:,}",
+                    "cut the file to the area and the years of the totals",
+                )
+            )
+    return too_large
 
 
 def _inspect_open(name: str, data: rasterio.DatasetReader, band: int) -> list[Fault]:

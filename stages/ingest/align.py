@@ -69,11 +69,11 @@ def judge(config: Config, folder: Path | None = None) -> tuple[Sources | None, l
     declared: list[Total | Covariate] = [*config.every_total, *config.every_layer]
     faults: list[Fault] = []
     broken: set[tuple[str, int]] = set()
-    for path, band in dict.fromkeys((item.path, item.band) for item in declared):
+    for path, band in dict.fromkeys(map(_band_of, declared)):
         if wrong := inspect(path, band):
             faults += wrong
             broken.add((path, band))
-    whole = [item for item in declared if (item.path, item.band) not in broken]
+    whole = [item for item in declared if _band_of(item) not in broken]
     paths = list(dict.fromkeys(item.path for item in whole))
     hashes = dict(zip(paths, spread(sha256_of, paths, workers()), strict=True))
     opened, keeper = [], Keeper()
@@ -82,10 +82,11 @@ def judge(config: Config, folder: Path | None = None) -> tuple[Sources | None, l
         faults += found
         if source:
             opened.append(source)
-    for note in dict.fromkeys(f"{one.raster.name}: {note}" for one in opened for note in one.raster.notes):
-        tell(note)
-    totals = [source for source in opened if isinstance(source.declared, Total)]
-    covariates = [source for source in opened if isinstance(source.declared, Covariate)]
+    _tell_notes(opened)
+    totals: list[Source] = []
+    covariates: list[Source] = []
+    for source in opened:
+        (totals if isinstance(source.declared, Total) else covariates).append(source)
     placed = [source for source in totals if source.raster.grid is not None]
     faults += _rotated(totals)
     if not placed:
@@ -106,17 +107,33 @@ def judge(config: Config, folder: Path | None = None) -> tuple[Sources | None, l
     return sources, faults
 
 
+def _band_of(item: Total | Covariate) -> tuple[str, int]:
+    return item.path, item.band
+
+
+def _tell_notes(opened: list[Source]) -> None:
+    """Says what was assumed to read each file, once for all its bands and dates."""
+    notes: dict[str, None] = {}
+    for source in opened:
+        for note in source.raster.notes:
+            notes[f"{source.raster.name}: {note}"] = None
+    for text in notes:
+        tell(text)
+
+
 def _rotated(totals: list[Source]) -> list[Fault]:
-    return [
-        InputFault(
-            source.where,
-            "a rotated or mirrored grid",
-            "totals on a north-up grid",
-            "give the totals on their own regular grid; they are never resampled",
-        )
-        for source in totals
-        if source.raster.is_rotated
-    ]
+    faults: list[Fault] = []
+    for source in totals:
+        if source.raster.is_rotated:
+            faults.append(
+                InputFault(
+                    source.where,
+                    "a rotated or mirrored grid",
+                    "totals on a north-up grid",
+                    "give the totals on their own regular grid; they are never resampled",
+                )
+            )
+    return faults
 
 
 def _place(

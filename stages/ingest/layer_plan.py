@@ -1,6 +1,7 @@
 """Which layers a cube will hold, how each is made, and what is known of it."""
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -42,6 +43,10 @@ class LayerPlan:
 
 
 def plan_layers(config: Config, found: Sources) -> list[LayerPlan]:
+    """Every layer of the cube in its order: those of files, of shapes, then those made of others.
+
+    Raises: InputFault (exit 3) for a layer made of one that is not there, or two things of one name.
+    """
     plan: list[LayerPlan] = []
     by_name: dict[str, list[Source]] = {}
     for source in found.covariates:
@@ -67,20 +72,25 @@ def plan_layers(config: Config, found: Sources) -> list[LayerPlan]:
         parts = [layer.record for layer in plan if layer.name in derived.parts]
         plan.append(LayerPlan(derived.name, record_of(derived, parts), derived=derived))
         known.add(derived.name)
-    names = [layer.name for layer in plan] + [config.variable, "valid"]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
+    names = Counter([config.variable, "valid"])
+    names.update(layer.name for layer in plan)
+    if twice := sorted(name for name in names if names[name] > 1):
         raise InputFault("ingest", f"two things named {twice}", "one name each", "rename a layer")
     return plan
 
 
 def _pick_years(config: Config, files: list[Source]) -> list[Source]:
     """The file of each year of the totals, or the one static file."""
-    years = {source.declared.year: source for source in files}
-    if "static" in years:
-        return [files[0]]
-    numbers = [year for year in years if isinstance(year, int)]
-    nearest = [min((abs(year - wanted), year) for year in numbers)[1] for wanted in config.years]
-    return [years[year] for year in nearest]
+    by_year: dict[int, Source] = {}
+    for source in files:
+        if not isinstance(source.declared.year, int):
+            return [files[0]]
+        by_year[source.declared.year] = source
+    found = []
+    for wanted in config.years:
+        nearest = min(by_year, key=lambda year: (abs(year - wanted), year))
+        found.append(by_year[nearest])
+    return found
 
 
 def _classes(files: list[Source]) -> Mapping[str, Codes | None]:
@@ -92,7 +102,7 @@ def _classes(files: list[Source]) -> Mapping[str, Codes | None]:
     if isinstance(declared.classes, dict):
         return declared.classes
     if declared.classes:
-        return {str(code): (code,) for code in declared.classes}
+        return _one_by_one(declared.classes)
     found: set[int] = set()
     for source in files:
         if source.scan.codes is None:
@@ -103,7 +113,12 @@ def _classes(files: list[Source]) -> Mapping[str, Codes | None]:
                 "set `kind: continuous`, or name the codes wanted in `classes:`",
             )
         found |= set(source.scan.codes)
-    return {str(code): (code,) for code in sorted(found)}
+    return _one_by_one(sorted(found))
+
+
+def _one_by_one(codes: Iterable[int]) -> dict[str, Codes | None]:
+    """A layer for each code, called by its number."""
+    return {str(code): (code,) for code in codes}
 
 
 def _layer_record(name: str, files: list[Source], found: Sources, called: str) -> LayerRecord:

@@ -6,6 +6,7 @@ it is not fine enough (near a pole, where longitudes jump) places are exact one 
 
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import product
 
 import numpy as np
 from affine import Affine
@@ -157,16 +158,12 @@ def _step(place: Affine, crs: str, fine: Grid) -> int:
     rows, cols = (np.unique(np.linspace(0, size - 1, 5).astype(int)) for size in fine.shape)
     step = WIDEST
     while step > 1:
-        squares = [
-            _exact(
-                place, crs, fine, row + np.array((0, step // 2, step)), col + np.array((0, step // 2, step))
-            )
-            for row in rows
-            for col in cols
-        ]
+        ends, missed = np.array((0, step // 2, step)), 0
+        for row, col in product(rows, cols):
+            down, across = _exact(place, crs, fine, row + ends, col + ends)
+            missed += bool(_off(down).any() or _off(across).any())
         # Why a quarter may miss: a jump of longitudes is no bend, and such squares are exact one by one anyway.
-        missed = sum(any(_off(axis).any() for axis in square) for square in squares)
-        if 4 * missed <= len(squares):
+        if 4 * missed <= len(rows) * len(cols):
             return step
         step //= 2
     return 1

@@ -36,7 +36,7 @@ class Steps:
 
     def of_year(self, year: int) -> list[int]:
         """Indices of the steps in a year, in order."""
-        return [index for index, own in enumerate(self.years) if own == year]
+        return np.flatnonzero(np.asarray(self.years) == year).tolist()
 
     def covered(self, year: int) -> float:
         """Share of a year that its steps fill; 1 when it has one step alone, which then stands for the year."""
@@ -62,7 +62,8 @@ def read_steps(
         return Steps(years, (1.0,) * len(years)), _twice(years, years)
     word, since = match[1].lower(), match[2]
     if word in WHOLE_YEARS:
-        years = tuple(int(np.floor(start + 1e-6)) for start in _counted(numbers, 1.0, since, where))
+        starts = _counted(numbers, 1.0, since, where)
+        years = tuple(np.floor(np.asarray(starts) + 1e-6).astype(int).tolist())
         return Steps(years, (1.0,) * len(years)), _twice(years, years)
     if word in WHOLE_MONTHS:
         starts = _counted(numbers, _MONTH, since, where)
@@ -117,7 +118,7 @@ def _plain_years(numbers: NDArray[np.float64], units: str, where: str) -> tuple[
     if ((numbers < 1000) | (numbers > 3000)).any():
         shown = ", ".join(f"{number:g}" for number in numbers[:3])
         raise unreadable(where, f"times {shown} with the units {units!r}")
-    return tuple(int(np.floor(number)) for number in numbers)
+    return tuple(np.floor(numbers).astype(int).tolist())
 
 
 def _counted(numbers: NDArray[np.float64], length: float, since: str, where: str) -> list[float]:
@@ -126,7 +127,7 @@ def _counted(numbers: NDArray[np.float64], length: float, since: str, where: str
     if epoch is None:
         raise unreadable(where, f"times since {since!r}")
     first = int(epoch[1]) + (int(epoch[2]) - 1) * _MONTH
-    return [first + number * length for number in numbers.tolist()]
+    return (first + numbers * length).tolist()
 
 
 def _decimal_years(
@@ -134,7 +135,7 @@ def _decimal_years(
 ) -> tuple[list[float], list[float]]:
     """Instants (2012.5 is the middle of 2012, in the axis's own calendar) and what share of a year their month is."""
     dates = _dates(numbers, units, calendar, where)
-    return [_decimal(date) for date in dates], [date.daysinmonth / _days(date) for date in dates]
+    return list(map(_decimal, dates)), list(map(_share_of_month, dates))
 
 
 def _dates(numbers: NDArray[np.float64], units: str, calendar: str, where: str) -> "NDArray[np.object_]":
@@ -154,6 +155,11 @@ def _dates(numbers: NDArray[np.float64], units: str, calendar: str, where: str) 
 def _decimal(date: "cftime.datetime") -> float:
     seconds = date.hour * 3600 + date.minute * 60 + date.second + date.microsecond * 1e-6
     return float(date.year + (date.dayofyr - 1 + seconds / 86400.0) / _days(date))
+
+
+def _share_of_month(date: "cftime.datetime") -> float:
+    """What part of its year the month of a date is."""
+    return float(date.daysinmonth) / _days(date)
 
 
 def _days(date: "cftime.datetime") -> int:

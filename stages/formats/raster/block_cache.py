@@ -46,11 +46,9 @@ class Kept:
         """
         side = self._side
         corner = rows.start // side, cols.start // side
-        whole = tuple(
-            slice(index * side, min((index + 1) * side, size))
-            for index, size in zip(corner, self._shape, strict=True)
-        )
-        if (rows, cols) == whole and corner not in self._pieces and self._keeper.take(raw.nbytes):
+        down = slice(corner[0] * side, min((corner[0] + 1) * side, self._shape[0]))
+        across = slice(corner[1] * side, min((corner[1] + 1) * side, self._shape[1]))
+        if (rows, cols) == (down, across) and corner not in self._pieces and self._keeper.take(raw.nbytes):
             raw.setflags(write=False)
             self._pieces[corner] = raw
 
@@ -60,16 +58,15 @@ class Kept:
         Args: rows, cols: a window of the band, which may lie across several pieces.
         """
         places = list(product(self._met(rows), self._met(cols)))
-        pieces = [piece for place in places if (piece := self._pieces.get(place)) is not None]
-        if len(pieces) < len(places):
+        if not self._pieces.keys() >= set(places):
             return None
-        spans = [(self._shared(rows, i), self._shared(cols, j)) for i, j in places]
-        if len(pieces) == 1:
-            ((_, from_rows), (_, from_cols)) = spans[0]
-            return pieces[0][from_rows, from_cols]
-        out = np.empty((rows.stop - rows.start, cols.stop - cols.start), pieces[0].dtype)
-        for piece, ((to_rows, from_rows), (to_cols, from_cols)) in zip(pieces, spans, strict=True):
-            out[to_rows, to_cols] = piece[from_rows, from_cols]
+        first = self._pieces[places[0]]
+        if len(places) == 1:
+            return first[self._shared(rows, places[0][0])[1], self._shared(cols, places[0][1])[1]]
+        out = np.empty((rows.stop - rows.start, cols.stop - cols.start), first.dtype)
+        for i, j in places:
+            (to_rows, from_rows), (to_cols, from_cols) = self._shared(rows, i), self._shared(cols, j)
+            out[to_rows, to_cols] = self._pieces[i, j][from_rows, from_cols]
         return out
 
     def drop(self) -> None:

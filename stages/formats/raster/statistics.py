@@ -1,6 +1,9 @@
 """Counts once over a whole band what could spoil a total: missing, endless, negative and suspicious numbers."""
 
 from dataclasses import dataclass
+from functools import reduce
+from itertools import chain
+from operator import attrgetter
 
 import numpy as np
 from numpy.typing import NDArray
@@ -76,33 +79,46 @@ def scan(raster: Band, *, tag_is_real: bool, keeper: Keeper | None = None) -> Sc
         found = spread(
             lambda piece: [_look(*part) for part in raster.parts(piece)], raster.pieces(), workers()
         )
-        looks = [look for piece in found for look in piece]
-        low, high = min(look.low for look in looks), max(look.high for look in looks)
-        gone, usable = sum(look.gone for look in looks), sum(look.usable for look in looks)
-        suspects = [
-            value
-            for value in SENTINELS
-            if not (tag_is_real and value == raster.tag) and raster.may_hold(value, low, high)
-        ]
+        looks = list(chain.from_iterable(found))
+        whole = reduce(_both, looks)
+        total = float(sum(map(attrgetter("total"), looks)))
+        suspects = []
+        for value in SENTINELS:
+            if not (tag_is_real and value == raster.tag) and raster.may_hold(value, whole.low, whole.high):
+                suspects.append(value)
         is_declared = raster.nodata is not None and not np.isnan(raster.nodata)
-        nans = raster.count_nans() if gone and is_declared else gone
+        nans = raster.count_nans() if whole.gone and is_declared else whole.gone
         sentinels = raster.count_raw(suspects) if suspects else {}
     finally:
         raster.rest()
-    total = sum(look.total for look in looks)
     return Scan(
         cells=raster.shape[0] * raster.shape[1],
-        nodata=gone - nans,
+        nodata=whole.gone - nans,
         nans=nans,
-        infinite=sum(look.infinite for look in looks),
-        first_infinite=next((look.first_infinite for look in looks if look.first_infinite), None),
-        negative=sum(look.negative for look in looks),
+        infinite=whole.infinite,
+        first_infinite=whole.first_infinite,
+        negative=whole.negative,
         sentinels=sentinels,
-        low=low if usable else np.nan,
-        mean=total / usable if usable else np.nan,
-        high=high if usable else np.nan,
+        low=whole.low if whole.usable else np.nan,
+        mean=total / whole.usable if whole.usable else np.nan,
+        high=whole.high if whole.usable else np.nan,
         total=total,
-        codes=_all_codes(looks),
+        codes=None if whole.codes is None else tuple(sorted(whole.codes)),
+    )
+
+
+def _both(one: _Look, other: _Look) -> _Look:
+    """What two windows hold together; the first is the one that was read before."""
+    return _Look(
+        gone=one.gone + other.gone,
+        infinite=one.infinite + other.infinite,
+        first_infinite=one.first_infinite or other.first_infinite,
+        negative=one.negative + other.negative,
+        usable=one.usable + other.usable,
+        low=min(one.low, other.low),
+        high=max(one.high, other.high),
+        total=one.total + other.total,
+        codes=_all_codes(one.codes, other.codes),
     )
 
 
@@ -141,10 +157,9 @@ def _codes(values: Floats, low: float, high: float) -> frozenset[int] | None:
     return frozenset(map(int, found.tolist())) if found.size <= MOST_CODES else None
 
 
-def _all_codes(looks: list[_Look]) -> tuple[int, ...] | None:
-    found: set[int] = set()
-    for look in looks:
-        if look.codes is None:
-            return None
-        found |= look.codes
-    return tuple(sorted(found)) if len(found) <= MOST_CODES else None
+def _all_codes(one: frozenset[int] | None, other: frozenset[int] | None) -> frozenset[int] | None:
+    """The codes of both; None where one has none, or they are over MOST_CODES together."""
+    if one is None or other is None:
+        return None
+    found = one | other
+    return found if len(found) <= MOST_CODES else None

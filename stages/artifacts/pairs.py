@@ -27,14 +27,13 @@ class PairSamples:
     def __init__(self, cube: Path, tiles: Path, split: str, *, shift: bool = True) -> None:
         self._cube = Cube.open(cube)
         plan = read_plan(tiles)
-        dates = set(plan["pairs"][split])
-        paired = self._cube.paired()
-        self._fields = [
-            (int(sector), int(time))
-            for sector, time in np.argwhere(paired)
-            if self._cube.years[time] in dates
-        ]
-        self._shift, self._side = shift, int(plan["side"])
+        assert plan.pairs is not None, "the cube has pairs, so its plan has dates of pairs"
+        dates = plan.pairs.train if split == "train" else plan.pairs.valid
+        self._fields: list[tuple[int, int]] = []  # sector, time
+        for sector, time in np.argwhere(self._cube.paired()):
+            if self._cube.years[time] in dates:
+                self._fields.append((int(sector), int(time)))
+        self._shift, self._side = shift, plan.side
         factor, fine = self._cube.factor, self._cube.fine
         learnable = Samples(cube, tiles, "all", 1).target_map
         self._valid = self._cube.valid(0, 0, *fine.shape)

@@ -379,3 +379,95 @@ class ZonalSumsRecord(Record):
     outside: tuple[float, ...]
     whole: tuple[float, ...]
     sheets: tuple[SheetRecord, ...]
+
+
+class SplitSums(Record):
+    """A sum over the ground of each split: of coarse cells, or of mass in the cube's unit."""
+
+    train: float
+    valid: float
+    test: float
+    buffer: float
+    nothing: float
+
+
+class YearStatistics(Record):
+    """Totals of one year on the ground learned from; cv_log: standard deviation over mean of log(1 + total)."""
+
+    zeros: int
+    nonzeros: int
+    cv_log: float | None
+
+
+class LayerStatistics(Record):
+    """Each layer over the valid cells of the ground learned from, (layers,) each.
+
+    Attributes:
+      zero_share: 0 to 1; positive_median: of the values above 0.
+    """
+
+    zero_share: tuple[float, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    positive_median: tuple[float, ...]
+
+
+class TileStatistics(Record):
+    """What the ground learned from holds; nonzero_cells: coarse cells with mass."""
+
+    years: dict[str, YearStatistics]
+    layers: LayerStatistics
+    nonzero_cells: int
+
+
+class PairDates(Record):
+    """Dates of pairs to learn from, those that validate, and dates with totals alone."""
+
+    train: tuple[int, ...]
+    valid: tuple[int, ...]
+    unpaired: tuple[int, ...]
+
+
+class TileRecord(Record):
+    """One tile of the plan.
+
+    Attributes:
+      split: all, test, train or valid; fold: that is held out, -1 for none.
+      row, col: of its upper left coarse cell.
+      mass: in the cells that count; target: their flat indices in the tile.
+    """
+
+    id: str
+    split: str
+    fold: int
+    row: int
+    col: int
+    mass: float
+    target: tuple[int, ...]
+
+
+class TilePlan(Record):
+    """How a map is cut and split.
+
+    Attributes:
+      size, stride: fine cells along a tile, and from one training tile to the next.
+      side, halo: coarse cells along a tile, and read around it.
+      block, buffer: coarse cells along a spatial block; between splits.
+      cells, mass: by split while each fold is held out.
+      dropped: windows left out, by reason.
+      pairs: None where the cube has no fine fields.
+    """
+
+    size: int
+    side: int
+    stride: int
+    halo: int
+    block: int
+    buffer: int
+    folds: int
+    cells: tuple[SplitSums, ...]
+    mass: tuple[SplitSums, ...]
+    dropped: dict[str, int]
+    statistics: TileStatistics
+    pairs: PairDates | None = None
+    windows: tuple[TileRecord, ...]

@@ -2,9 +2,9 @@
 
 import json
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from itertools import product
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import rasterio
@@ -14,10 +14,11 @@ from pyproj import CRS
 
 from model.ground import time_steps as when
 from model.ground.errors import ArtifactFault, remake
-from model.ground.grid import Grid
+from model.ground.grid import Grid, Region
 from model.ground.scene import Tile
-from model.ground.windows import Split, Window
+from model.ground.windows import Split
 from stages.artifacts.cube import Cube
+from stages.artifacts.records import PairDates, TilePlan, TileRecord
 
 PLAN = "tiles.json"
 WINDOWS = "windows.geojson"
@@ -30,30 +31,35 @@ class Samples:
     """The tiles of one split of one fold, in the order of the plan."""
 
     def __init__(self, cube: Path, tiles: Path, split: str, years: int, fold: int = -1) -> None:
-        """Args: cube, tiles: artifact folders; years: length of the time window.
+        """Reads the plan; tiles are cut out of the cube when they are asked for.
 
-        split, fold: train or valid while this fold is held out; without a fold, all (what may be learned from)
-          or test.
+        Args:
+          cube, tiles: artifact folders.
+          split, fold: train or valid while this fold is held out; without a fold, all (what may be learned from)
+            or test.
+          years: length of the time window.
+        Raises: ArtifactFault (exit 4) when either folder is damaged.
         """
         self._cube = Cube.open(cube)
         plan = read_plan(tiles)
         code = Split.TRAIN if split == "all" else Split[split.upper()]
-        self.side, self.halo = int(plan["side"]), int(plan["halo"])  # coarse cells
-        self.folds = int(plan["folds"])
-        self.dropped: dict[str, int] = dict(plan["dropped"])
+        self.side, self.halo = plan.side, plan.halo  # coarse cells
+        self.folds, self.dropped = plan.folds, plan.dropped
         self.years = min(years, len(self._cube.years))
-        self.statistics = {
-            key: np.asarray(values, np.float64) for key, values in plan["statistics"]["layers"].items()
-        }
+        self.statistics: dict[str, NDArray[np.float64]] = {}  # (layers,) each
+        for name, values in plan.statistics.layers:
+            self.statistics[name] = np.asarray(values, np.float64)
         with rasterio.open(tiles / SPLIT, driver="GTiff") as data:
             self.target_map: NDArray[np.bool_] = data.read(fold + 2) == code
         # A sink says nothing of where sources are: training sees its total as not known.
         totals = self._cube.remainder()
         self._totals, self._known = np.maximum(totals, 0.0), self._cube.known() & (totals >= 0)
-        entries = [entry for entry in plan["windows"] if entry["split"] == split and entry["fold"] == fold]
         spans = range(len(self._cube.years) - self.years + 1)
-        self._entries = [(entry, first) for entry in entries for first in spans]
-        self.mass = np.array([entry["mass"] for entry, _ in self._entries], np.float64)
+        self._entries: list[tuple[TileRecord, int]] = []
+        for entry in plan.windows:
+            if entry.split == split and entry.fold == fold:
+                self._entries.extend((entry, first) for first in spans)
+        self.mass = np.array([entry.mass for entry, _ in self._entries], np.float64)
         self._cache: OrderedDict[int, Tile] = OrderedDict()
         self._cached = 0
 
@@ -62,26 +68,14 @@ class Samples:
 
     def name(self, index: int) -> str:
         """The tile's id in the plan."""
-        return str(self._entries[index][0]["id"])
+        return self._entries[index][0].id
 
     def __getitem__(self, index: int) -> Tile:
         if index in self._cache:
             self._cache.move_to_end(index)
             return self._cache[index]
         entry, first = self._entries[index]
-        target = np.zeros((self.side, self.side), bool)
-        target.flat[entry["target"]] = True
-        tile = cut(
-            self._cube,
-            self._totals,
-            self._known,
-            Window(entry["row"], entry["col"]),
-            self.side,
-            target,
-            first,
-            self.years,
-            self.halo,
-        )
+        tile = self._cut(entry, slice(first, first + self.years))
         self._cache[index] = tile
         self._cached += tile.covariates.nbytes
         while self._cached > CACHE_BYTES and len(self._cache) > 1:
@@ -89,88 +83,102 @@ class Samples:
             self._cached -= dropped.covariates.nbytes
         return tile
 
+    def _cut(self, entry: TileRecord, span: slice) -> Tile:
+        """The tile with its halo, years of a span; what reaches beyond the map is invalid and unknown."""
+        factor, width = self._cube.factor, self.side + 2 * self.halo
+        top, left = entry.row - self.halo, entry.col - self.halo
+        inside = _on_map(Region(top, left, width, width), self._cube.coarse.shape)
+        beyond = _beyond(top, width, inside.row, inside.rows), _beyond(left, width, inside.col, inside.cols)
+        fine, coarse = inside.refined(factor), (slice(None), span, *inside.slices)
+        wide = _times(beyond[0], factor), _times(beyond[1], factor)
+        target = np.zeros((self.side, self.side), bool)
+        target.flat[list(entry.target)] = True
+        return Tile(
+            _padded(self._cube.covariates(*fine)[:, span], wide),
+            _padded(self._cube.valid(*fine), wide),
+            _padded(self._totals[coarse], beyond),
+            _padded(self._known[coarse], beyond),
+            np.pad(target, self.halo),
+            factor,
+            self._cube.layers,
+            self.halo,
+        )
 
-def cut(
-    cube: Cube,
-    totals: NDArray[np.float64],
-    known: NDArray[np.bool_],
-    window: Window,
-    side: int,
-    target: NDArray[np.bool_],
-    first: int,
-    years: int,
-    halo: int = 0,
-) -> Tile:
-    """One tile of the cube with its halo; what reaches beyond the map is invalid and unknown."""
-    factor, span = cube.factor, slice(first, first + years)
-    down = _inside(window.row - halo, side + 2 * halo, cube.coarse.rows)
-    across = _inside(window.col - halo, side + 2 * halo, cube.coarse.cols)
-    rows, cols = down.stop - down.start, across.stop - across.start
-    fine = (down.start * factor, across.start * factor, rows * factor, cols * factor)
-    before = (down.start - (window.row - halo), across.start - (window.col - halo))
-    rim = [
-        (first, side + 2 * halo - first - length) for first, length in zip(before, (rows, cols), strict=True)
-    ]
-    wide = [(first * factor, last * factor) for first, last in rim]
-    return Tile(
-        _pad(cube.covariates(*fine)[:, span], wide),
-        _pad(cube.valid(*fine), wide),
-        _pad(totals[:, span, down, across], rim),
-        _pad(known[:, span, down, across], rim),
-        np.pad(target, halo),
-        factor,
-        cube.layers,
-        halo,
+
+Ends = tuple[int, int]  # cells before the first and after the last
+
+
+def _on_map(region: Region, shape: tuple[int, int]) -> Region:
+    """The part of a region that lies on a map of that shape."""
+    return Region(max(region.row, 0), max(region.col, 0), 0, 0)._replace(
+        rows=min(region.row + region.rows, shape[0]) - max(region.row, 0),
+        cols=min(region.col + region.cols, shape[1]) - max(region.col, 0),
     )
 
 
-def _inside(start: int, length: int, size: int) -> slice:
-    """The part of a span that lies on the map."""
-    return slice(max(start, 0), min(start + length, size))
+def _beyond(start: int, length: int, first: int, count: int) -> Ends:
+    """How many cells of a span lie before and after those that are on the map."""
+    return first - start, start + length - first - count
 
 
-def _pad(values: NDArray, rim: list[tuple[int, int]]) -> NDArray:
-    return np.pad(values, [(0, 0)] * (values.ndim - 2) + rim) if any(map(any, rim)) else values
+def _times(ends: Ends, factor: int) -> Ends:
+    return ends[0] * factor, ends[1] * factor
 
 
-def read_plan(tiles: Path) -> dict[str, Any]:
-    """The plan and its statistics.
+def _padded(values: NDArray, beyond: tuple[Ends, Ends]) -> NDArray:
+    """With zeros where it reaches beyond the map, over the last two axes."""
+    if beyond == ((0, 0), (0, 0)):
+        return values
+    return np.pad(values, [(0, 0)] * (values.ndim - 2) + list(beyond))
 
-    Raises: ArtifactFault (exit 4).
+
+def read_plan(tiles: Path) -> TilePlan:
+    """The plan of an artifact folder.
+
+    Returns: windows with their split and fold, statistics of the ground learned from, dates of pairs.
+    Raises: ArtifactFault (exit 4) when the file is missing or is no plan.
     """
     try:
-        return dict(json.loads((tiles / PLAN).read_text("utf-8")))
+        return TilePlan.from_json(json.loads((tiles / PLAN).read_text("utf-8")))
     except (OSError, ValueError) as error:
         raise ArtifactFault(
             f"tiles/{PLAN}", f"not readable ({error})", "the plan of tiles", remake("tile")
         ) from error
 
 
-def write_plan(out: Path, plan: Mapping[str, Any]) -> None:
-    """Writes tiles.json, one window a line."""
-    windows = ",\n".join("  " + json.dumps(entry) for entry in plan["windows"])
-    head = {key: value for key, value in plan.items() if key != "windows"}
-    text = json.dumps(head, indent=1)[:-2] + ',\n "windows": [\n' + windows + "\n ]\n}\n"
-    (out / PLAN).write_text(text, "utf-8")
+def write_plan(out: Path, plan: TilePlan) -> None:
+    """Writes tiles.json, one window a line, so that two plans can be compared by eye."""
+    left_out = {"windows"} if plan.pairs else {"windows", "pairs"}
+    head = json.dumps(plan.model_dump(mode="json", exclude=left_out), indent=1)
+    windows = ",\n".join(map(_line, plan.windows))
+    (out / PLAN).write_text(head[:-2] + ',\n "windows": [\n' + windows + "\n ]\n}\n", "utf-8")
 
 
-def write_dates(path: Path, splits: Mapping[str, Sequence[int]], cube: Cube) -> None:
+def _line(window: TileRecord) -> str:
+    return "  " + json.dumps(window.to_json())
+
+
+def write_dates(path: Path, dates: PairDates, cube: Cube) -> None:
     """Writes which date of which file serves which split; dates without a fine field are told with their total."""
-    pairs = {(pair.year, pair.sector): pair for pair in cube.record.pairs}
-    totals = {(total.year, total.sector): total for total in cube.record.totals}
-    told: dict[str, list[dict[str, Any]]] = {}
-    for split, labels in splits.items():
-        told[split] = []
-        for label in labels:
-            for sector in cube.sectors:
-                entry = {
-                    "date": when.spelled(label),
-                    "sector": sector,
-                    "total": totals[label, sector].source,
-                }
-                pair = pairs.get((label, sector))
-                told[split].append(entry | ({"fine": pair.source, "sha256": pair.sha256} if pair else {}))
+    told = {}
+    for split, labels in dates:
+        told[split] = list(_sources_of(labels, cube))
     path.write_text(json.dumps(told, indent=1) + "\n", "utf-8")
+
+
+def _sources_of(labels: Sequence[int], cube: Cube) -> Iterator[dict[str, str]]:
+    """One entry a date and sector: its total, and its fine field where there is one."""
+    pairs, totals = {}, {}
+    for pair in cube.record.pairs:
+        pairs[pair.year, pair.sector] = pair
+    for total in cube.record.totals:
+        totals[total.year, total.sector] = total
+    for label, sector in product(labels, cube.sectors):
+        entry = {"date": when.spelled(label), "sector": sector, "total": totals[label, sector].source}
+        if (label, sector) in pairs:
+            pair = pairs[label, sector]
+            entry |= {"fine": pair.source, "sha256": pair.sha256}
+        yield entry
 
 
 def write_splits(path: Path, splits: Sequence[NDArray[np.uint8]], coarse: Grid) -> None:
@@ -193,7 +201,7 @@ def write_splits(path: Path, splits: Sequence[NDArray[np.uint8]], coarse: Grid) 
             data.set_band_description(band, f"split, {held_out} held out: 0 train, 1 valid, 2 test, 3 buffer")
 
 
-def write_windows(path: Path, entries: Iterable[Mapping[str, Any]], side: int, coarse: Grid) -> None:
+def write_windows(path: Path, plan: TilePlan, coarse: Grid) -> None:
     """Writes the outlines of tiles as GeoJSON in the map's own CRS.
 
     Why the `crs` member: RFC 7946 knows only longitude and latitude, but GDAL and QGIS still read it, and
@@ -202,27 +210,21 @@ def write_windows(path: Path, entries: Iterable[Mapping[str, Any]], side: int, c
     crs = CRS.from_wkt(coarse.crs)
     code = crs.to_authority()
     name = f"urn:ogc:def:crs:{code[0]}::{code[1]}" if code else crs.to_wkt()
+    system = {"type": "name", "properties": {"name": name}}
+    head = json.dumps({"type": "FeatureCollection", "name": "windows", "crs": system})
     lines = []
-    for entry in entries:
-        left, bottom, right, top = coarse.window(entry["row"], entry["col"], side, side).bounds
-        ring = [[left, bottom], [right, bottom], [right, top], [left, top], [left, bottom]]
-        facts = {key: entry[key] for key in ("id", "split", "row", "col", "mass")} | {
-            "target_cells": len(entry["target"])
-        }
-        lines.append(
-            json.dumps(
-                {
-                    "type": "Feature",
-                    "properties": facts,
-                    "geometry": {"type": "Polygon", "coordinates": [ring]},
-                }
-            )
-        )
-    head = json.dumps(
-        {
-            "type": "FeatureCollection",
-            "name": "windows",
-            "crs": {"type": "name", "properties": {"name": name}},
-        }
-    )
+    for window in plan.windows:
+        lines.append(_outline(window, coarse.window(window.row, window.col, plan.side, plan.side)))
     path.write_text(head[:-1] + ', "features": [\n' + ",\n".join(lines) + "\n]}\n", "utf-8")
+
+
+def _outline(window: TileRecord, ground: Grid) -> str:
+    """A tile as a GeoJSON feature."""
+    left, bottom, right, top = ground.bounds
+    ring = [[left, bottom], [right, bottom], [right, top], [left, top], [left, bottom]]
+    properties = {
+        "id": window.id, "split": window.split, "row": window.row, "col": window.col, "mass": window.mass,
+        "target_cells": len(window.target),
+    }  # fmt: skip
+    geometry = {"type": "Polygon", "coordinates": [ring]}
+    return json.dumps({"type": "Feature", "properties": properties, "geometry": geometry})

@@ -1,10 +1,10 @@
 """Cube -> 120 x 120 windows, leak-proof folds and training statistics; a plan, no pixel copies."""
 
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import replace
+from itertools import compress
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,15 @@ from model.ground.blocks import merge, spread
 from model.ground.errors import raise_all
 from model.ground.windows import Split, Window, deal_ground, lay_windows, split_map
 from stages.artifacts.cube import Cube
+from stages.artifacts.records import (
+    LayerStatistics,
+    PairDates,
+    SplitSums,
+    TilePlan,
+    TileRecord,
+    TileStatistics,
+    YearStatistics,
+)
 from stages.artifacts.tiles import DATES, SPLIT, WINDOWS, write_dates, write_plan, write_splits, write_windows
 from stages.contract.body import Preview, StageBody
 from stages.contract.progress import tell, track
@@ -113,62 +122,73 @@ def run(config: Config, *, cube: Path, out: Path) -> None:
     folds = config.folds or (2 if int(((mass > 0) & usable).sum()) > MANY else 4)
     chance = np.random.default_rng(config.seed)
     ground = deal_ground(np.where(usable, mass, 0.0), config.block, folds, config.test_share, chance)
-    splits = [split_map(ground, usable, config.buffer, held_out) for held_out in (None, *range(folds))]
+    held_out = (None, *range(folds))
+    splits = [split_map(ground, usable, config.buffer, fold) for fold in held_out]
     side, stride = tile_side(config, opened.factor), tile_stride(config, opened.factor)
     windows, dropped = _windows(splits, mass, side, stride)
-    learned = splits[0] == Split.TRAIN
-    dates = _split_dates(config, opened)
-    plan = {
-        "size": side * opened.factor,
-        "side": side,
-        "stride": stride * opened.factor,
-        "halo": tile_halo(config, opened.factor),
-        "block": config.block,
-        "buffer": config.buffer,
-        "folds": folds,
-        "cells": [_count(split, np.ones_like(mass)) for split in splits[1:]],
-        "mass": [_count(split, mass) for split in splits[1:]],
-        "dropped": dropped,
-        "statistics": _statistics(opened, learned, totals, mass),
-        "windows": windows,
-        **({"pairs": dates} if opened.record.pairs else {}),
-    }
+    dates = _split_dates(config, opened) if opened.record.pairs else None
+    plan = TilePlan(
+        size=side * opened.factor,
+        side=side,
+        stride=stride * opened.factor,
+        halo=tile_halo(config, opened.factor),
+        block=config.block,
+        buffer=config.buffer,
+        folds=folds,
+        cells=tuple(_count(split, np.ones_like(mass)) for split in splits[1:]),
+        mass=tuple(_count(split, mass) for split in splits[1:]),
+        dropped=dropped,
+        statistics=_statistics(opened, splits[0] == Split.TRAIN, totals, mass),
+        windows=tuple(windows),
+        pairs=dates,
+    )
     write_plan(out, plan)
-    write_windows(out / WINDOWS, windows, side, opened.coarse)
+    write_windows(out / WINDOWS, plan, opened.coarse)
     write_splits(out / SPLIT, splits, opened.coarse)
-    if opened.record.pairs:
+    if dates is not None:
         write_dates(out / DATES, dates, opened)
     _say(plan)
 
 
-def _split_dates(config: Config, cube: Cube) -> dict[str, list[int]]:
+def _split_dates(config: Config, cube: Cube) -> PairDates:
     """Dates to learn from, dates that validate, and dates with totals alone.
 
     Why by date and not by field: the sectors of one date share their weather.
     """
-    there = [bool(known.any()) for known in cube.paired().T]
-    paired = [year for year, known in zip(cube.years, there, strict=True) if known]
-    if config.valid_dates:
-        spans = [when.span(when.parse(text)) for text in config.valid_dates]
-        valid = [
-            label for label in paired
-            if any(first <= when.span(label)[0] and when.span(label)[1] <= end for first, end in spans)
-        ]  # fmt: skip
-    else:
-        count = min(max(1, round(config.valid_share * len(paired))), max(len(paired) - 1, 0))
-        places = (np.arange(count) + 0.5) * len(paired) / max(count, 1)
-        valid = [paired[int(place)] for place in places]
-    rest = [label for label in paired if label not in set(valid)]
-    return {
-        "train": rest,
-        "valid": valid,
-        "unpaired": [label for label in cube.years if label not in set(paired)],
-    }
+    has_pair = np.asarray(cube.paired().any(axis=0))
+    paired = list(compress(cube.years, has_pair))
+    valid = _named_dates(config, paired) if config.valid_dates else _spaced_dates(config, paired)
+    return PairDates(
+        train=tuple(label for label in paired if label not in set(valid)),
+        valid=tuple(valid),
+        unpaired=tuple(compress(cube.years, ~has_pair)),
+    )
 
 
-def _count(split: NDArray[np.uint8], weight: NDArray[np.float64]) -> dict[str, float]:
+def _named_dates(config: Config, paired: list[int]) -> list[int]:
+    """Those within a span that the section names."""
+    spans = [when.span(when.parse(text)) for text in config.valid_dates]
+    valid = []
+    for label in paired:
+        first, end = when.span(label)
+        if any(start <= first and end <= stop for start, stop in spans):
+            valid.append(label)
+    return valid
+
+
+def _spaced_dates(config: Config, paired: list[int]) -> list[int]:
+    """A share of them, evenly spaced; one is always left to learn from."""
+    count = min(max(1, round(config.valid_share * len(paired))), max(len(paired) - 1, 0))
+    places = (np.arange(count) + 0.5) * len(paired) / max(count, 1)
+    return [paired[int(place)] for place in places]
+
+
+def _count(split: NDArray[np.uint8], weight: NDArray[np.float64]) -> SplitSums:
     """Sum of the weight by split."""
-    return {item.name.lower(): float(weight[split == item].sum()) for item in Split}
+    sums = {}
+    for item in Split:
+        sums[item.name.lower()] = float(weight[split == item].sum())
+    return SplitSums(**sums)
 
 
 def _valid_cells(cube: Cube) -> NDArray[np.int64]:
@@ -183,13 +203,13 @@ def _valid_cells(cube: Cube) -> NDArray[np.int64]:
 
 def _windows(
     splits: list[NDArray[np.uint8]], mass: NDArray[np.float64], side: int, stride: int
-) -> tuple[list[dict[str, Any]], dict[str, int]]:
+) -> tuple[list[TileRecord], dict[str, int]]:
     """Every window with something to learn or to score, once per split it serves in each fold.
 
     Training tiles overlap; those of other splits do not count a cell twice. Split `all` holds whatever may be
     learned from, whichever fold it lies in; fold -1 stands for none.
     """
-    kept: list[dict[str, Any]] = []
+    kept: list[TileRecord] = []
     dropped: Counter[str] = Counter()
     jobs = [("all", -1, Split.TRAIN, side), ("test", -1, Split.TEST, side)]
     for fold in range(len(splits) - 1):
@@ -210,15 +230,15 @@ def _windows(
             else:
                 number = "" if fold < 0 else f"{fold}-"
                 kept.append(
-                    {
-                        "id": f"{name}-{number}{window.row:04d}-{window.col:04d}",
-                        "split": name,
-                        "fold": fold,
-                        "row": window.row,
-                        "col": window.col,
-                        "mass": float(inside.sum()),
-                        "target": np.flatnonzero(target).tolist(),
-                    }
+                    TileRecord(
+                        id=f"{name}-{number}{window.row:04d}-{window.col:04d}",
+                        split=name,
+                        fold=fold,
+                        row=window.row,
+                        col=window.col,
+                        mass=float(inside.sum()),
+                        target=tuple(np.flatnonzero(target).tolist()),
+                    )
                 )
     return kept, dict(sorted(dropped.items()))
 
@@ -231,25 +251,22 @@ def _target(values: NDArray, window: Window, side: int) -> NDArray:
 
 def _statistics(
     cube: Cube, train: NDArray[np.bool_], totals: NDArray[np.float64], mass: NDArray[np.float64]
-) -> dict[str, Any]:
+) -> TileStatistics:
     """Zero ratio and spread of the totals by year, and the scale of each layer, over the training split alone."""
     years = {}
     for index, year in enumerate(cube.years):
         here = totals[:, index][:, train]
         logs = np.log1p(here[here > 0])
-        years[str(year)] = {
-            "zeros": int((here == 0).sum()),
-            "nonzeros": int((here > 0).sum()),
-            "cv_log": float(logs.std() / logs.mean()) if logs.size and logs.mean() > 0 else None,
-        }
-    return {
-        "years": years,
-        "layers": _layer_statistics(cube, train),
-        "nonzero_cells": int((mass[train] > 0).sum()),
-    }
+        years[str(year)] = YearStatistics(
+            zeros=int((here == 0).sum()),
+            nonzeros=int((here > 0).sum()),
+            cv_log=float(logs.std() / logs.mean()) if logs.size and logs.mean() > 0 else None,
+        )
+    layers, nonzero = _layer_statistics(cube, train), int((mass[train] > 0).sum())
+    return TileStatistics(years=years, layers=layers, nonzero_cells=nonzero)
 
 
-def _layer_statistics(cube: Cube, train: NDArray[np.bool_]) -> dict[str, list[float]]:
+def _layer_statistics(cube: Cube, train: NDArray[np.bool_]) -> LayerStatistics:
     count, sums, squares, zeros = 0, *(np.zeros(len(cube.layers)) for _ in range(3))
     thin = max(1, cube.fine.rows * cube.fine.cols * len(cube.years) // KEPT)
     positive: list[list[NDArray[np.float32]]] = [[] for _ in cube.layers]
@@ -270,26 +287,29 @@ def _layer_statistics(cube: Cube, train: NDArray[np.bool_]) -> dict[str, list[fl
         for index, layer in enumerate(values):
             positive[index].append(layer[layer > 0][::thin].astype(np.float32))
     mean = sums / max(count, 1)
-    medians = [
-        np.median(np.concatenate(parts)) if any(part.size for part in parts) else 1.0 for parts in positive
-    ]
-    return {
-        "zero_share": (zeros / max(count, 1)).tolist(),
-        "mean": mean.tolist(),
-        "std": np.sqrt(np.maximum(squares / max(count, 1) - mean**2, 0.0)).tolist(),
-        "positive_median": [float(median) for median in medians],
-    }
+    return LayerStatistics(
+        zero_share=tuple((zeros / max(count, 1)).tolist()),
+        mean=tuple(mean.tolist()),
+        std=tuple(np.sqrt(np.maximum(squares / max(count, 1) - mean**2, 0.0)).tolist()),
+        positive_median=tuple(map(_median, positive)),
+    )
 
 
-def _say(plan: Mapping[str, Any]) -> None:
-    counts = Counter(entry["split"] for entry in plan["windows"])
+def _median(parts: list[NDArray[np.float32]]) -> float:
+    """Of all parts together; 1 where there is no value."""
+    values = np.concatenate(parts) if parts else np.empty(0, np.float32)
+    return float(np.median(values)) if values.size else 1.0
+
+
+def _say(plan: TilePlan) -> None:
+    counts = Counter(window.split for window in plan.windows)
     tell(
-        f"tile: {plan['folds']} folds; {counts['train']} training, {counts['valid']} validation "
+        f"tile: {plan.folds} folds; {counts['train']} training, {counts['valid']} validation "
         f"and {counts['test']} test windows"
     )
-    for reason, number in plan["dropped"].items():
+    for reason, number in plan.dropped.items():
         tell(f"tile: {number} windows dropped, {reason}")
-    if len({entry["fold"] for entry in plan["windows"] if entry["split"] == "valid"}) < 2:
+    if len({window.fold for window in plan.windows if window.split == "valid"}) < 2:
         tell("tile: the map is too small to hold ground apart; train will learn nothing", warning=True)
 
 

@@ -123,6 +123,7 @@ def test_cfg_08_a_second_run_touches_nothing(undisturbed, pipeline, idle_proof):
     assert "up to date" in said.stdout + said.stderr and idle_proof(undisturbed) == before
 
 
+@pytest.mark.slow
 def test_evaluate_compares_finished_maps_with_the_truth(undisturbed, pipeline, tmp_path):
     workspace = tmp_path / "copy"
     shutil.copytree(undisturbed.parents[1], workspace, symlinks=True)

@@ -8,6 +8,8 @@ import rasterio
 import yaml
 from affine import Affine
 
+pytestmark = pytest.mark.slow
+
 ROWS, COLS, FACTOR = 40, 36, 5
 COARSE = Affine(0.01, 0, -71.0, 0, -0.01, 19.0)
 FINE = Affine(0.002, 0, -71.0, 0, -0.002, 19.0)

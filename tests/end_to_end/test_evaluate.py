@@ -16,6 +16,7 @@ def town(tmp_path_factory):
     return build_city(12, seed=1).write(folder, train={"method": "smooth_mask"}, evaluate=evaluate)
 
 
+@pytest.mark.slow
 def test_cases_and_methods_stand_in_one_table(town, tmp_path, pipeline):
     said = pipeline("evaluate", "-c", town, "--workspace", tmp_path).stdout
     told = json.loads((tmp_path / "runs" / "city" / "scores" / "scores.json").read_text())
@@ -39,6 +40,7 @@ def test_scale_shift_needs_no_truth(town, tmp_path, pipeline):
     assert refused.returncode == 2 and "--protocol scale_shift" in refused.stderr
 
 
+@pytest.mark.slow
 def test_unseen_ground_and_spoilt_layers_are_scored(town, tmp_path, pipeline):
     words = ("-c", town, "--workspace", tmp_path, "--set", "evaluate.folds=2", "--set", "evaluate.methods=[]")
     said = pipeline(

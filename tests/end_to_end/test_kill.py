@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 CHAIN = ("ingest", "tile", "train", "infer", "mosaic")
 QUICK = ("--set", "train.epochs=2", "--set", "train.steps_per_epoch=3", "--set", "train.save_every=2")
@@ -47,7 +49,6 @@ def test_crs_01_to_05_killed_in_the_middle_of_a_stage_ends_with_the_same_bytes(
     assert content(run) == whole
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(8))
 def test_crs_01_to_05_killed_at_random_moments_ends_with_the_same_bytes(
     seed, whole, tmp_path, pipeline, content

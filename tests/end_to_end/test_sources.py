@@ -116,12 +116,14 @@ def test_check_lists_the_faults_of_every_stage_at_once(tmp_path, pipeline):
     assert done.returncode == 2 and "no layer 'moon'" in done.stderr and "residents_2001" in done.stderr
 
 
+@pytest.mark.slow
 def test_check_tells_place_and_sum_of_every_layer(tmp_path, pipeline):
     told = pipeline("check", "-c", "configs/uk.yaml", "--workspace", tmp_path).stdout
     assert told.count("total ") == 10 and "British National Grid" in told and "Tg km-2 yr-1" in told
     assert "layer leaf_area: lai_1km.tif, band 1: 1378 x 812 cells" in told
 
 
+@pytest.mark.slow
 def test_check_finds_the_layer_of_oslo_that_lies_a_kilometre_too_far_east(tmp_path, pipeline):
     where = ("-c", "configs/oslo.yaml", "--workspace", tmp_path)
     moved_back = pipeline("check", *where)

@@ -11,6 +11,8 @@ import rasterio
 import shapely
 import xarray as xr
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = ROOT / "workspace" / "sources"
 PLACES = {

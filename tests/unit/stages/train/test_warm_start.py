@@ -19,7 +19,7 @@ from stages.train import stage as train
 from tests.small_world import World, build_world
 from tests.train_settings import section
 
-QUICK = {"epochs": 1, "steps_per_epoch": 2, "batch_tiles": 1, "width": 4, "device": "cpu"}
+QUICK = {"networks": 1, "epochs": 1, "steps_per_epoch": 2, "batch_tiles": 1, "width": 4, "device": "cpu"}
 
 
 def make_world(folder: Path, seed: int) -> World:

@@ -34,14 +34,19 @@ def test_a_body_has_a_strict_frozen_section_and_a_version(stage):
     assert isinstance(body.VERSION, int) and body.VERSION >= 1
 
 
-HOOKS = [name for name, value in vars(StageBody).items() if callable(value) and not name.startswith("_")]
+HOOKS = [
+    name
+    for kind in StageBody.__mro__[:-1]
+    for name, value in vars(kind).items()
+    if inspect.isfunction(value) and not name.startswith("_")
+]
 
 
 @pytest.mark.parametrize("stage", [*ROWS, *EXPERIMENTS], ids=lambda stage: stage.name)
 def test_hooks_have_one_signature_and_one_name(stage):
     body = stage.body()
     assert isinstance(body, StageBody)
-    own = {name for name, value in vars(type(body)).items() if callable(value) and not name.startswith("_")}
+    own = {name for name, value in vars(type(body)).items() if inspect.isfunction(value) and not name.startswith("_")}
     assert type(body) is StageBody or own <= set(HOOKS)
     for name in HOOKS:
         said = list(inspect.signature(getattr(type(body), name)).parameters)

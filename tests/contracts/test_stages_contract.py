@@ -46,7 +46,11 @@ HOOKS = [
 def test_hooks_have_one_signature_and_one_name(stage):
     body = stage.body()
     assert isinstance(body, StageBody)
-    own = {name for name, value in vars(type(body)).items() if inspect.isfunction(value) and not name.startswith("_")}
+    own = {
+        name
+        for name, value in vars(type(body)).items()
+        if inspect.isfunction(value) and not name.startswith("_")
+    }
     assert type(body) is StageBody or own <= set(HOOKS)
     for name in HOOKS:
         said = list(inspect.signature(getattr(type(body), name)).parameters)

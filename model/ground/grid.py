@@ -42,6 +42,22 @@ class Region(NamedTuple):
         return self._replace(row=self.row - outer.row, col=self.col - outer.col)
 
 
+def regions_of(shape: tuple[int, int], side: int) -> list[Region]:
+    """Cuts a grid into squares, those along its lower and right edge as large as is left.
+
+    Args:
+      shape: (rows, cols) of the grid.
+      side: cells along a square.
+    Returns: the squares row by row.
+    """
+    height, width = shape
+    found = []
+    for row in range(0, height, side):
+        for col in range(0, width, side):
+            found.append(Region(row, col, min(side, height - row), min(side, width - col)))
+    return found
+
+
 @dataclass(frozen=True)
 class Grid:
     """Cells in rows from north to south, columns from west to east.

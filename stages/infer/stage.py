@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from pydantic import Field as Setting
 from pydantic import NonNegativeInt, PositiveInt
 
-from model.conservation.fallback import Rung, place
+from model.conservation.fallback import Rung
 from model.conservation.laws import LAWS, Law, additive
-from model.ground.blocks import from_blocks, to_blocks
 from model.ground.errors import ArtifactFault, Fault, InputFault, UsageFault, raise_all
+from model.ground.grid import Region, regions_of
 from model.method import Method, Placeable, ThresholdAware
 from model.options import SourcePath
 from stages.artifacts import checkpoint, field
@@ -29,8 +29,9 @@ from stages.contract.section import Clash, Section
 from stages.declare.zone_totals import ZoneTotals, read_totals
 from stages.declare.zones import judge, open_zones, zone_files
 from stages.formats import zarr_groups as arrays
+from stages.infer.placement import Placement
 from stages.infer.select_law import CANDIDATES, choose
-from stages.infer.zonal_raking import Raking, Region
+from stages.infer.zonal_raking import Raking
 from stages.predict.windowed import Estimates
 from stages.regrid.zones import Zones
 from stages.report.training_figures import carry_figures
@@ -128,7 +129,7 @@ def run(config: Config, *, cube: Path, checkpoint: Path | None = None, out: Path
     core, halo = core_blocks(config, opened.factor), halo_blocks(config, opened.factor)
     estimates = Estimates(opened, method, int(facts.get("years", 1)), core, halo)
     name, law, shares = _law(config, opened, estimates)
-    _fill(group, opened, estimates, config, law, chunk // opened.factor, journal)
+    _fill(group, estimates, Placement(opened, law, config.proxy), chunk // opened.factor, journal)
     also = _meet_zones(config, opened, zones, group, out, chunk, journal) if zones else ()
     arrays.seal(out / field.STORE)
     regions = [value for value in journal.done.values() if value]
@@ -146,15 +147,10 @@ def _meet_zones(
     """Fills the field from one that meets its blocks alone, raked to the zones' totals; returns what came of each."""
     assert config.also is not None
     wanted = read_totals(config.also, list(zones.shapes), cube.sectors, cube.years, cube.unit)
-    regions = [
-        (row, col, min(chunk, cube.fine.rows - row), min(chunk, cube.fine.cols - col))
-        for row in range(0, cube.fine.rows, chunk)
-        for col in range(0, cube.fine.cols, chunk)
-    ]
+    regions = regions_of(cube.fine.shape, chunk)
 
     def read(region: Region) -> NDArray[np.float64]:
-        row, col, rows, cols = region
-        window = (slice(None), slice(None), slice(row, row + rows), slice(col, col + cols))
+        window = (slice(None), slice(None), *region.slices)
         return arrays.read_region(arrays.array_of(placed, "mass"), window, "infer")
 
     raking = Raking(cube, zones, wanted, regions, read)
@@ -166,9 +162,7 @@ def _meet_zones(
     group = arrays.open_group(out / field.STORE, "infer", mode="r+")
     arrays.array_of(group, "rung")[...] = arrays.array_of(placed, "rung")[...]
     for done, region in enumerate(regions, start=1):
-        row, col, rows, cols = region
-        window = (slice(None), slice(None), slice(row, row + rows), slice(col, col + cols))
-        arrays.array_of(group, "mass")[window] = raking.region(region)
+        arrays.array_of(group, "mass")[:, :, *region.slices] = raking.region(region)
         step("meeting zones", done, len(regions), "regions")
     raking.say(cube.unit)
     return tuple(raking.records)
@@ -229,93 +223,28 @@ def _unknown_proxy(config: Config, names: Sequence[str]) -> list[Fault]:
 
 
 def _fill(
-    group: arrays.Group,
-    cube: Cube,
-    estimates: Estimates,
-    config: Config,
-    law: Law,
-    side: int,
-    journal: Journal,
+    group: arrays.Group, estimates: Estimates, placement: Placement, side: int, journal: Journal
 ) -> None:
-    totals, known = cube.remainder(), cube.known()
-    regions = [
-        (row, col) for row in range(0, cube.coarse.rows, side) for col in range(0, cube.coarse.cols, side)
-    ]
-    before = sum(f"{row},{col}" in journal.done for row, col in regions)
-    todo = [place for place in regions if f"{place[0]},{place[1]}" not in journal.done]
+    """Fills what an earlier attempt left. Args: side: coarse cells along a region, one chunk of the field."""
+    cube = placement.cube
+    regions = regions_of(cube.coarse.shape, side)
+    todo = []
+    for region in regions:
+        if _key(region) not in journal.done:
+            todo.append(region)
+    before = len(regions) - len(todo)
     step("estimating", before, len(regions), "regions", before=before)
-    for done, (row, col) in enumerate(todo, start=before + 1):
-        rows, cols = min(side, cube.coarse.rows - row), min(side, cube.coarse.cols - col)
-        blocks = (slice(None), slice(None), slice(row, row + rows), slice(col, col + cols))
-        raw = estimates.region(row, col, rows, cols)
-        mass, rungs, broken = _place_region(raw, totals[blocks], known[blocks], cube, config, law, row, col)
-        factor = cube.factor
-        mass, rungs = _with_points(mass, rungs, cube, row, col)
-        fine = (
-            slice(None),
-            slice(None),
-            slice(row * factor, (row + rows) * factor),
-            slice(col * factor, (col + cols) * factor),
-        )
-        arrays.array_of(group, "mass")[fine] = mass
-        arrays.array_of(group, "rung")[blocks] = rungs
-        journal.add(f"{row},{col}", {"rungs": _count(rungs), "not_finite": broken})
+    for done, region in enumerate(todo, start=before + 1):
+        placed = placement.place(estimates.region(*region), region)
+        arrays.array_of(group, "mass")[:, :, *region.refined(cube.factor).slices] = placed.mass
+        arrays.array_of(group, "rung")[:, :, *region.slices] = placed.rungs
+        journal.add(_key(region), {"rungs": _count(placed.rungs), "not_finite": placed.not_finite})
         step("estimating", done, len(regions), "regions", before=before)
 
 
-def _place_region(
-    raw: NDArray[np.float64],
-    totals: NDArray[np.float64],
-    known: NDArray[np.bool_],
-    cube: Cube,
-    config: Config,
-    law: Law,
-    row: int,
-    col: int,
-) -> tuple[NDArray[np.float64], NDArray[np.uint8], int]:
-    """Projects every sector and year of a region alone."""
-    factor, (rows, cols) = cube.factor, totals.shape[-2:]
-    window = (row * factor, col * factor, rows * factor, cols * factor)
-    valid = to_blocks(cube.valid(*window), factor)
-    mass, rungs = np.empty_like(raw), np.empty(totals.shape, np.uint8)
-    proxies = _proxies(cube, config, window)
-    broken = 0
-    for sector in range(totals.shape[0]):
-        for year in range(totals.shape[1]):
-            here = (sector, year)
-            proxy = to_blocks(proxies[year], factor) if proxies is not None else np.zeros(valid.shape)
-            placed = place(
-                to_blocks(raw[here], factor), totals[here].ravel(), known[here].ravel(), valid, proxy, law
-            )
-            mass[here] = from_blocks(placed.mass, rows, cols, factor)
-            rungs[here] = placed.rungs.reshape(rows, cols)
-            broken += placed.not_finite
-    return mass, rungs, broken
-
-
-def _with_points(
-    mass: NDArray[np.float64], rungs: NDArray[np.uint8], cube: Cube, row: int, col: int
-) -> tuple[NDArray[np.float64], NDArray[np.uint8]]:
-    """Adds point sources at their places, valid or not: a plant on an island stands where it stands.
-
-    Args:
-      mass: (sectors, years, fine rows, fine cols) after the law, which shared out the remainder alone.
-      row, col: of the region, in coarse cells.
-    """
-    if cube.points is None:
-        return mass, rungs
-    factor, (rows, cols) = cube.factor, rungs.shape[-2:]
-    there = cube.points.on_window(mass.shape[:2], row * factor, col * factor, rows * factor, cols * factor)
-    blocks = cube.point_mass[..., row : row + rows, col : col + cols]
-    mass = np.where(there > 0, np.nan_to_num(mass, nan=0.0) + there, mass)
-    return mass, np.where((blocks > 0) & (rungs == Rung.NOTHING), Rung.POINT, rungs).astype(np.uint8)
-
-
-def _proxies(cube: Cube, config: Config, window: tuple[int, int, int, int]) -> NDArray[np.float64] | None:
-    if config.proxy is None:
-        return None
-    index = [layer.name for layer in cube.layers].index(config.proxy)
-    return cube.covariates(*window)[index].astype(np.float64)
+def _key(region: Region) -> str:
+    """Of a region in the journal."""
+    return f"{region.row},{region.col}"
 
 
 def _count(rungs: NDArray[np.uint8]) -> list[list[dict[str, int]]]:

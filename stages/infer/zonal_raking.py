@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.conservation.raking import Groups, rake_within
+from model.ground.grid import Region
 from stages.artifacts.cube import Cube
 from stages.artifacts.maps import ALL
 from stages.artifacts.records import ZoneRecord
@@ -22,7 +23,6 @@ from stages.regrid.zones import Zones
 
 WHOLE = 1e-9  # a share this near to 0 or 1 is that
 CLOSE = 1e-9  # of a zone's total
-Region = tuple[int, int, int, int]  # row, col, rows, cols of fine cells
 Read = Callable[[Region], NDArray[np.float64]]
 
 

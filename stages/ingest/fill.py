@@ -7,14 +7,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.ground.blocks import spread
-from model.ground.grid import Grid, Region
+from model.ground.grid import Grid, Region, regions_of
 from stages.artifacts.resume_log import Journal
 from stages.contract.execution import spread_runs, workers
 from stages.contract.progress import step, track
 from stages.declare import derived_layers as derived
 from stages.declare.fine_fields import FineField
 from stages.formats import zarr_groups as arrays
-from stages.formats.raster.band import regions_of
 from stages.ingest import coverage
 from stages.ingest.coverage import Tally
 from stages.ingest.layer_plan import LayerPlan

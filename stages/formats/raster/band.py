@@ -9,7 +9,7 @@ from affine import Affine
 from numpy.typing import NDArray
 from pyproj import CRS
 
-from model.ground.grid import Grid, Region
+from model.ground.grid import Grid, Region, regions_of
 from stages.formats.raster.block_cache import Keeper
 from stages.formats.zarr_groups import make_grid
 
@@ -167,22 +167,6 @@ class Band(ABC):
         """The whole band piece by piece: (row, col, values)."""
         for piece in self.pieces():
             yield piece.row, piece.col, self.read(*piece)
-
-
-def regions_of(shape: tuple[int, int], side: int) -> list[Region]:
-    """Cuts a grid into squares, those along its lower and right edge as large as is left.
-
-    Args:
-      shape: (rows, cols) of the grid.
-      side: cells along a square.
-    Returns: the squares row by row.
-    """
-    height, width = shape
-    found = []
-    for row in range(0, height, side):
-        for col in range(0, width, side):
-            found.append(Region(row, col, min(side, height - row), min(side, width - col)))
-    return found
 
 
 def lies_between(value: float, low: float, high: float) -> bool:

@@ -13,6 +13,7 @@ from pathlib import Path
 from pydantic import JsonValue
 
 from model.ground.errors import ArtifactFault, Fault
+from stages.formats.atomic import replace_file, sync_folder
 
 NAME = "manifest.json"
 SYNCED_AT_ONCE = (
@@ -77,7 +78,7 @@ class Manifest(Provenance):
     def write(self, folder: Path) -> None:
         """Writes it whole or not at all."""
         text = json.dumps(asdict(self), indent=1, sort_keys=True, ensure_ascii=False)
-        write_whole(folder / NAME, text + "\n")
+        replace_file(folder / NAME, (text + "\n").encode(), shared=True)
 
 
 def read(folder: Path) -> Manifest | None:
@@ -90,33 +91,6 @@ def read(folder: Path) -> Manifest | None:
         return Manifest(**{**told, "files": files})
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Replaces a small file so that a reader sees the old or the new text, also after a power cut.
-
-    The text is written beside it and on the disk before it takes the name.
-    Raises: OSError when the folder is full or not writable; the old file stands then.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    sync_folder(path.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Makes names in a folder durable."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def file_hash(path: Path, *, sync: bool = False) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pipeline import manifest as manifests
+from stages.formats.atomic import replace_file
 
 GONE = "missing"
 SETTLED_NS = 2_000_000_000  # a file younger than this may change again without its time showing it
@@ -66,5 +67,7 @@ class Hashes:
         """Writes what was learned, if anything."""
         if self.changed:
             self.memory.parent.mkdir(parents=True, exist_ok=True)
-            manifests.write_whole(self.memory, json.dumps(self.known, indent=1, sort_keys=True) + "\n")
+            replace_file(
+                self.memory, (json.dumps(self.known, indent=1, sort_keys=True) + "\n").encode(), shared=True
+            )
             self.changed = False

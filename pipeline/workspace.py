@@ -17,6 +17,7 @@ from pipeline import manifest as manifests
 from pipeline.manifest import Manifest, Provenance
 from stages import Stage
 from stages.contract.section import safe_name
+from stages.formats.atomic import replace_file, sync_folder
 
 DOOMED = ".doomed"
 HISTORY = ".history"  # in a partial folder: files that outlive the artifact, for people
@@ -131,12 +132,12 @@ class Shelf:
         self.artifacts.mkdir(parents=True, exist_ok=True)
         home = _free_name(self.artifacts, f"{artifact}-{stamp[:16]}")
         os.rename(partial, home)
-        manifests.sync_folder(self.artifacts)
+        sync_folder(self.artifacts)
         arrow = self.artifacts / f".link-{artifact}"
         arrow.unlink(missing_ok=True)
         arrow.symlink_to(Path(".artifacts") / home.name)
         os.replace(arrow, link)
-        manifests.sync_folder(self.folder)
+        sync_folder(self.folder)
 
     def _sweep(self, stage: Stage) -> None:
         """Removes replaced artifacts of the stage and partial folders of other fingerprints."""
@@ -200,7 +201,7 @@ class Workspace:
         try:
             started = datetime.now().astimezone().isoformat(timespec="seconds")
             info = {"pid": os.getpid(), "host": socket.gethostname(), "started": started}
-            manifests.write_whole(self._holder, json.dumps(info) + "\n")
+            replace_file(self._holder, (json.dumps(info) + "\n").encode(), shared=True)
             yield
         finally:
             self._holder.unlink(missing_ok=True)

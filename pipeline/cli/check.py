@@ -44,13 +44,13 @@ def verify(request: Request) -> None:
 @of_a_run
 def report(request: Request) -> None:
     """Renders the page of the maps again."""
-    from pipeline.manifest import write_whole
     from stages import maker_of
+    from stages.formats.atomic import replace_file
 
     request.config()
     maps = request.finished_maps()
     page = request.place().folder / "report.html"
-    write_whole(page, maker_of("maps").body().render(maps))
+    replace_file(page, maker_of("maps").body().render(maps).encode(), shared=True)
     click.echo(f"report: {page}")
 
 

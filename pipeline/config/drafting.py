@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from model.ground.errors import Fault, UsageFault
-from pipeline.manifest import write_whole
+from stages.formats.atomic import replace_file
 from stages.ingest.draft.config import draft
 
 
@@ -36,6 +36,6 @@ def write_draft(folder: Path, file: Path) -> Drafted:
     if file.exists():
         raise UsageFault(str(file), "a file of this name", "a new file", "name another one with -o")
     text, left_out = draft(folder, file.absolute().parent)
-    write_whole(file, text)
+    replace_file(file, text.encode(), shared=True)
     # Why less one: the heading explains the sign.
     return Drafted(file, text.count("?") - 1, tuple(left_out))

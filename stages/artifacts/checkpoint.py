@@ -4,7 +4,6 @@ import csv
 import hashlib
 import io
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from model.method import Method
 from model.methods import METHODS, method_class
 from model.methods.choice import RENAMED_OPTIONS
 from stages.artifacts.cube import Cube
+from stages.formats.atomic import replace_file
 
 FORMAT = 2
 OLD_FORMAT = 1  # of version 0.1: options under their old names, beside settings of the training loop
@@ -98,16 +98,6 @@ def _flat(line: Mapping[str, Any]) -> dict[str, Any]:
         inner = value if isinstance(value, Mapping) else None
         out |= {key: value} if inner is None else {f"{key}.{name}": each for name, each in inner.items()}
     return out
-
-
-def replace_file(path: Path, content: bytes) -> None:
-    """Writes beside, syncs, renames: a reader sees the old file or the whole new one."""
-    temporary = path.with_name(f".{path.name}.new")
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
 
 
 def network_weights(path: str) -> tuple[dict[str, NDArray], str]:

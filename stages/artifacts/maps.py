@@ -1,6 +1,5 @@
 """The one door to finished maps: GeoTIFFs filled by row bands, published whole, read back block by block."""
 
-import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ from rasterio.windows import Window
 from model.ground.errors import ArtifactFault, ResourceFault, UsageFault, remake
 from model.ground.grid import Grid
 from stages.artifacts.cube import Cube
+from stages.formats.atomic import take_name
 
 ALL = "all"
 TILE = 256
@@ -191,9 +191,7 @@ def publish(draft: Path, final: Path, *, overviews: bool, resampling: str) -> No
         BLOCKSIZE=str(TILE), OVERVIEWS="AUTO" if overviews else "NONE", OVERVIEW_RESAMPLING=resampling,
         BIGTIFF="IF_SAFER",
     )  # fmt: skip
-    with cog.open("rb+") as handle:
-        os.fsync(handle.fileno())
-    os.replace(cog, final)
+    take_name(cog, final)
     draft.unlink()
 
 

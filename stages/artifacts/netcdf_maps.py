@@ -1,6 +1,5 @@
 """Finished maps as CF NetCDF, one file a sector: what was given, what was found, and what was known of the truth."""
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from stages.artifacts.cube import DEGREES, Cube
 from stages.artifacts.maps import Sheet
 from stages.artifacts.records import Record
 from stages.contract.progress import track
+from stages.formats.atomic import take_name
 from stages.formats.content_hash import sha256_of
 from stages.formats.zarr_groups import MAPPING, axis_attributes
 
@@ -80,9 +80,7 @@ def write_netcdf(
                 if paired[time]:
                     truth = cube.pair(sector, time, 0, 0, *cube.fine.shape) / cube.weights
                     made[TRUTH][time] = truth.astype(np.float32)
-        with draft.open("rb+") as handle:
-            os.fsync(handle.fileno())
-        os.replace(draft, final)
+        take_name(draft, final)
     except (OSError, RuntimeError) as error:
         raise ResourceFault(
             final.name, f"not written ({error})", "room on the disk and leave to write",

@@ -15,8 +15,9 @@ from safetensors.numpy import save as format_tensors
 
 from model.ground.errors import ArtifactFault
 from model.training.protocol import State
-from stages.artifacts.checkpoint import REDO, replace_file
+from stages.artifacts.checkpoint import REDO
 from stages.contract.progress import tell
+from stages.formats.atomic import replace_file
 
 LATEST, BEST, STEP, EPOCH = "latest", "best", "step_", "epoch_"
 ROTATING = 5  # states between epochs that are kept

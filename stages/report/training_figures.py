@@ -10,7 +10,7 @@ from typing import Any
 import jinja2
 
 from model.ground.errors import ArtifactFault, remake
-from stages.artifacts.checkpoint import replace_file
+from stages.formats.atomic import replace_file
 
 FIGURES = "training.json"
 

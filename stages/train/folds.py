@@ -19,12 +19,13 @@ from model.training.policy import Policy
 from model.training.protocol import State
 from model.training.sampler import TileData
 from model.training.validation import TotalsValidation, candidate_scores, evenly
-from stages.artifacts.checkpoint import replace_file, write_lines
+from stages.artifacts.checkpoint import write_lines
 from stages.artifacts.cube import Cube
 from stages.artifacts.tiles import Samples
 from stages.artifacts.training_states import FOLDER, States
 from stages.contract.progress import tell
 from stages.contract.section import Section, dump
+from stages.formats.atomic import replace_file
 from stages.report.training_figures import write_figures
 from stages.train.expert_map import chosen_experts
 from stages.train.monitor import HISTORY, Live, read_steps

@@ -7,9 +7,9 @@ from time import perf_counter
 from typing import Any, TextIO
 
 from model.training.protocol import StepNews
-from stages.artifacts.checkpoint import replace_file
 from stages.artifacts.training_states import FOLDER
 from stages.contract.progress import step
+from stages.formats.atomic import replace_file
 
 LINES = 1000  # of one network, at most, on disk
 HISTORY = ".history"  # in the partial folder; filed under the run's history when training is over

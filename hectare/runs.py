@@ -26,17 +26,28 @@ class Run:
 
     @property
     def cube(self) -> xr.Dataset:
-        """Totals (y_coarse, x_coarse), layers and validity (y, x), with CRS."""
+        """Totals (y_coarse, x_coarse), layers and validity (y, x), with CRS.
+
+        Raises: ArtifactFault (exit code 4) before `ingest` has run.
+        """
         return _store(self._found("cube/cube.zarr"))
 
     @property
     def field(self) -> xr.Dataset:
-        """`mass` (sector, time, y, x) in float64 as inference left it, with CRS."""
+        """`mass` (sector, time, y, x) in float64 as inference left it, with CRS.
+
+        The maps are written from it.
+        Raises: ArtifactFault (exit code 4) before `infer` has run.
+        """
         return _store(self._found("field/field.zarr"))
 
     @property
     def maps(self) -> dict[str, xr.DataArray]:
-        """Finished maps (y, x) by file name, each read when asked for values, with CRS."""
+        """Finished maps (y, x) by file name, each read when asked for values, with CRS.
+
+        Units come from the certificate, the grid from the cube.
+        Raises: ArtifactFault (exit code 4) when the maps or the cube are not there.
+        """
         grid, folder = Cube.open(self._found("cube")).fine, self._found("maps")
         return {
             entry.file: open_map(folder / entry.file, grid, entry.unit) for entry in self.certificate.maps
@@ -44,12 +55,20 @@ class Run:
 
     @property
     def certificate(self) -> Certificate:
-        """Every map against its totals, measured on the files as written."""
+        """Every map against its totals, measured on the files as written.
+
+        The record behind maps/certificate.json.
+        Raises: ArtifactFault (exit code 4) before the maps were written.
+        """
         return Certificate.from_json(json.loads(self._found("maps/certificate.json").read_text("utf-8")))
 
     @property
     def scores(self) -> dict[str, Any]:
-        """scores.json of `pipeline evaluate` against the truth."""
+        """scores.json of `pipeline evaluate` against the truth.
+
+        Raises: ArtifactFault (exit code 4) before `pipeline evaluate`, which needs fine truth and is not part of
+          a run.
+        """
         return dict(json.loads(self._found("scores/scores.json").read_text("utf-8")))
 
     def _found(self, name: str) -> Path:
@@ -60,7 +79,13 @@ class Run:
 
 
 def open_run(name: str | Path, *, workspace: str | Path = "workspace") -> Run:
-    """The run of this name in workspace/runs/, or the run in this folder; ArtifactFault when neither is there."""
+    """The run of this name in workspace/runs/, or the run in this folder; ArtifactFault when neither is there.
+
+    Args:
+      name: tried as a run's name first, then as a path of its own.
+      workspace: where runs/ lies.
+    Raises: ArtifactFault (exit code 4).
+    """
     named = Path(workspace) / "runs" / name
     for folder in (named, Path(name)):
         if folder.is_dir():

@@ -84,7 +84,10 @@ def project(
 
 @cache
 def fastest() -> type:
-    """The compiled search where its extra is installed, else the plain one; both give the same numbers."""
+    """The compiled search where its extra is installed, else the plain one; both give the same numbers.
+
+    Looked up once. The same to the last digits of float64; what neither settles goes to refine.py.
+    """
     try:
         from model.conservation.solver_numba import Search as Compiled
     except Exception:  # numba missing, or broken in any way: the plain path is always there
@@ -129,7 +132,12 @@ def weighted(raw: Masses, totals: Masses, support: Bools, weights: Masses) -> Ma
 
 
 def water_fill(raw: Masses, totals: Masses, support: Bools) -> Masses:
-    """w = 1: the same depth is taken from, or added to, every cell that stays above 0."""
+    """w = 1: the same depth is taken from, or added to, every cell that stays above 0.
+
+    Returns: (blocks, cells) in the precision of raw, the nearest point of {q >= 0, sum q = S} in Euclid's sense
+      (Held et al. 1974).
+    Raises: ValueError as `project`.
+    """
     return project(raw, totals, support)
 
 
@@ -146,7 +154,12 @@ def proportional(raw: Masses, totals: Masses, support: Bools) -> Masses:
 
 
 def power(gamma: float) -> Law:
-    """w = p^gamma, between water_fill (0) and proportional (1)."""
+    """w = p^gamma, between water_fill (0) and proportional (1).
+
+    Args: gamma: 0 to 1; weights are taken relative to the block's highest estimate and held at LEAST_WEIGHT,
+      since a weight of 0 would bar a cell.
+    Returns: a law (raw, totals, support) -> (blocks, cells).
+    """
 
     def law(raw: Masses, totals: Masses, support: Bools) -> Masses:
         inside = np.where(support, raw, 0.0)
@@ -165,7 +178,12 @@ LAWS: dict[str, Callable[[float], Law]] = {
 
 
 def additive(raw: Masses, totals: Masses, support: Bools) -> Masses:
-    """For signed fields: the same amount to every cell, q = p + (S - sum p) / n; nothing is kept from below 0."""
+    """For signed fields: the same amount to every cell, q = p + (S - sum p) / n; nothing is kept from below 0.
+
+    Args: raw: (blocks, cells) of any sign; totals: (blocks,); support: (blocks, cells).
+    Returns: 0 outside the support.
+    Raises: ValueError where a total other than 0 has no cell.
+    """
     inside = np.where(support, raw, 0.0)
     count = support.sum(axis=1)
     refuse((count == 0) & (totals != 0), 0, "no cell may receive the total")

@@ -48,6 +48,10 @@ def settle(mass: Floats, block: NDArray[np.int64], totals: Floats, known: NDArra
 
 
 def remainder(totals: Floats, placed: Floats) -> Floats:
-    """What is left of each total after the mass placed at points; what only rounding left is 0."""
+    """What is left of each total after the mass placed at points; what only rounding left is 0.
+
+    Args: totals, placed: (blocks,) in one unit. Rounding is 1e-12 of the total; a block without sources keeps its
+      total bit for bit.
+    """
     left = totals - placed
     return np.where((placed > 0) & (np.abs(left) <= 1e-12 * np.abs(totals)), 0.0, left)

@@ -36,7 +36,11 @@ class Chunk:
     weights: Floats | None = None
 
     def take(self, rows: NDArray[np.integer]) -> "Chunk":
-        """Some of the blocks, in float64."""
+        """Some of the blocks, in float64.
+
+        Args: rows: indices of blocks. Returns: copies, for the careful way of refine.py, so writing to them
+          changes nothing here.
+        """
         weights = None if self.weights is None else self.weights[rows].astype(np.float64)
         support = None if self.support is None else self.support[rows]
         return Chunk(self.raw[rows].astype(np.float64), self.totals[rows], support, weights)

@@ -39,7 +39,11 @@ class Groups:
             raise ValueError(f"totals are negative or not finite in groups {bad[:5].tolist()}")
 
     def sums(self, mass: Doubles) -> Doubles:
-        """(groups,) sum f m."""
+        """(groups,) sum f m.
+
+        Args: mass: (cells,) in the unit of the totals.
+        Returns: 0 for a group that no cell overlaps; a cell counts with its share in each of its groups.
+        """
         held = self.share * mass[self.cell]
         return np.bincount(self.group, held, minlength=len(self.totals)).astype(np.float64)
 

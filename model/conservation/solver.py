@@ -31,7 +31,12 @@ class Search:
         self._rows = np.arange(rows)
 
     def fill(self, chunk: Chunk, out: Floats) -> Doubles:
-        """Writes q, rounded once to the precision of out; returns (blocks,) how far its float64 sums are off."""
+        """Writes q, rounded once to the precision of out; returns (blocks,) how far its float64 sums are off.
+
+        Args:
+          chunk: blocks checked by `clean`; no more of them than the desk has rows.
+          out: (blocks, cells), overwritten. What is off is mended by refine.py.
+        """
         with np.errstate(all="ignore"):  # what is not finite misses its total, and is told so
             self._sink(chunk)
             key, top = self._keys(chunk)

@@ -28,7 +28,11 @@ class Search:
         """Sizes do not matter here."""
 
     def fill(self, chunk: Chunk, out: Floats) -> Doubles:
-        """Writes q, rounded once to the precision of out; returns (blocks,) how far its float64 sums are off."""
+        """Writes q, rounded once to the precision of out; returns (blocks,) how far its float64 sums are off.
+
+        Args: out: (blocks, cells) float32 or float64, overwritten. A block whose total is 0 becomes 0. What is
+          off is mended by refine.py, as for the plain search.
+        """
         missed = np.empty(len(chunk.raw))
         _fill(chunk.raw, chunk.totals[:, 0], chunk.support, chunk.weights, out, missed)
         return missed

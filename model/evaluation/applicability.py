@@ -70,7 +70,11 @@ class Reference:
         return cls(chosen, _rounded(mean), _rounded(std), points, scale, threshold)
 
     def dissimilarity(self, values: Points) -> NDArray[np.float32]:
-        """(n,) distance of cells, (n, layers) as they are, to the nearest training point over `scale`."""
+        """(n,) distance of cells, (n, layers) as they are, to the nearest training point over `scale`.
+
+        Args: values: float64, the columns in the order of `layers`.
+        Returns: 0 at a training point; 1 is as far as two training points are on average. NaN where a value is.
+        """
         unlike = np.empty(len(values), np.float32)
         # Why unique: most cells of a map share their covariates with many others, bare ground above all.
         for first in range(0, len(values), CHUNK):

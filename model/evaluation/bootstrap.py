@@ -19,12 +19,19 @@ class Interval:
 
     @property
     def excludes_zero(self) -> bool:
-        """Whether all of the interval lies on one side of zero."""
+        """Whether all of the interval lies on one side of zero.
+
+        False where there is no interval: what could not be measured is not called sure.
+        """
         return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
 
 
 def spatial_blocks(rows: int, cols: int, side: int) -> tuple[NDArray[np.int64], int]:
-    """(rows, cols) block of each coarse cell, side x side cells each, and the number of blocks."""
+    """(rows, cols) block of each coarse cell, side x side cells each, and the number of blocks.
+
+    Args: side: coarse cells along a block; those at the lower and right edge may be cut.
+    Returns: numbers from 0, row by row, each of which occurs.
+    """
     down, across = np.arange(rows) // side, np.arange(cols) // side
     return down[:, None] * (across[-1] + 1) + across[None, :], int((down[-1] + 1) * (across[-1] + 1))
 
@@ -43,7 +50,12 @@ def draw_blocks(filled: NDArray[np.bool_], draws: int, rng: np.random.Generator)
 
 
 def interval(value: float, drawn: NDArray[np.float64], blocks: int) -> Interval:
-    """The percentile interval of a score over the draws; without one when there are too few blocks."""
+    """The percentile interval of a score over the draws; without one when there are too few blocks.
+
+    Args:
+      drawn: (draws,) the score redone for each draw; those not finite are left out.
+      blocks: with anything to score; below LEAST there is nothing to draw from.
+    """
     drawn = np.atleast_1d(drawn)
     known = drawn[np.isfinite(drawn)]
     if not np.isfinite(value):

@@ -56,7 +56,13 @@ def scores(found: Fields, truth: Fields, standard: Standard) -> dict[str, float]
 
 
 def fractions_skill(found: Fields, truth: Fields, threshold: float, width: int) -> float:
-    """1 - sum (f - o)^2 / (sum f^2 + sum o^2), shares of a neighbourhood above a threshold (Roberts and Lean 2008)."""
+    """1 - sum (f - o)^2 / (sum f^2 + sum o^2), shares of a neighbourhood above a threshold (Roberts and Lean 2008).
+
+    Args:
+      threshold: exceeded, not reached, by an event.
+      width: cells along the neighbourhood, odd; cells without a value do not count in it.
+    Returns: 1 is perfect, 0 no overlap; NaN when neither field has an event.
+    """
     both = np.isfinite(found) & np.isfinite(truth)
     count = _boxed(both.astype(np.float64), width)
     shares = [
@@ -100,7 +106,12 @@ def spectrum(fields: Fields, where: NDArray[np.bool_]) -> NDArray[np.float64]:
 
 
 def spectrum_distance(found: NDArray[np.float64], truth: NDArray[np.float64]) -> float:
-    """Mean over wavenumbers of |log10 power ratio|; wavenumbers the truth has no power in are left out."""
+    """Mean over wavenumbers of |log10 power ratio|; wavenumbers the truth has no power in are left out.
+
+    Args: found, truth: (rings,) power, as `spectrum` gives it.
+    Returns: 0 when equal; 1 is a factor of ten on average. Where the found power is 0 it counts as 1e-12 of the
+      true one.
+    """
     there = truth > 0
     ratio = np.maximum(found[there], 1e-12 * truth[there]) / truth[there]
     return float(np.abs(np.log10(ratio)).mean()) if there.any() else float("nan")

@@ -12,14 +12,23 @@ Floats = NDArray[np.float32]
 
 
 def flattened(values: Floats, valid: NDArray[np.bool_], side: int) -> Floats:
-    """(..., rows, cols) each block of side x side cells at the mean over its valid cells: nothing inside it shows."""
+    """(..., rows, cols) each block of side x side cells at the mean over its valid cells: nothing inside it shows.
+
+    Args: valid: (rows, cols). Returns: float32, 0 where not valid. What a method still gains from a flattened
+      layer it gains from block means alone.
+    """
     weight = np.maximum(merge(valid.astype(np.float64), side), 1.0)
     mean = merge(np.where(valid, values, 0.0).astype(np.float64), side) / weight
     return np.where(valid, spread(mean, side), 0.0).astype(np.float32)
 
 
 def shifted(values: Floats, cells: int) -> Floats:
-    """Everything moved south and east by some cells; what enters repeats the first row and column."""
+    """Everything moved south and east by some cells; what enters repeats the first row and column.
+
+    Args:
+      values: (..., rows, cols).
+      cells: 0 or more; 0 gives the array itself.
+    """
     if not cells:
         return values
     rows, cols = values.shape[-2:]
@@ -29,7 +38,12 @@ def shifted(values: Floats, cells: int) -> Floats:
 
 
 def blurred(values: Floats, cells: int) -> Floats:
-    """The mean over the square of cells within this reach; at the edge over fewer."""
+    """The mean over the square of cells within this reach; at the edge over fewer.
+
+    Args:
+      values: (..., rows, cols), without NaN, which a running sum would carry on.
+      cells: from the middle of the square to its edge.
+    """
     ones = np.ones(values.shape[-2:])
     return (_around(values.astype(np.float64), cells) / _around(ones, cells)).astype(np.float32)
 

@@ -26,7 +26,12 @@ class Reliability:
 
     @classmethod
     def of(cls, estimate: NDArray, truth: NDArray, where: NDArray[np.bool_], unit: float) -> "Reliability":
-        """Counts cells where `where` is True and the estimate is above 0."""
+        """Counts cells where `where` is True and the estimate is above 0.
+
+        Args:
+          estimate, truth, where: of one shape.
+          unit: mass per cell; bins span DECADES around it, and the outermost two take what lies beyond.
+        """
         counted = where & (np.asarray(estimate) > 0)
         guess, real = estimate[counted].astype(np.float64), truth[counted].astype(np.float64)
         place = np.floor((np.log10(guess / unit) - DECADES[0]) * PER_DECADE).astype(np.int64) + 1
@@ -40,7 +45,10 @@ class Reliability:
         )
 
     def points(self) -> list[dict[str, float]]:
-        """Per bin that holds cells: their number, mean estimate and mean truth."""
+        """Per bin that holds cells: their number, mean estimate and mean truth.
+
+        On a reliable map mean truth equals mean estimate in every bin. Bins come in rising order of the estimate.
+        """
         return [
             {"cells": float(count), "estimate": float(guess / count), "truth": float(real / count)}
             for count, guess, real in zip(self.cells, self.estimate, self.truth, strict=True)

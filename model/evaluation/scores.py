@@ -29,7 +29,11 @@ class Cuts:
 
     @classmethod
     def of(cls, read: Callable[[], Iterable[NDArray]], tau: float = 0.0) -> "Cuts":
-        """Args: read: yields the known truth, in parts, the same each time it is called; it is called five times."""
+        """Args: read: yields the known truth, in parts, the same each time it is called; it is called five times.
+
+        Returns: NaN in all three when no value exceeds tau. Exact quantiles, so a cut does not depend on how the
+          truth is read.
+        """
 
         def positive() -> Iterable[NDArray[np.float64]]:
             for part in read():
@@ -214,7 +218,10 @@ class Scores:
         return Scores(**pooled)
 
     def pooled(self) -> "Scores":
-        """Labelled sums as one set of numbers; sums without labels as they are."""
+        """Labelled sums as one set of numbers; sums without labels as they are.
+
+        Means and squared deviations are merged about the pooled mean, so the result is that of all cells at once.
+        """
         count = np.shape(self.cells)
         return self.weighted(np.ones((1, *count))).at(0) if count else self
 
@@ -232,12 +239,19 @@ class Scores:
 
     @property
     def misallocated_share(self) -> Numbers:
-        """Share of the mass that lies in the wrong cell, 0 to 1 when both totals agree; NaN without mass."""
+        """Share of the mass that lies in the wrong cell, 0 to 1 when both totals agree; NaN without mass.
+
+        Half the sum of |q - y| over the mass: what is too much in one cell is missing in another, and would count
+        twice.
+        """
         return _ratio(0.5 * self.absolute, self.total)
 
     @property
     def nonzero_mae(self) -> Numbers:
-        """Mean |q - y| over the cells whose truth is not zero; NaN when there is none."""
+        """Mean |q - y| over the cells whose truth is not zero; NaN when there is none.
+
+        Why the empty cells are left out: on a map that is mostly zero they would make any estimate look good.
+        """
         return _ratio(self.nonzero_absolute, self.nonzero)
 
     @property
@@ -247,22 +261,35 @@ class Scores:
 
     @property
     def balanced_mae(self) -> Numbers:
-        """Mean of the MAE over non-zero truth and the MAE over zero truth; NaN when either is missing."""
+        """Mean of the MAE over non-zero truth and the MAE over zero truth; NaN when either is missing.
+
+        Empty and filled ground count half each, however rare one of them is. Same unit as the truth.
+        """
         return 0.5 * (self.nonzero_mae + _ratio(self.zero_absolute, self.cells - self.nonzero))
 
     def top_mae(self, index: int) -> Numbers:
-        """Mean |q - y| where truth reaches the 99 % (0) or 95 % (1) quantile of non-zero truth; NaN if nowhere."""
+        """Mean |q - y| where truth reaches the 99 % (0) or 95 % (1) quantile of non-zero truth; NaN if nowhere.
+
+        Args: index: column of `top_absolute`. The cuts come from the whole truth (Cuts), not from each tile.
+        """
         return _ratio(_column(self.top_absolute, index), _column(self.top_cells, index))
 
     @property
     def r2(self) -> Numbers:
-        """Share of the truth's variance explained; NaN when the truth varies by no more than rounding."""
+        """Share of the truth's variance explained; NaN when the truth varies by no more than rounding.
+
+        1 - sum (q - y)^2 / sum (y - mean)^2, negative when worse than the mean. Rounding is taken as 1e-12 of the
+        mean in every cell.
+        """
         rounding = self.cells * (1e-12 * self.mean) ** 2
         return 1.0 - _ratio(self.squared, np.where(self.spread > rounding, self.spread, 0.0))
 
     @property
     def r_log1p(self) -> Numbers:
-        """Correlation of log1p of estimate and truth; NaN when either does not vary. A weak score: uniform has 0.8."""
+        """Correlation of log1p of estimate and truth; NaN when either does not vary. A weak score: uniform has 0.8.
+
+        Pearson's, from -1 to 1, on the logarithm of 1 + mass; so it depends on the unit of the mass.
+        """
         varies = _varies(self.log_guess_spread, self.log_guess, self.cells) & _varies(
             self.log_truth_spread, self.log_truth, self.cells
         )
@@ -275,16 +302,27 @@ class Scores:
         return _ratio(self.zeros_given, self.cells - self.nonzero)
 
     def fraction_skill(self, index: int) -> Numbers:
-        """1 - sum (p - o)^2 / sum (p^2 + o^2) over WIDTHS[index]; 1 is perfect, NaN without any event."""
+        """1 - sum (p - o)^2 / sum (p^2 + o^2) over WIDTHS[index]; 1 is perfect, NaN without any event.
+
+        Args: index: of WIDTHS. p and o are the shares of cells at or above the cut around each cell, of estimate
+          and truth (Roberts and Lean 2008); neighbourhoods end at the edge.
+        """
         return 1.0 - _ratio(_column(self.gaps, index), _column(self.sizes, index))
 
     @property
     def distance(self) -> Numbers:
-        """Earth mover's distance within blocks, in the unit of the distances: how far a unit of mass must move."""
+        """Earth mover's distance within blocks, in the unit of the distances: how far a unit of mass must move.
+
+        Rubner et al. 2000. Blocks in which both maps agree cost nothing; NaN where no mass was compared.
+        """
         return _ratio(self.work, self.moved)
 
     def finish(self) -> dict[str, Numbers]:
-        """All scores by name."""
+        """All scores by name.
+
+        Returns: floats, or arrays with a number per label. NaN where a score is not defined, which is kept: a
+          mean over maps must leave it out, not count it as 0.
+        """
         scores: dict[str, Numbers] = {
             "misallocated_share": self.misallocated_share,
             "nonzero_mae": self.nonzero_mae,

@@ -8,7 +8,12 @@ _NOTHING = 1e-12  # of a block's surplus: what rounding may leave behind
 
 
 def centre_distances(rows: int, cols: int, height: float, width: float) -> Masses:
-    """(cells, cells) distance between the centres of cells of a block, row by row."""
+    """(cells, cells) distance between the centres of cells of a block, row by row.
+
+    Args:
+      rows, cols: of a block; height, width: of a cell, in the unit wanted.
+    Returns: symmetric, 0 on the diagonal; plane geometry, which suits the size of a block.
+    """
     y, x = np.divmod(np.arange(rows * cols), cols)
     return np.hypot((y[:, None] - y) * height, (x[:, None] - x) * width)
 
@@ -52,7 +57,11 @@ class _Plan:
         self.distance, self.flow, self.height = distance, flow, height  # height: the potential of each cell
 
     def advance(self, busy: NDArray[np.int64]) -> None:
-        """Sends mass along one cheapest path in each of the blocks."""
+        """Sends mass along one cheapest path in each of the blocks.
+
+        Args: busy: indices of blocks with mass left on both sides. Potentials keep reduced costs at 0 or more, so
+          Dijkstra's search stays right after mass was taken back (Edmonds and Karp 1972).
+        """
         cost, parent, target = self._search(busy)
         reached = cost[np.arange(busy.size), target]
         self.height[busy] += np.minimum(cost, reached[:, None])

@@ -20,7 +20,11 @@ def around(values: NDArray, cells: NDArray, radius: int) -> Masses:
 
 
 def radius_in_cells(blocks: int, factor: int) -> int:
-    """Radius in fine cells of the square that is as wide as one of that radius in blocks, or one cell less."""
+    """Radius in fine cells of the square that is as wide as one of that radius in blocks, or one cell less.
+
+    A square of radius r in blocks is factor (2 r + 1) cells wide; where that is even, one centred on a cell is a
+    cell narrower.
+    """
     return (factor * (2 * blocks + 1) - 1) // 2
 
 

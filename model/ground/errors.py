@@ -27,7 +27,10 @@ class Fix:
 
 
 def remake(stage: str) -> Fix:
-    """The fix for a damaged artifact: its stage is run anew."""
+    """The fix for a damaged artifact: its stage is run anew.
+
+    Args: stage: its name in the chain. Without --force a stage whose stamp is fresh would not run again.
+    """
     return Fix((f"run {stage} --force",))
 
 

@@ -34,7 +34,11 @@ def cell_sizes(grid: Grid) -> tuple[Floats, Floats]:
 
 
 def margin_of(grid: Grid, metres: float) -> int:
-    """Cells around a window that must be known to see so far; the same for every window of the grid."""
+    """Cells around a window that must be known to see so far; the same for every window of the grid.
+
+    Args: metres: how far to see. Why by the smallest cell of the grid: in lat/lon cells narrow towards the poles,
+      and one margin for all windows keeps their results the same.
+    """
     width, height = cell_sizes(grid)
     return ceil(metres / float(min(width.min(), height.min())) - 1e-9)
 

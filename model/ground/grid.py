@@ -27,18 +27,31 @@ class Region(NamedTuple):
         return self.rows, self.cols
 
     def refined(self, factor: int) -> "Region":
-        """The same ground in cells of which `factor` lie along one of ours."""
+        """The same ground in cells of which `factor` lie along one of ours.
+
+        Args:
+          factor: fine cells along a coarse cell; 1 gives the region itself.
+        Returns: row, col, rows and cols, each times the factor.
+        """
         return Region(*(factor * number for number in self))
 
     def grown(self, halo: int, shape: tuple[int, int]) -> "Region":
-        """With `halo` cells around it, as far as a grid of that shape (rows, cols) goes."""
+        """With `halo` cells around it, as far as a grid of that shape (rows, cols) goes.
+
+        Cut at the edge of the grid, never padded: the result may be narrower there than rows + 2 halo. `within`
+        finds the core in it again.
+        """
         top, left = max(0, self.row - halo), max(0, self.col - halo)
         bottom = min(shape[0], self.row + self.rows + halo)
         right = min(shape[1], self.col + self.cols + halo)
         return Region(top, left, bottom - top, right - left)
 
     def within(self, outer: "Region") -> "Region":
-        """The same cells, counted from the first row and column of a region that holds them."""
+        """The same cells, counted from the first row and column of a region that holds them.
+
+        The inverse of cutting: an array over `outer`, indexed by the slices of the result, gives these cells. It
+        does not check that they lie inside.
+        """
         return self._replace(row=self.row - outer.row, col=self.col - outer.col)
 
 
@@ -109,7 +122,11 @@ class Grid:
 
     @property
     def transform(self) -> tuple[float, float, float, float, float, float]:
-        """rasterio's order: (dx, 0, left, 0, -dy, top)."""
+        """rasterio's order: (dx, 0, left, 0, -dy, top).
+
+        The coefficients (a, b, c, d, e, f) of x = a col + b row + c, y = d col + e row + f, from cells to CRS
+        units; north up, so b and d are 0.
+        """
         return self.dx, 0.0, self.left, 0.0, -self.dy, self.top
 
     @property
@@ -123,7 +140,11 @@ class Grid:
         return self.top - (np.arange(self.rows) + 0.5) * self.dy
 
     def refine(self, factor: int) -> "Grid":
-        """The same ground in factor x factor smaller cells; blocks nest by construction."""
+        """The same ground in factor x factor smaller cells; blocks nest by construction.
+
+        Args: factor: fine cells along a cell of this grid, 1 or more.
+        Raises: ValueError for a factor below 1.
+        """
         if factor < 1:
             raise ValueError(f"factor must be at least 1, not {factor}")
         return replace(
@@ -131,13 +152,21 @@ class Grid:
         )
 
     def window(self, row: int, col: int, rows: int, cols: int) -> "Grid":
-        """The part that starts at (row, col); may reach beyond the grid."""
+        """The part that starts at (row, col); may reach beyond the grid.
+
+        Args: row, col: of the first cell, also negative; rows, cols: its size, at least 1.
+        Raises: ValueError from the new grid when it would hold no cell.
+        """
         return replace(
             self, rows=rows, cols=cols, left=self.left + col * self.dx, top=self.top - row * self.dy
         )
 
     def offset(self, other: "Grid") -> tuple[float, float]:
-        """How far other's corner lies from this grid's lines, as a share of this grid's cells in (-0.5, 0.5]."""
+        """How far other's corner lies from this grid's lines, as a share of this grid's cells in (-0.5, 0.5].
+
+        Returns: across and down, positive when other's corner lies east or south of the nearest line. Cells of
+          other's own size are not compared.
+        """
         across = (other.left - self.left) / self.dx
         down = (self.top - other.top) / self.dy
         return across - np.ceil(across - 0.5), down - np.ceil(down - 0.5)

@@ -31,7 +31,12 @@ class Pieces:
 
 
 def cut(x0: Floats, y0: Floats, x1: Floats, y1: Floats) -> Pieces:
-    """Cuts edges at every border of a cell they cross; the pieces of an edge follow each other."""
+    """Cuts edges at every border of a cell they cross; the pieces of an edge follow each other.
+
+    Args: x0, y0, x1, y1: (edges,) ends of each edge, in cells.
+    Returns: pieces, at least one for each edge. A piece is assigned by its middle, so one along a border
+      goes right or down.
+    """
     edge_x, lines_x = _crossed(x0, x1)
     edge_y, lines_y = _crossed(y0, y1)
     edge = np.concatenate([np.arange(x0.size), edge_x, edge_y, np.arange(x0.size)])
@@ -61,7 +66,13 @@ def _crossed(start: Floats, end: Floats) -> tuple[NDArray[np.int64], Floats]:
 
 
 def sum_lengths(pieces: Pieces, lengths: Floats, shape: tuple[int, int]) -> Floats:
-    """(rows, cols) sum of the lengths of the pieces in each cell; pieces beyond the shape are left out."""
+    """(rows, cols) sum of the lengths of the pieces in each cell; pieces beyond the shape are left out.
+
+    Args:
+      lengths: (pieces,) in any unit; the caller measures them, since a cell's width on the ground may vary by
+        row.
+      shape: (rows, cols) of the grid.
+    """
     rows, cols = shape
     inside = (pieces.row >= 0) & (pieces.row < rows) & (pieces.col >= 0) & (pieces.col < cols)
     index = pieces.row[inside] * cols + pieces.col[inside]

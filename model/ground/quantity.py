@@ -50,11 +50,18 @@ class StateUnit(Unit):
 
     @property
     def over_time(self) -> str:
-        """What a step is of the instants in it: depths add up, temperatures average."""
+        """What a step is of the instants in it: depths add up, temperatures average.
+
+        In time alone: over the cells of a block depths average too.
+        """
         return "sum" if self.canonical == "mm" else "mean"
 
     def to_mass(self, values: Array, cell_area: Array) -> Array:
-        """Values in the canonical unit; what they weigh in their block, the cube knows."""
+        """Values in the canonical unit; what they weigh in their block, the cube knows.
+
+        Args: cell_area: not looked at: a mean over the cell does not grow with it.
+        Returns: mm of the step, or K; the shape of values.
+        """
         return values * self.scale + self.offset
 
     def is_of_one_kind_with(self, other: Unit) -> bool:
@@ -62,7 +69,10 @@ class StateUnit(Unit):
         return self.canonical == other.canonical
 
     def means_the_same(self, other: Unit) -> bool:
-        """True when equal numbers in both are equal states."""
+        """True when equal numbers in both are equal states.
+
+        Scales may differ by 1e-9 of themselves and offsets by 1e-9, for the rounding of conversions.
+        """
         if not isinstance(other, StateUnit) or not self.is_of_one_kind_with(other):
             return False
         return abs(self.scale / other.scale - 1.0) < 1e-9 and abs(self.offset - other.offset) < 1e-9
@@ -139,15 +149,24 @@ class Quantity(ABC):
 
     @abstractmethod
     def shown_by(self, unit: Unit | None) -> "Quantity":
-        """The kind that values in the unit are, where this one was declared or taken for granted."""
+        """The kind that values in the unit are, where this one was declared or taken for granted.
+
+        Args: unit: as parsed; None where nobody told it, which leaves an amount extensive.
+        """
 
     @abstractmethod
     def weighting(self, declared: str) -> str:
-        """What cells count by in their block, as `cell_weights` takes it, given `ingest.weights`."""
+        """What cells count by in their block, as `cell_weights` takes it, given `ingest.weights`.
+
+        Args: declared: `area` or `cells`; an amount's cells count by number whatever was declared.
+        """
 
     @abstractmethod
     def fine_part(self, factor: int) -> int:
-        """What a block's value is divided by to be that of one of its factor x factor fine cells, all alike."""
+        """What a block's value is divided by to be that of one of its factor x factor fine cells, all alike.
+
+        Amounts are shared out over factor^2 cells; a mean is the same number in each cell.
+        """
 
     @abstractmethod
     def fine_unit(self, unit: str, cell: str) -> str:
@@ -215,7 +234,10 @@ class Mean(Quantity):
         return unit
 
     def whole(self, weights: NDArray[np.float64]) -> float:
-        """The weights' sum; 1 where no block has any."""
+        """The weights' sum; 1 where no block has any.
+
+        Sums of value x weight over the map become their weighted mean by it.
+        """
         return float(weights.sum()) or 1.0
 
 

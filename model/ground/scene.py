@@ -71,7 +71,12 @@ class Tile:
     halo: int = 0
 
     def fitted(self, group: int) -> "Tile":
-        """The tile with as much of its halo as makes whole groups; targets stay where they are."""
+        """The tile with as much of its halo as makes whole groups; targets stay where they are.
+
+        Args: group: coarse cells merged along each axis.
+        Returns: a tile whose halo is the largest multiple of group that the old one holds, cut alike on all four
+          sides.
+        """
         cut = self.halo % group
         if not cut:
             return self

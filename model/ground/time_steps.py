@@ -28,7 +28,11 @@ def parse(text: str) -> int:
 
 
 def unit_of(label: int) -> str:
-    """How long the step is, as numpy spells it: Y, M, D, h or m."""
+    """How long the step is, as numpy spells it: Y, M, D, h or m.
+
+    Read off the number of digits (4, 6, 8, 10, 12), so a label needs no unit beside it. Raises KeyError for any
+    other number of digits.
+    """
     return _UNITS[len(str(label))]
 
 
@@ -50,7 +54,10 @@ def span(label: int) -> tuple[Instant, Instant]:
 
 
 def spelled(label: int) -> str:
-    """As ISO 8601 writes it: 1999-01-31T06."""
+    """As ISO 8601 writes it: 1999-01-31T06.
+
+    Year alone, year and month, or a whole date stay as short as the label is; no time zone is written.
+    """
     digits = str(label)
     day = "-".join(filter(None, (digits[:4], digits[4:6], digits[6:8])))
     clock = ":".join(filter(None, (digits[8:10], digits[10:12])))
@@ -58,7 +65,10 @@ def spelled(label: int) -> str:
 
 
 def label_of(instant: Instant, unit: str) -> int:
-    """The step of that length which an instant lies in."""
+    """The step of that length which an instant lies in.
+
+    Args: unit: as numpy spells it: Y, M, D, h or m. Finer parts of the instant are cut off, not rounded.
+    """
     return int(re.sub(r"\D", "", str(instant.astype(f"datetime64[{unit}]"))))
 
 
@@ -75,12 +85,20 @@ def steps(first: int, last: int) -> tuple[int, ...]:
 
 
 def seconds(label: int) -> float:
-    """Length of the step."""
+    """Length of the step.
+
+    By the Gregorian calendar: February has 28 or 29 days. Leap seconds are not counted.
+    Raises: ValueError when there is no such date.
+    """
     start, end = span(label)
     return float((end - start) / np.timedelta64(1, "s"))
 
 
 def month_seconds(label: int) -> float:
-    """Length of the month that the step starts in."""
+    """Length of the month that the step starts in.
+
+    For depths given per month: 28 to 31 days, as the calendar has it, not a twelfth of a year.
+    Raises: ValueError when there is no such date.
+    """
     month = span(label)[0].astype("datetime64[M]")
     return float(((month + 1).astype("datetime64[s]") - month.astype("datetime64[s]")).astype(int))

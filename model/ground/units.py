@@ -106,11 +106,19 @@ class Unit(ABC):
     @property
     @abstractmethod
     def over_time(self) -> str:
-        """What a step is of the parts of it: their `sum` or their `mean`."""
+        """What a step is of the parts of it: their `sum` or their `mean`.
+
+        Of values as the cube keeps them; it ends as `time:` in the cell_methods of field and maps (CF).
+        """
 
     @abstractmethod
     def to_mass(self, values: Array, cell_area: Array) -> Array:
-        """Values as what the cube keeps; cell_area [m2] is the true one."""
+        """Values as what the cube keeps; cell_area [m2] is the true one.
+
+        Args:
+          values: as the source has them; cell_area: broadcasts against them.
+        Returns: float64 in the canonical unit, the shape of both together.
+        """
 
     @abstractmethod
     def is_of_one_kind_with(self, other: "Unit") -> bool:
@@ -144,18 +152,29 @@ class AmountUnit(Unit):
         return "sum"
 
     def to_mass(self, values: Array, cell_area: Array) -> Array:
-        """Values as canonical units per cell and year; cell_area [m2] is the true one."""
+        """Values as canonical units per cell and year; cell_area [m2] is the true one.
+
+        Returns: t, MWh or persons. A year has 365 days here (DAYS_PER_YEAR), since inventories count calendar
+          years.
+        """
         per_cell = values if self.area is None else values * (cell_area / self.area)
         return per_cell * (self.scale * self.periods)
 
     def is_of_one_kind_with(self, other: Unit) -> bool:
-        """True when amounts in both may be added up."""
+        """True when amounts in both may be added up.
+
+        Tonnes that name no substance go with any; two that name different ones do not, since a tonne of C is no
+        tonne of CO2.
+        """
         return self.canonical == other.canonical and (
             self.substance == other.substance or None in (self.substance, other.substance)
         )
 
     def means_the_same(self, other: Unit) -> bool:
-        """True when equal numbers in both are equal amounts."""
+        """True when equal numbers in both are equal amounts.
+
+        Their products of scale, periods and area may differ by 1e-9; per cell and per area are never the same.
+        """
         if not isinstance(other, AmountUnit):
             return False
         mine, theirs = self.scale * self.periods, other.scale * other.periods
@@ -196,12 +215,20 @@ def parse_unit(text: str, *, substance: str | None = None, molar_mass: float | N
 
 
 def spelled(word: str) -> str | None:
-    """A substance as we spell it; None when we know none of that name."""
+    """A substance as we spell it; None when we know none of that name.
+
+    Letter case is forgiven in words of two letters or more; a single letter must be exact: c is not C.
+    """
     return word if word in _SUBSTANCES else _SPELLINGS.get(word.lower()) if len(word) > 1 else None
 
 
 def words_of(text: str) -> list[tuple[str, int]]:
-    """(word, exponent) in order; a slash or 'per' before a word turns its exponent around."""
+    """(word, exponent) in order; a slash or 'per' before a word turns its exponent around.
+
+    Understood: superscripts, `^` and `**`, dots between words, `square km`, `/(a b)`. A number behind a known
+    substance is part of its name (CO2, PM10), else an exponent.
+    Returns: exponent 1 where none was written, negative behind a slash.
+    """
     plain = text.strip().translate(str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻·×−", "0123456789-  -")).replace("µ", "u")
     plain = re.sub(r"\*\*|\^", "", plain)
     plain = re.sub(r"(?<=\w)[.*](?=[A-Za-z])", " ", plain)

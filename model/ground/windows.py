@@ -16,7 +16,12 @@ class Window:
 
 
 def starts(length: int, side: int, stride: int) -> tuple[int, ...]:
-    """Where windows of a side begin along an axis; the last one shifts inward, a short axis has one."""
+    """Where windows of a side begin along an axis; the last one shifts inward, a short axis has one.
+
+    Args: length, side, stride: in coarse cells.
+    Returns: at least one start; every cell is covered when stride <= side. The last may overlap its neighbour by
+      more.
+    """
     if length <= side:
         return (0,)
     regular = range(0, length - side + 1, stride)
@@ -24,7 +29,12 @@ def starts(length: int, side: int, stride: int) -> tuple[int, ...]:
 
 
 def lay_windows(rows: int, cols: int, side: int, stride: int) -> list[Window]:
-    """Every window over a map of coarse cells, row by row."""
+    """Every window over a map of coarse cells, row by row.
+
+    Args:
+      rows, cols: of the map; side: of a window; stride: from one start to the next; all in coarse cells.
+    Returns: upper left corners, each row of windows from west to east.
+    """
     return [Window(row, col) for row in starts(rows, side, stride) for col in starts(cols, side, stride)]
 
 

@@ -37,7 +37,10 @@ class GlobalContext(nn.Module):
         self.silence()
 
     def silence(self) -> None:
-        """Adds nothing."""
+        """Adds nothing.
+
+        So an untrained network passes the window on unchanged; called again after all weights were drawn.
+        """
         for weight in self.tell.parameters():
             nn.init.zeros_(weight)
 

@@ -7,7 +7,11 @@ CHANNELS = 2
 
 
 def with_coordinates(auxiliary: Tensor) -> Tensor:
-    """(B, A, T, H, W) -> (B, A + 2, T, H, W): row and column, each from 0 to 1 across the window."""
+    """(B, A, T, H, W) -> (B, A + 2, T, H, W): row and column, each from 0 to 1 across the window.
+
+    Both new layers are the same for every sample and year, in the precision and on the device of auxiliary. They
+    tell the place in the window, not on the map: the same ground has other coordinates in another window.
+    """
     rows, cols = auxiliary.shape[-2:]
     down = torch.linspace(0, 1, rows).to(auxiliary)[:, None].expand(rows, cols)
     across = torch.linspace(0, 1, cols).to(auxiliary)[None].expand(rows, cols)

@@ -52,13 +52,23 @@ class DepthScale:
         return cls(unit, (0.0, *knots.tolist()), (0.0, *scores.tolist()))
 
     def to(self, depth: Tensor) -> Tensor:
-        """Depth -> scale."""
+        """Depth -> scale.
+
+        Args:
+          depth: any shape, mass per fine cell, 0 or more.
+        Returns: same shape and precision, no unit; beyond the highest knot the last slope goes on.
+        """
         if not self.values:
             return torch.log1p(depth / self.unit)
         return _through(depth, self.values, self.scores)
 
     def back(self, scaled: Tensor) -> Tensor:
-        """Scale -> depth."""
+        """Scale -> depth.
+
+        Args:
+          scaled: any shape; on the log scale it is cut at MOST, so that exp stays finite.
+        Returns: mass per fine cell. It may be below 0 where `scaled` is.
+        """
         if not self.values:
             return torch.expm1(scaled.clamp(max=MOST)) * self.unit
         return _through(scaled, self.scores, self.values)

@@ -42,7 +42,11 @@ class Experts(nn.Module):
         )
 
     def forward(self, x: Tensor) -> tuple[Tensor, Routing]:
-        """(B, C, T, H, W) -> same shape, and who worked where. Only chosen experts are computed."""
+        """(B, C, T, H, W) -> same shape, and who worked where. Only chosen experts are computed.
+
+        Each expert sees only the places that chose it, gathered as rows, and its answers are added back by index.
+        The gate's logits are taken to float32 before the softmax.
+        """
         last = x.movedim(1, -1)
         places = last.reshape(-1, x.shape[1])
         logits = self.gate(places).float()

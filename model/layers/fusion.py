@@ -22,7 +22,10 @@ class Sft(nn.Module):
         self.silence()
 
     def silence(self) -> None:
-        """Lets the main stream pass unchanged."""
+        """Lets the main stream pass unchanged.
+
+        Scale and shift are 0 then; called again after all weights were drawn, which would overwrite them.
+        """
         for weight in self.tell.parameters():
             nn.init.zeros_(weight)
 

@@ -31,7 +31,13 @@ class Scale:
 
     @classmethod
     def of(cls, totals: NDArray[np.float64], statistics: ZeroStatistics, cells: int) -> "Scale":
-        """totals: (sectors, ...) mass per coarse cell; cells: fine ones along it, squared."""
+        """Read off the totals known.
+
+        Args:
+          totals: (sectors, ...) mass per coarse cell; the largest makes `top`, which is log 2 at least.
+          statistics: of the training split; its unit is the mean total above zero.
+          cells: fine cells in a coarse one.
+        """
         densest = totals.reshape(len(totals), -1).max(1) / statistics.unit
         top = np.log1p(np.maximum(densest, 1.0))
         return cls(tuple(statistics.unit / cells), tuple(top))
@@ -41,11 +47,19 @@ class Scale:
         return mass / mass.new_tensor(self.unit)[:, None, None, None]
 
     def shown(self, units: Tensor) -> Tensor:
-        """Units per cell -> scale."""
+        """Units per cell -> scale.
+
+        Args: units: (..., sectors, time, H, W), 0 or more.
+        Returns: same shape; log1p over its value at the densest total, so known totals lie in [0, 1].
+        """
         return torch.log1p(units) / units.new_tensor(self.top)[:, None, None, None]
 
     def read(self, scaled: Tensor) -> Tensor:
-        """Scale -> units per cell."""
+        """Scale -> units per cell.
+
+        Cut at BOUND on the scale, where the densest known total is 1: an estimate of an untrained network stays
+        finite.
+        """
         return torch.expm1(scaled.clamp_max(BOUND) * scaled.new_tensor(self.top)[:, None, None, None])
 
 
@@ -77,7 +91,14 @@ class Shown:
 
     @classmethod
     def of(cls, scenes: Sequence[Scene], inputs: Inputs, scale: Scale, device: torch.device) -> "Shown":
-        """All scenes are shown totals of the same size."""
+        """All scenes are shown totals of the same size.
+
+        Args:
+          scenes: one `side` and window size for all, because they are stacked.
+          scale: turns totals into units, and units into the main stream.
+        Returns: on the device, main stream and totals in float32; the main stream is 0 where a total is not
+          known.
+        """
         side = scenes[0].side
         auxiliary = np.stack([inputs.auxiliary(scene, Everywhere().mask(scene)) for scene in scenes])
         totals = scale.units(torch.from_numpy(np.stack([scene.totals for scene in scenes])))
@@ -90,7 +111,10 @@ class Shown:
         return cls(streams[0], streams[1], streams[2], streams[3], streams[4], side)
 
     def turned(self, turn: Turning) -> "Shown":
-        """All in the same new orientation."""
+        """All in the same new orientation.
+
+        Totals turn with their cells: a turn of the coarse array is that of its blocks.
+        """
         return Shown(
             turn(self.auxiliary),
             turn(self.main),
@@ -107,7 +131,13 @@ def as_it_is(values: Tensor) -> Tensor:
 
 
 def random_turn(generator: torch.Generator) -> Turning:
-    """One of the eight ways to lay a square window down."""
+    """One of the eight ways to lay a square window down.
+
+    Args:
+      generator: draws quarters and flip once; the same turn then serves every tensor of the batch.
+    Returns: a function on (..., H, W). A window that is not square is turned by halves alone, which keep its
+      shape.
+    """
     quarters, flip = (int(torch.randint(count, (), generator=generator)) for count in (4, 2))
 
     def turn(values: Tensor) -> Tensor:

@@ -22,7 +22,10 @@ class ZeroHead(nn.Module):
         self.open()
 
     def open(self) -> None:
-        """Sets the gate to 0.9 everywhere."""
+        """Sets the gate to 0.9 everywhere.
+
+        Weights become 0 and the bias 1.6: sigmoid(1.6) = 0.832, stretched to 1.2 x 0.832 - 0.1 = 0.898.
+        """
         nn.init.zeros_(self.gate.linear.weight)
         nn.init.constant_(self.gate.linear.bias, 1.6)
 

@@ -51,7 +51,13 @@ class Forest:
 
     @classmethod
     def joined(cls, trees: list[Mapping[str, NDArray]]) -> "Forest":
-        """One forest of trees that each count their nodes from 0, the root first."""
+        """One forest of trees that each count their nodes from 0, the root first.
+
+        Args:
+          trees: arrays named as in NAMES without `roots`, (nodes,) each. At a leaf the children are not looked
+            at.
+        Raises: ValueError when they are no trees.
+        """
         sizes = [len(tree["feature"]) for tree in trees]
         starts = np.cumsum([0, *sizes])[:-1].astype(np.int32)
         kinds = {"feature": np.int32, "threshold": np.float64, "value": np.float64}
@@ -74,7 +80,10 @@ class Forest:
 
     @property
     def features(self) -> int:
-        """How many features a row must have at least."""
+        """How many features a row must have at least.
+
+        Read off the nodes; a forest of leaves alone has 0, and looks at no row.
+        """
         return int(self.feature.max(initial=LEAF)) + 1
 
     def __call__(self, rows: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -113,7 +122,10 @@ class Forest:
         return walk
 
     def arrays(self, prefix: str) -> dict[str, NDArray]:
-        """By name, for a checkpoint."""
+        """By name, for a checkpoint.
+
+        Keys are `prefix.name`, with the names of NAMES; the arrays are handed over, not copied.
+        """
         arrays: tuple[NDArray, ...] = (
             self.feature, self.threshold, self.value, self.left, self.right, self.roots,
         )  # fmt: skip

@@ -94,7 +94,12 @@ class ChosenBase:
         return np.stack([made[kind][sector] for sector, kind in enumerate(self.kinds)])
 
     def candidate(self, kind: str, scene: Scene) -> Masses:
-        """What every sector would start from if this kind were chosen."""
+        """What every sector would start from if this kind were chosen.
+
+        Args: kind: smooth, mean or a key of `exposures`.
+        Returns: (sectors, time, H, W) mass per fine cell. The mean is geometric, of the smooth density and the
+          Poisson exposure, each first made to meet the totals: 0 where either is.
+        """
         if kind == SMOOTH:
             return self.smooth(scene)
         bent = self._bent("poisson" if kind == MEAN else kind, scene)
@@ -168,7 +173,10 @@ class ChosenBase:
         return np.divide(wrong, mass, out=np.full_like(wrong, np.nan), where=mass > 0)
 
     def plain(self) -> ChosenBaseRecord:
-        """As JSON values."""
+        """As JSON values.
+
+        JSON has no whole numbers as keys, so coarsenings become strings; from_plain() turns them back.
+        """
         exposures = {
             fit: {str(group): exposure.plain() for group, exposure in fitted.items()}
             for fit, fitted in self.exposures.items()

@@ -24,7 +24,10 @@ class ProxyRanking:
 
     @property
     def best(self) -> int | None:
-        """The layer that misplaces least mass, the first of equals; None where none could be judged."""
+        """The layer that misplaces least mass, the first of equals; None where none could be judged.
+
+        Dictionaries keep their order, and layers enter in the cube's: among equals the earlier layer wins.
+        """
         return min(self.missed, key=lambda layer: self.missed[layer], default=None)
 
 

@@ -59,7 +59,13 @@ def _corrected(surface: Masses, mean: Masses, free: Bools, parts: int) -> Masses
 
 
 def fill_unknown(values: Masses, known: Bools) -> Masses:
-    """Blocks that are not known take the mean of their known neighbours, ring by ring."""
+    """Blocks that are not known take the mean of their known neighbours, ring by ring.
+
+    Args:
+      values: (..., h, w); what is not known is not looked at.
+      known: same shape, True = known.
+    Returns: same shape. Each sector and year is filled by itself; one of which nothing is known is 0.
+    """
     values, known = np.where(known, values, 0.0), known.copy()
     while known.any() and not known.all():
         around = [(0, 1), (2, 1), (1, 0), (1, 2)]
@@ -77,7 +83,14 @@ def fill_unknown(values: Masses, known: Bools) -> Masses:
 
 
 def bilinear(values: Masses, block: int, side: int) -> Masses:
-    """Density of pixels, `block` along a block, read at the centres of fine cells, `side` along a block."""
+    """Density of pixels, `block` along a block, read at the centres of fine cells, `side` along a block.
+
+    Args:
+      values: (..., h * block, w * block) density.
+      block, side: pixels and fine cells along a block.
+    Returns: (..., h * side, w * side). Beyond the outermost middles the value stays. Unless block = side the sums
+      of blocks are no longer exact.
+    """
     if block == side:
         return values
     for axis in (-2, -1):
@@ -91,7 +104,11 @@ def bilinear(values: Masses, block: int, side: int) -> Masses:
 
 
 def smooth_density(scene: Scene) -> Masses:
-    """The totals shown as a smooth density, (sectors, time, H, W) in mass per fine cell."""
+    """The totals shown as a smooth density, (sectors, time, H, W) in mass per fine cell.
+
+    The surface has at most SUB_PIXELS pixels along a block and meets the totals there; read at the middles of
+    fine cells it meets them only nearly, which meet_totals mends.
+    """
     parts = min(SUB_PIXELS, scene.side)
     surface = pycnophylactic(scene.totals, scene.known, parts)
     return bilinear(surface * (parts / scene.side) ** 2, parts, scene.side)
@@ -129,7 +146,11 @@ class Base:
 
     @classmethod
     def of(cls, survey: Survey) -> "Base":
-        """Layers with at least 1 % zeros make the mask, unless one is positive nearly everywhere (95 %)."""
+        """Layers with at least 1 % zeros make the mask, unless one is positive nearly everywhere (95 %).
+
+        A layer without zeros rules nothing out, and one of zeros alone everything: neither is used, nor is a
+        blocky one, which tells nothing inside a block. Without a mask every valid cell is allowed.
+        """
         usable = ~np.array([layer.blocky for layer in survey.layers], dtype=bool)
         zeros = survey.zero_share
         chosen = np.flatnonzero(usable & (zeros >= 0.01) & (zeros < 1.0))
@@ -138,7 +159,10 @@ class Base:
         return cls(tuple(int(index) for index in chosen), tuple(FLOOR * mean_density(survey)))
 
     def mask(self, scene: Scene) -> Bools:
-        """(time, H, W) True = the cell may receive mass."""
+        """(time, H, W) True = the cell may receive mass.
+
+        A cell is allowed when any of the mask's layers is positive there in that year, and it is valid.
+        """
         if not self.mask_layers:
             return np.broadcast_to(scene.valid, scene.covariates.shape[1:]).copy()
         return (scene.covariates[list(self.mask_layers)] > 0.0).any(axis=0) & scene.valid
@@ -159,7 +183,11 @@ class Base:
 
 
 def mean_density(survey: Survey) -> NDArray[np.float64]:
-    """(sectors,) mean mass per fine cell over the blocks that hold mass; 1 where no block does."""
+    """(sectors,) mean mass per fine cell over the blocks that hold mass; 1 where no block does.
+
+    Blocks of zero do not count, so the floor of a sector with few sources follows the sources, not the empty
+    ground.
+    """
     holds = survey.known & (survey.totals > 0.0)
     count = holds.sum(axis=(1, 2, 3))
     mass = np.where(holds, survey.totals, 0.0).sum(axis=(1, 2, 3))

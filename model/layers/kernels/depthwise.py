@@ -52,7 +52,10 @@ class Depthwise(nn.Module):
 
 @cache
 def compiled() -> Callable[..., Tensor] | None:
-    """The compiled loops; None where their extra is not installed."""
+    """The compiled loops; None where their extra is not installed.
+
+    Looked up once. They serve float32 on a CPU with kernels of 3 taps; all else takes `depthwise`.
+    """
     try:
         from model.layers.kernels.depthwise_numba import compiled_depthwise
     except Exception:  # numba missing, or broken in any way: torch is always there

@@ -49,7 +49,11 @@ def selective_scan(u: Tensor, step: Tensor, decay: Tensor, into: Tensor, out: Te
 
 @cache
 def fastest() -> Callable[..., Tensor]:
-    """The compiled scan where its extra is installed, else the plain one."""
+    """The compiled scan where its extra is installed, else the plain one.
+
+    Looked up once. Both give the same to the last digits of float32; the compiled one serves float32 on a CPU
+    alone.
+    """
     try:
         from model.layers.kernels.scan_numba import compiled_scan
     except Exception:  # numba missing, or broken in any way: the plain form is always there
@@ -58,7 +62,11 @@ def fastest() -> Callable[..., Tensor]:
 
 
 def plain_scan(u: Tensor, step: Tensor, decay: Tensor, into: Tensor, out: Tensor, skip: Tensor) -> Tensor:
-    """The same in plain PyTorch, on any device."""
+    """The same in plain PyTorch, on any device.
+
+    Args and returns as selective_scan, which chooses between the forms; nothing is converted here. Backward keeps
+    the state at the start of each chunk and makes the others again. Its second derivative is not defined.
+    """
     y: Tensor = _Scan.apply(u, step, decay, into, out)
     return torch.addcmul(y, u, skip)
 
@@ -132,7 +140,14 @@ class _Work:
         self.states = u.new_zeros(steps + 1, batch, *self.rates.shape)
 
     def advance(self, u: Tensor, step: Tensor, into: Tensor, part: slice) -> tuple[Tensor, Tensor]:
-        """Goes on from states[0]: (steps + 1, B, N, D) states and (steps, B, N, D) factors, until the next call."""
+        """Goes on from states[0]: (steps + 1, B, N, D) states and (steps, B, N, D) factors, until the next call.
+
+        Args:
+          u, step: (B, L, D); into: (B, L, N), the whole sequence.
+          part: the chunk's places in it.
+        Returns: views of the working memory, which the next call overwrites; states[0] is the state before the
+          chunk.
+        """
         count = part.stop - part.start
         states, factors = self.states[: count + 1], self.factors[:count]
         steps = _first(step, part)

@@ -30,7 +30,11 @@ def fused_scan(
 
 
 def why_not_fused() -> str:
-    """For the report: why the plain form is in use; empty where the kernel serves."""
+    """For the report: why the plain form is in use; empty where the kernel serves.
+
+    Returns: type and text of the first failure, at import or at a call. After one the kernel is not tried again
+      in this process.
+    """
     return _broken[0] if _broken else ""
 
 

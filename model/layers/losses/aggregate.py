@@ -26,7 +26,11 @@ class ZeroStatistics:
 
     @classmethod
     def of(cls, totals: NDArray[np.float64], counted: NDArray[np.bool_]) -> "ZeroStatistics":
-        """totals, counted: (sectors, years, h, w); True = known, and of the training split."""
+        """totals, counted: (sectors, years, h, w); True = known, and of the training split.
+
+        A sector without any such mass gets unit 1. A year in which no cell of a sector has mass counts as having
+        one in its ratio, and has spread 1, so every weight stays finite.
+        """
         source = counted & (totals > 0)
         mass = np.where(source, totals, 0.0)
         unit = mass.sum((1, 2, 3)) / np.maximum(source.sum((1, 2, 3)), 1)
@@ -64,12 +68,21 @@ def macro_micro_loss(sums: Tensor, totals: Tensor, counted: Tensor, statistics: 
 
 
 def log_sum_loss(sums: Tensor, totals: Tensor, counted: Tensor, statistics: ZeroStatistics) -> Tensor:
-    """Mean |log1p(sum) - log1p(total)| over the counted coarse cells, every cell alike; shapes as above."""
+    """Mean |log1p(sum) - log1p(total)| over the counted coarse cells, every cell alike; shapes as above.
+
+    Args: counted: True = known, and of the split that is asked.
+    Returns: scalar, no unit; 0 when every counted sum meets its total, and when none is counted.
+    """
     return (log_error(sums, totals, statistics) * counted).sum() / counted.sum().clamp_min(1)
 
 
 def log_error(sums: Tensor, totals: Tensor, statistics: ZeroStatistics) -> Tensor:
-    """|log1p(sum) - log1p(total)|, both in units of the mean non-zero total."""
+    """|log1p(sum) - log1p(total)|, both in units of the mean non-zero total.
+
+    Args:
+      sums, totals: (..., sectors, years, h, w) mass per coarse cell, 0 or more.
+    Returns: same shape, no unit; near zero an absolute error, at large totals the logarithm of a ratio.
+    """
     unit = totals.new_tensor(statistics.unit)[:, None, None, None]
     return (torch.log1p(sums / unit) - torch.log1p(totals / unit)).abs()
 

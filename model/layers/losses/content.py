@@ -21,14 +21,22 @@ IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # mean and deviation it
 
 
 def spectral(found: Tensor, truth: Tensor) -> Tensor:
-    """Mean absolute difference of log power by wavenumber; (N, 1, H, W) each."""
+    """Mean absolute difference of log power by wavenumber; (N, 1, H, W) each.
+
+    Why a floor of FAINT x mean true power under both: wavelengths the truth hardly holds would otherwise rule the
+    logarithm. Phases are not compared, so texture may lie elsewhere at no cost.
+    """
     powers = [radial_power(field) for field in (found, truth)]
     floor = FAINT * powers[1].mean(dim=1, keepdim=True) + 1e-12
     return (torch.log(powers[0] + floor) - torch.log(powers[1] + floor)).abs().mean()
 
 
 def radial_power(field: Tensor) -> Tensor:
-    """(N, rings) mean power by whole wavenumber, the mean of the field left out; a Hann window hides the edges."""
+    """(N, rings) mean power by whole wavenumber, the mean of the field left out; a Hann window hides the edges.
+
+    Rings are whole wavenumbers 1 to min(H, W) // 2, in cycles along the shorter side. The transform is not
+    scaled, so only the power of fields of one size may be compared.
+    """
     rows, cols = field.shape[-2:]
     window = torch.hann_window(rows, periodic=False)[:, None] * torch.hann_window(cols, periodic=False)
     wave = field - field.mean(dim=(-2, -1), keepdim=True)
@@ -46,7 +54,13 @@ def radial_power(field: Tensor) -> Tensor:
 
 
 def features(found: Tensor, truth: Tensor) -> Tensor:
-    """Mean squared difference of how rough both are around each place, whatever the phase."""
+    """Mean squared difference of how rough both are around each place, whatever the phase.
+
+    Args:
+      found, truth: (N, 1, H, W), more than 4 cells along each axis.
+    Returns: scalar, 0 or more: over both axes and steps of 1, 2 and 4 cells, each mean of |difference| over 4 x 4
+      cells (stride 2) is compared.
+    """
     return torch.stack(
         [
             functional.mse_loss(energy, wanted)
@@ -88,7 +102,12 @@ class Vgg(nn.Module):
         self.requires_grad_(False)
 
     def forward(self, found: Tensor, truth: Tensor) -> Tensor:
-        """Mean squared difference of features."""
+        """Mean squared difference of features.
+
+        Args:
+          found, truth: (N, 1, H, W), 0 or more; both are divided by the largest value of the truth in the sample.
+        Returns: scalar, 0 or more. The filters are frozen; the gradient reaches `found` through them.
+        """
         top = truth.amax(dim=(1, 2, 3), keepdim=True).clamp(min=1e-6)
         return functional.mse_loss(self._seen(found / top), self._seen(truth / top))
 
@@ -99,7 +118,10 @@ class Vgg(nn.Module):
 
 
 def nothing(found: Tensor, truth: Tensor) -> Tensor:
-    """No comparison beside that of pixels."""
+    """No comparison beside that of pixels.
+
+    A zero that still hangs on `found`, so that a backward pass through it is defined.
+    """
     return found.sum() * 0.0
 
 

@@ -71,12 +71,19 @@ class LearnedWeights(nn.Module):
         self.floor, self.pull = floor, pull
 
     def weights(self) -> Tensor:
-        """(n,) positive, with a mean of one."""
+        """(n,) positive, with a mean of one.
+
+        Each is at least n x floor and at most n (1 - (n - 1) floor); their gradient reaches theta.
+        """
         count = len(self.theta)
         return count * (self.floor + (1 - count * self.floor) * self.theta.softmax(0))
 
     def forward(self, losses: Tensor) -> Tensor:
-        """(n,) losses -> their weighted sum, with the pull in units of their mean."""
+        """(n,) losses -> their weighted sum, with the pull in units of their mean.
+
+        The mean in the pull is detached: the pull only moves the weights, never the network, and stays
+        as strong beside the losses when they shrink.
+        """
         count = len(self.theta)
         log_share = self.theta.log_softmax(0)
         uneven = torch.tensor(float(count)).log() + (log_share.exp() * log_share).sum()

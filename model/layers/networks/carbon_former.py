@@ -111,7 +111,13 @@ class CarbonFormer(nn.Module):
         return raw, routing
 
     def features(self, auxiliary: Tensor, main: Tensor) -> tuple[Tensor, Routing | None]:
-        """(B, width, T, H, W) all that is known of a place before it is said."""
+        """(B, width, T, H, W) all that is known of a place before it is said.
+
+        Args:
+          auxiliary: (B, A, T, H, W), the covariates; main: (B, sectors, T, H, W), the totals shown, spread over
+            their cells.
+        Returns: also which experts worked where; None in a form without experts.
+        """
         if self.form.coordinates:
             auxiliary = with_coordinates(auxiliary)
         seen = self.auxiliary_stem(auxiliary.contiguous(memory_format=LAST))
@@ -134,7 +140,11 @@ class CarbonFormer(nn.Module):
         return functional.relu(self.look(stream)), routing
 
     def start(self, generator: torch.Generator) -> None:
-        """Draws the first weights; the tail is zero, so that the untrained network repeats the main stream."""
+        """Draws the first weights; the tail is zero, so that the untrained network repeats the main stream.
+
+        Modulation and context are silenced again and the zero gate opened, since the draw overwrote their starts.
+        The generator alone decides the weights, whatever else drew before.
+        """
         draw_weights(self, generator)
         for module in self.modules():
             if isinstance(module, Sft | GlobalContext):

@@ -34,7 +34,11 @@ class DualStream(nn.Module):
         self.head = Spatial(2 * width, outputs)
 
     def forward(self, auxiliary: Tensor, main: Tensor) -> Tensor:
-        """auxiliary (B, A, T, H, W), main (B, M, T, H, W) -> (B, outputs, T, H, W)."""
+        """auxiliary (B, A, T, H, W), main (B, M, T, H, W) -> (B, outputs, T, H, W).
+
+        Returns: the logarithm of a factor on the base, of any sign; 0 leaves the base as it is. The covariates
+          enter the tail once more as they are, past all blurring.
+        """
         # Why two layouts: on a CPU, dense convolutions run twice as fast with channels last, depthwise ones
         # on a few channels several times slower.
         auxiliary = auxiliary.contiguous(memory_format=torch.channels_last_3d)
@@ -45,7 +49,10 @@ class DualStream(nn.Module):
         return self.head(functional.silu(self.tail(torch.cat([stream, auxiliary], dim=1))))
 
     def start(self, generator: torch.Generator) -> None:
-        """Draws the first weights; the head is zero, so that the untrained network changes nothing."""
+        """Draws the first weights; the head is zero, so that the untrained network changes nothing.
+
+        The modulation's last map is zero as well, as its own constructor left it before the draw.
+        """
         draw_weights(self, generator)
         for silent in (self.modulation.tell, self.head):
             nn.init.zeros_(silent.convolution.weight)

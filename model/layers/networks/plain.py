@@ -31,7 +31,10 @@ class Plain(nn.Module):
         self.head = Spatial(2 * width, outputs)
 
     def forward(self, auxiliary: Tensor, main: Tensor) -> Tensor:
-        """auxiliary (B, A, T, H, W) -> (B, outputs, T, H, W)."""
+        """auxiliary (B, A, T, H, W) -> (B, outputs, T, H, W).
+
+        `main` is taken so that all networks are called alike; it is not read. 0 leaves the base as it is.
+        """
         auxiliary = auxiliary.contiguous(memory_format=self.layout)
         seen = self.body(self.enter(auxiliary))
         return self.head(functional.silu(self.tail(torch.cat([seen, auxiliary], dim=1))))

@@ -6,7 +6,10 @@ from torch.nn import functional
 
 
 def primes(factor: int) -> tuple[int, ...]:
-    """Prime factors, smallest first: 100 -> 2, 2, 5, 5."""
+    """Prime factors, smallest first: 100 -> 2, 2, 5, 5.
+
+    Their product is the factor, so a sub-pixel step for each reaches it; 1 has none.
+    """
     found, rest, divisor = [], factor, 2
     while rest > 1:
         while rest % divisor == 0:
@@ -61,7 +64,11 @@ class Generator(nn.Module):
         self.tail = _convolution(width, 1, 9)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, inputs, h, w) -> (N, 1, h * factor, w * factor)."""
+        """(N, inputs, h, w) -> (N, 1, h * factor, w * factor).
+
+        Returns: 0 or more, in the scale of x, whose first channel is interpolated bilinearly and added before the
+          cut at zero.
+        """
         seen = self.head(x)
         raised = self.tail(self.rise(seen + self.body(seen)))
         # Not align_corners: a coarse value stands at the middle of its cell.
@@ -102,7 +109,10 @@ class Discriminator(nn.Module):
         )
 
     def forward(self, fine: Tensor) -> Tensor:
-        """(N, 1, H, W) -> (N,)."""
+        """(N, 1, H, W) -> (N,).
+
+        Pooling to 6 x 6 lets windows of any size in. No sigmoid is applied.
+        """
         return self.judge(self.body(fine)).squeeze(1)
 
     def start(self, generator: torch.Generator) -> None:
@@ -111,7 +121,10 @@ class Discriminator(nn.Module):
 
 
 def draw_weights(network: nn.Module, generator: torch.Generator) -> None:
-    """Kaiming weights from a generator, whatever else drew before; biases 0."""
+    """Kaiming weights from a generator, whatever else drew before; biases 0.
+
+    He et al. 2015 with a = 0.25, the slope at which PReLU starts. Batch norms keep their scale of 1.
+    """
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
             nn.init.kaiming_normal_(module.weight, a=0.25, generator=generator)

@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 
 from model.ground.scene import Bools, Masses, Scene, Tile
 from model.ground.survey import Survey
+from model.options import MethodOptions
+from model.training.options import TrainingOptions
 from model.training.pairs import Pair
 from model.training.phase import Phase
 from model.training.protocol import Learner
@@ -43,6 +45,18 @@ class Method(Protocol):
 
     def describe(self) -> dict[str, Any]:
         """Plain facts for the report: what was chosen and how large it is."""
+
+
+class MethodClass(Protocol):
+    """What the table of methods leads to."""
+
+    def __call__(self, options: MethodOptions | None, training: TrainingOptions | None = None) -> Method:
+        """A method that is not yet prepared.
+
+        Args:
+          options: of the class that its row names; None: the defaults.
+          training: of the loop, of which its phases are made; None: the defaults.
+        """
 
 
 @runtime_checkable
@@ -83,6 +97,10 @@ class ScoredLearner(Learner, Protocol):
 @runtime_checkable
 class PairTrainable(Method, Placeable, Learner, Protocol):
     """Learns from pairs of coarse and fine fields; it is its own learner."""
+
+    @property
+    def shifts_blocks(self) -> bool:
+        """True = blocks are laid anew over the fine field at each draw; False = the run's own alone."""
 
     def fit(self, pairs: Sequence[Pair]) -> None:
         """Fits its transform to fine values of training dates, before training."""

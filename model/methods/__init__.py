@@ -1,7 +1,6 @@
 """The table of methods: a short name, where the method lives, and what is to be known before it is chosen."""
 
-from typing import Any
-
+from model.method import MethodClass
 from model.methods.row import MethodRow
 
 # Why written by hand: a checkpoint or a config names a method by its short name,
@@ -135,7 +134,7 @@ def installed(name: str) -> bool:
     return name not in METHODS or METHODS[name].installed
 
 
-def method_class(name: str) -> Any:
+def method_class(name: str) -> MethodClass:
     """The class behind a short name; heavy libraries load only now.
 
     Raises: KeyError when the table has no such name.

@@ -8,9 +8,11 @@ from typing import Any
 from pydantic import BaseModel, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError, ValidationInfo
 from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError, core_schema
 
+from model.method import Method
 from model.methods import METHODS
 from model.methods.row import MethodRow
 from model.options import MethodOptions
+from model.training.options import TrainingOptions
 
 UNKNOWN, UNHEARD = "unknown_method", "unheard_option"
 # Options of version 0.1 of the program, and their names since.
@@ -35,8 +37,12 @@ class MethodChoice:
         """What the table tells of it."""
         return METHODS[self.name]
 
-    def make(self, training: Any = None) -> Any:
-        """The method itself; heavy libraries load only now. Args: training: TrainingOptions; None: the defaults."""
+    def make(self, training: TrainingOptions | None = None) -> Method:
+        """The method itself, not yet prepared; heavy libraries load only now.
+
+        Args:
+          training: of the loop, of which its phases are made; None: the defaults.
+        """
         return self.row.method_class()(self.options, training)
 
     def to_json(self) -> dict[str, Any]:

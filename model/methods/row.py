@@ -5,6 +5,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, Literal
 
+from model.method import MethodClass
 from model.options import MethodOptions
 
 
@@ -37,9 +38,10 @@ class MethodRow:
     package: str | None = None
     extra: str | None = None
 
-    def method_class(self) -> Any:
+    def method_class(self) -> MethodClass:
         """The class; heavy libraries load only now."""
-        return _named(self.place)
+        found: MethodClass = _named(self.place)
+        return found
 
     def options_class(self) -> type[MethodOptions]:
         """The class of its options; loads no torch."""

@@ -12,10 +12,9 @@ from numpy.typing import NDArray
 from model.ground.errors import UsageFault
 from model.ground.scene import Scene, Tile
 from model.ground.survey import Survey
-from model.method import Method, WarmStartable
+from model.method import Method, Trainable, WarmStartable
 from model.methods import method_class
 from model.training.losses import groups_of
-from model.training.policy import Policy
 from model.training.protocol import State
 from model.training.sampler import TileData
 from model.training.validation import TotalsValidation, candidate_scores, evenly
@@ -24,9 +23,10 @@ from stages.artifacts.cube import Cube
 from stages.artifacts.tiles import Samples
 from stages.artifacts.training_states import FOLDER, States
 from stages.contract.progress import tell
-from stages.contract.section import Section, dump
+from stages.contract.section import dump
 from stages.formats.atomic import replace_file
 from stages.report.training_figures import write_figures
+from stages.train.config import Config
 from stages.train.expert_map import chosen_experts
 from stages.train.monitor import HISTORY, Live, read_steps
 from stages.train.page import PAGE, drawn, render, sampled
@@ -52,7 +52,7 @@ class Folds:
 
 
 def learn(
-    config: Any, method: Any, survey: Survey, folds: Folds, device: str, unit: str, out: Path
+    config: Config, method: Trainable, survey: Survey, folds: Folds, device: str, unit: str, out: Path
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Trains one network for each fold in place; returns facts for the checkpoint and the history.
 
@@ -76,11 +76,11 @@ def learn(
             member,
             TileData(train, config.seed + 1000 * number),
             TotalsValidation(member, validation, groups, config.validation_score),
-            States(out, number, config_hash(config)),
+            States(out, number, config.digest()),
             config.save_every,
             live.hear,
             lambda text: tell(text, warning=True),
-            policy_of(config),
+            config.policy,
             begun_from(config, number),
         )
         progress = trainer.run()
@@ -124,7 +124,7 @@ def learn(
     return facts, history
 
 
-def file_away(config: Section, facts: dict[str, Any], out: Path) -> None:
+def file_away(config: Config, facts: dict[str, Any], out: Path) -> None:
     """Leaves for the run's history: what was asked, what came of it, and the states worth going back to."""
     folder = out / HISTORY
     kept: dict[str, str] = {}
@@ -135,22 +135,22 @@ def file_away(config: Section, facts: dict[str, Any], out: Path) -> None:
             replace_file(folder / network.name / path.name, path.read_bytes())
     names = ("asked", "score", "step", "steps", "start_score", "rivals", "beaten_by", "fell_back")
     record = {name: facts[name] for name in names if name in facts}
-    record |= {"config": dump(config), "config_hash": config_hash(config), "states": kept}
+    record |= {"config": dump(config), "config_hash": config.digest(), "states": kept}
     folder.mkdir(parents=True, exist_ok=True)
     replace_file(folder / "summary.json", (json.dumps(record, indent=1, sort_keys=True) + "\n").encode())
 
 
-def states(config: Section, out: Path) -> list[str]:
+def states(config: Config, out: Path) -> list[str]:
     """`fold/state` of everything unfinished training may go back to, in the order of the folds."""
     folders = sorted((out / FOLDER).glob("train*"), key=_fold)
     return [
         f"{_fold(folder)}/{name}"
         for folder in folders
-        for name in States(out, _fold(folder), config_hash(config)).names()
+        for name in States(out, _fold(folder), config.digest()).names()
     ]
 
 
-def go_back(config: Section, out: Path, name: str) -> str:
+def go_back(config: Config, out: Path, name: str) -> str:
     """Makes the named state the latest of its network; without a fold, of the network that was under way.
 
     Raises: UsageFault when there is none of that name.
@@ -161,7 +161,7 @@ def go_back(config: Section, out: Path, name: str) -> str:
         wanted = f"one of {', '.join(known)}" if known else "a state, and none was saved yet"
         raise UsageFault("--from", f"no state {name!r}", wanted, "check the name")
     fold, _, state = full.partition("/")
-    step = States(out, int(fold), config_hash(config)).go_back(state)
+    step = States(out, int(fold), config.digest()).go_back(state)
     return f"train: network {fold} goes back to {state}, step {step}"
 
 
@@ -170,7 +170,7 @@ def _fold(folder: Path) -> int:
     return int(folder.name.removeprefix("train"))
 
 
-def begun_from(config: Any, fold: int) -> State | None:
+def begun_from(config: Config, fold: int) -> State | None:
     """The state training begins with; None for untrained networks.
 
     Raises: UsageFault when the folder holds none for any network.
@@ -185,20 +185,6 @@ def begun_from(config: Any, fold: int) -> State | None:
         raise UsageFault("train.start", f"no such state in {config.start}", wanted, "correct train.start")
     tell(f"train: fold {fold}: nothing learned was best there, so its network begins untrained")
     return None
-
-
-def policy_of(config: Any) -> Policy:
-    """The settings of the section that say how the loop behaves."""
-    return Policy(
-        config.accumulate,
-        config.not_finite,
-        config.precision,
-    )
-
-
-def config_hash(config: Section) -> str:
-    """Of the whole section: a state of training belongs to its settings."""
-    return hashlib.sha256(json.dumps(dump(config), sort_keys=True).encode()).hexdigest()
 
 
 def _summed_up(results: list[dict[str, Any]]) -> dict[str, Any]:
@@ -236,7 +222,7 @@ def _free_scores(
 
 
 def _base_score(
-    method: Any, first: float, tiles: Sequence[Tile], groups: tuple[int, ...], config: Any
+    method: Trainable, first: float, tiles: Sequence[Tile], groups: tuple[int, ...], config: Config
 ) -> float:
     """What the base alone misses: the first score, but where pretrained networks already bend it there."""
     if not (isinstance(method, WarmStartable) and method.begun):

@@ -14,7 +14,8 @@ from stages.artifacts.cube import Cube
 from stages.artifacts.pairs import PairSamples
 from stages.artifacts.training_states import States
 from stages.contract.progress import tell
-from stages.train.folds import STEPS, STEPS_TABLE, begun_from, config_hash, policy_of
+from stages.train.config import Config
+from stages.train.folds import STEPS, STEPS_TABLE, begun_from
 from stages.train.monitor import Live, read_steps
 
 RIVAL = "bilinear"  # learns nothing; keeps the totals too
@@ -23,7 +24,7 @@ FITTED = 200  # fields the transform is fitted to, evenly spaced
 
 
 def learn_pairs(
-    config: Any,
+    config: Config,
     method: PairTrainable,
     survey: Survey,
     data: Cube,
@@ -44,24 +45,14 @@ def learn_pairs(
             "declare them under `ingest.pairs`, or choose a method that learns from totals alone",
         )  # fmt: skip
     cube, tiles = folders
-    train = PairSamples(cube, tiles, "train", shift=config.method.options.shift_blocks)
+    train = PairSamples(cube, tiles, "train", shift=method.shifts_blocks)
     valid = PairSamples(cube, tiles, "valid")
     if not len(train) or not len(valid):
         raise UsageFault(
             "ingest.pairs", f"{len(train)} fine fields to learn from, {len(valid)} to validate on", "at least one each",
             "declare more dates under `ingest.pairs`, or change `tile.valid_dates`",
         )  # fmt: skip
-    for file in config.method.options.weight_files():
-        weights, sha256 = network_weights(file)
-        words = f"VGG19 features, {Path(file).name}, SHA-256 {sha256}"
-        assert isinstance(method, ContentComparing)
-        try:
-            method.compare_by(weights, words)
-        except (KeyError, RuntimeError) as error:
-            raise InputFault(
-                Path(file).name, f"weights of another network ({str(error)[:120]})", "those of VGG19",
-                "give the file of vgg19 with the names features.0.weight and so on",
-            ) from error  # fmt: skip
+    for words in compare_contents(config, method):
         tell(f"train: contents are compared by {words}")
     method.place(device)
     method.fit([train.whole(index) for index in evenly(len(train), FITTED)])
@@ -71,11 +62,11 @@ def learn_pairs(
         method,
         PairData(train, config.seed),
         PairValidation(method.estimate, scored),
-        States(out, 0, config_hash(config)),
+        States(out, 0, config.digest()),
         config.save_every,
         live.hear,
         lambda text: tell(text, warning=True),
-        policy_of(config),
+        config.policy,
         begun_from(config, 0),
     )
     progress = trainer.run()
@@ -106,3 +97,25 @@ def learn_pairs(
         "rival_rmse": {RIVAL: free}, "notes": progress.notes,
     }  # fmt: skip
     return facts, progress.history
+
+
+def compare_contents(config: Config, method: PairTrainable) -> list[str]:
+    """Hands the weights that a user brings to a method that compares contents by them.
+
+    Returns: what each file is, in words.
+    Raises: InputFault (exit 3) when a file is missing, damaged, or holds the weights of another network.
+    """
+    told = []
+    for file in config.method.options.weight_files():
+        weights, sha256 = network_weights(file)
+        words = f"VGG19 features, {Path(file).name}, SHA-256 {sha256}"
+        assert isinstance(method, ContentComparing)
+        try:
+            method.compare_by(weights, words)
+        except (KeyError, RuntimeError) as error:
+            raise InputFault(
+                Path(file).name, f"weights of another network ({str(error)[:120]})", "those of VGG19",
+                "give the file of vgg19 with the names features.0.weight and so on",
+            ) from error  # fmt: skip
+        told.append(words)
+    return told

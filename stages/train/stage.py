@@ -1,91 +1,46 @@
 """Cube and tile plan in, checkpoint out: the method of choice, trained on totals alone or merely prepared."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import numpy as np
-from pydantic import Field, PositiveInt, SerializerFunctionWrapHandler, field_validator, model_serializer
 
 from model.ground.blocks import merge
 from model.ground.errors import InputFault
 from model.ground.survey import Survey
 from model.method import Method, PairTrainable, ThresholdAware, Trainable
 from model.methods.choice import MethodChoice
-from model.options import SourcePath
 from model.training.losses import groups_of
-from model.training.options import Coarsening, TrainingOptions
 from model.training.validation import evenly
 from stages.artifacts import checkpoint
 from stages.artifacts.applicability import draw_reference
 from stages.artifacts.cube import Cube
 from stages.artifacts.tiles import Samples
 from stages.contract.body import Preview, StageBody
-from stages.contract.device import Device, device_of
+from stages.contract.device import device_of
 from stages.contract.progress import tell
-from stages.contract.section import SafeName, Section
+from stages.train.config import DEFAULT_METHOD, Config
 from stages.train.folds import OWN_BASE, Folds, file_away, go_back, learn, states
 from stages.train.paired import learn_pairs
-from stages.train.renamed import RENAMED
 from stages.train.warm_start import FILES, asked, begin_with, open_donor
 
 VERSION = 5
 # What the pipeline asks of this stage, whatever file it lies in.
-__all__ = ["BODY", "VERSION", "Config", "check", "expect", "go_back", "run", "sources", "states"]
+__all__ = [
+    "BODY",
+    "DEFAULT_METHOD",
+    "VERSION",
+    "Config",
+    "check",
+    "expect",
+    "go_back",
+    "run",
+    "sources",
+    "states",
+]
 READ = 512  # fine cells along a window of the survey: bounds memory, about a chunk of the cube
-
-
-DEFAULT_METHOD = "dst_carbon_former"
-# Settings heard whatever the method; by whatever takes steps, beside these; and by what learns from totals alone.
-ALWAYS = frozenset({"method", "seed", "years"})
-FROM_TOTALS = frozenset({"coarsen", "validation_coarsen", "networks"})
-
-
-class Config(Section, TrainingOptions):
-    """What learns, from what, for how long; what one method alone may be told stands under `method`."""
-
-    RENAMED = RENAMED
-
-    # A short name of the table of methods, or {name: NAME, option: value}; `pipeline methods` lists them.
-    method: MethodChoice = MethodChoice.parse(DEFAULT_METHOD)
-    years: PositiveInt = 3  # years in a window; fewer when the cube has fewer
-    # As coarsen, when validation is scored; None: as in training. A whole window is seldom validation ground alone.
-    validation_coarsen: Annotated[tuple[Coarsening, ...], Field(min_length=1)] | None = None
-    # What stops training and chooses its state, over the mean non-zero total; balanced: zeros count as much.
-    validation_score: Literal["nonzero_mae", "balanced_mae"] = "nonzero_mae"
-    networks: PositiveInt | None = None  # one for each fold held out; 1: the first fold's alone, as published
-    accumulate: PositiveInt = 1  # batches whose gradients make one step: more ground without more memory
-    not_finite: Literal["stop", "skip"] = "stop"  # when a loss is no number: end there, or leave the step out
-    precision: Literal["auto", "float32", "bf16"] = "auto"  # inside networks; auto: bf16 on a GPU alone
-    # Folder of a checkpoint made on other ground of the same inputs: networks begin with its own; `start` goes first.
-    pretrained: SourcePath | None = None
-    start: SourcePath | None = None  # folder of a finished run's history whose states training begins with
-    start_at: SafeName = "best"  # which of them: best, epoch_010, ...
-    save_every: PositiveInt = 50  # steps between two saves of the state from which training resumes
-    device: Device = "auto"
-
-    @field_validator("method", mode="before")
-    @classmethod
-    def _named(cls, method: Any) -> Any:
-        """Options without a name are those of the default method."""
-        if isinstance(method, Mapping) and "name" not in method:
-            return {"name": DEFAULT_METHOD, **method}
-        return method
-
-    @model_serializer(mode="wrap")
-    def _heard_alone(self, everything: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """As it enters a fingerprint: a setting that the method does not hear makes nothing stale."""
-        return {name: value for name, value in everything(self).items() if name not in self.unheard}
-
-    @property
-    def unheard(self) -> tuple[str, ...]:
-        """Settings of the loop that mean nothing to the chosen method."""
-        row = self.method.row
-        if row.trained_on is None:
-            return tuple(name for name in type(self).model_fields if name not in ALWAYS)
-        deaf = set() if row.trained_on == "totals" else set(FROM_TOTALS)
-        return tuple(sorted(deaf if row.pretrained else deaf | {"pretrained"}))
 
 
 def run(config: Config, *, cube: Path, tiles: Path, out: Path) -> None:
@@ -216,27 +171,26 @@ def expect(config: Config, preview: Preview, free: int) -> Preview:
       preview: what the stages before this one tell.
       free: bytes of memory left on this machine.
     """
-    if config.method.row.trained_on != "totals":
+    if config.method.row.trained_on is None:
         return preview
-    from stages.train.cost import rehearse
+    from stages.train.cost import Sizes, rehearse
 
     device = device_of(config.device, "train.device")
-    sizes = {
-        "layers": len(preview.layers or ()),
-        "sectors": len(preview.sectors),
-        "years": len(preview.years),
-        "factor": preview.factor,
-        "side": preview.tile_side,
-        "halo": preview.tile_halo,
-    }
+    sizes = Sizes(
+        layers=len(preview.layers or ()),
+        sectors=len(preview.sectors),
+        years=len(preview.years),
+        factor=preview.factor,
+        side=preview.tile_side,
+        halo=preview.tile_halo,
+    )
     cost = rehearse(config, device, sizes, free)
     if cost is None:
         return preview
-    steps = config.epochs * config.steps_per_epoch
     costs = (
         ("a training step", f"{cost.seconds:.3g} s and {cost.memory / 1e6:.0f} MB on {device}"),
         ("tiles a step", f"{config.batch_tiles} set, {cost.fits} would fit"),
-        ("training of one network, at most", f"{steps} steps, {steps * cost.seconds / 60:.3g} min"),
+        ("training of one network, at most", f"{cost.steps} steps, {cost.total_seconds / 60:.3g} min"),
     )
     return replace(preview, costs=costs)
 

@@ -8,12 +8,13 @@ from model.ground.errors import ArtifactFault, InputFault
 from model.method import Method, WarmStartable
 from stages.artifacts import checkpoint
 from stages.contract.progress import tell
+from stages.train.config import Config
 
 FILES = (checkpoint.FACTS, checkpoint.WEIGHTS)
 FIX = "name a run's checkpoint folder (from the configuration's own folder), or set `train.pretrained: null`"
 
 
-def asked(config: Any) -> Path | None:
+def asked(config: Config) -> Path | None:
     """The folder, where the method can begin with one and nothing else says what training begins with."""
     if config.pretrained is None or config.start is not None or not config.method.row.pretrained:
         return None

@@ -52,6 +52,11 @@ class SRResNet:
     def calibrate(self, tiles: Sequence[Tile]) -> None:
         """Nothing: pairs are looked at by fit."""
 
+    @property
+    def shifts_blocks(self) -> bool:
+        """As its options say."""
+        return self.options.shift_blocks
+
     def fit(self, pairs: Sequence[Pair]) -> None:
         """Fits the transform to fine values of training dates."""
         values = np.concatenate([pair.fine[pair.counted] for pair in pairs])

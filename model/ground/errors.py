@@ -111,7 +111,7 @@ class Faults(Exception):
 
     def __init__(self, faults: Iterable[Fault]) -> None:
         self.faults = list(faults)
-        super().__init__("; ".join(str(fault) for fault in self.faults))
+        super().__init__("; ".join(map(str, self.faults)))
 
     @property
     def code(self) -> int:

@@ -81,7 +81,7 @@ def focal_mean(values: Floats, grid: Grid, margin: int, radius: float) -> Floats
     known = ~np.isnan(values)
     filled = np.where(known, values, 0.0)
     # Why a third sum: a running sum leaves rounding where nothing is; where every cell is 0 the mean is 0.
-    layers = [_running(part) for part in (filled, known.astype(float), (filled != 0).astype(float))]
+    layers = list(map(_running, (filled, known.astype(float), (filled != 0).astype(float))))
     width, height = cell_sizes(grid)
     place = np.cumsum(height, axis=0) - height / 2
     rows, cols = values.shape[0] - 2 * margin, values.shape[1] - 2 * margin
@@ -118,10 +118,11 @@ def density(mass: Floats, grid: Grid, margin: int, sigma: float) -> Floats:
     """
     known = ~np.isnan(mass)
     area = np.broadcast_to(grid.cell_areas(), mass.shape)
-    weighted = [_smooth(np.where(known, part, 0.0), grid, margin, sigma) for part in (mass, area)]
+    mass_around = _smooth(np.where(known, mass, 0.0), grid, margin, sigma)
+    ground_around = _smooth(np.where(known, area, 0.0), grid, margin, sigma)
     core = (slice(margin, mass.shape[0] - margin), slice(margin, mass.shape[1] - margin))
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(known[core], weighted[0] / weighted[1] * 1e6, np.nan)
+        return np.where(known[core], mass_around / ground_around * 1e6, np.nan)
 
 
 def _smooth(values: Floats, grid: Grid, margin: int, sigma: float) -> Floats:

@@ -33,7 +33,7 @@ class Region(NamedTuple):
           factor: fine cells along a coarse cell; 1 gives the region itself.
         Returns: row, col, rows and cols, each times the factor.
         """
-        return Region(*(factor * number for number in self))
+        return Region(factor * self.row, factor * self.col, factor * self.rows, factor * self.cols)
 
     def grown(self, halo: int, shape: tuple[int, int]) -> "Region":
         """With `halo` cells around it, as far as a grid of that shape (rows, cols) goes.

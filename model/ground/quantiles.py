@@ -21,14 +21,13 @@ def exact_quantiles(
     count = sum(part.size for part in read())
     if not count:
         return [float("nan")] * len(levels)
-    places = [level * (count - 1) for level in levels]
-    ranks = sorted({int(np.floor(place)) for place in places} | {int(np.ceil(place)) for place in places})
-    found = dict(zip(ranks, _select(read, ranks), strict=True))
-    return [
-        found[int(np.floor(place))]
-        + (place - np.floor(place)) * (found[int(np.ceil(place))] - found[int(np.floor(place))])
-        for place in places
-    ]
+    places = np.asarray(levels, np.float64) * (count - 1)
+    below, above = np.floor(places).astype(np.int64), np.ceil(places).astype(np.int64)
+    ranks = np.union1d(below, above)
+    found = np.array(_select(read, ranks.tolist()))
+    low, high = found[np.searchsorted(ranks, below)], found[np.searchsorted(ranks, above)]
+    quantiles: list[float] = (low + (places - below) * (high - low)).tolist()
+    return quantiles
 
 
 def _select(read: Callable[[], Iterable[NDArray[np.float64]]], ranks: Sequence[int]) -> list[float]:
@@ -47,4 +46,5 @@ def _select(read: Callable[[], Iterable[NDArray[np.float64]]], ranks: Sequence[i
             chosen = int(np.searchsorted(until, rest, side="right"))
             heads[index] = (head << _STEP) | chosen
             rests[index] = rest - (int(until[chosen - 1]) if chosen else 0)
-    return [float(np.array(head, np.uint64).view(np.float64)) for head in heads]
+    values: list[float] = np.array(heads, np.uint64).view(np.float64).tolist()
+    return values

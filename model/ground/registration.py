@@ -49,7 +49,7 @@ def shift_between(layer: Array, totals: Array, factor: int) -> Shift | None:
     told = _below(layer.shape, factor) & (size > 1e-12 * size.max())
     phases = np.where(told, cross / np.where(size > 0, size, 1.0), 0.0)
     surface = np.abs(np.fft.ifft2(phases).real)
-    row, col = (int(index) for index in np.unravel_index(np.argmax(surface), surface.shape))
+    row, col = divmod(int(np.argmax(surface)), surface.shape[1])
     near = _distance(surface.shape, row, col) <= 2 * factor
     rest = surface[~near]
     if rest.size == 0 or rest.std() == 0:

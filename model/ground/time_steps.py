@@ -22,7 +22,7 @@ def parse(text: str) -> int:
     match = _TEXT.fullmatch(text.strip())
     if match is None:
         raise ValueError(f"{text!r} is no date; write 1999, 1999-01, 1999-01-31 or 1999-01-31T06")
-    label = int("".join(part for part in match.groups() if part))
+    label = int("".join(filter(None, match.groups())))
     span(label)
     return label
 
@@ -80,7 +80,7 @@ def steps(first: int, last: int) -> tuple[int, ...]:
     unit = unit_of(first)
     if unit != unit_of(last) or last < first:
         raise ValueError(f"{spelled(first)} to {spelled(last)} is no span of equal steps")
-    start, end = (np.datetime64(spelled(label)).astype(f"datetime64[{unit}]") for label in (first, last))
+    start, end = np.array([spelled(first), spelled(last)], f"datetime64[{unit}]")
     return tuple(label_of(instant, unit) for instant in np.arange(start, end + 1))
 
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from enum import IntEnum
+from itertools import product, starmap
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,7 +36,8 @@ def lay_windows(rows: int, cols: int, side: int, stride: int) -> list[Window]:
       rows, cols: of the map; side: of a window; stride: from one start to the next; all in coarse cells.
     Returns: upper left corners, each row of windows from west to east.
     """
-    return [Window(row, col) for row in starts(rows, side, stride) for col in starts(cols, side, stride)]
+    corners = product(starts(rows, side, stride), starts(cols, side, stride))
+    return list(starmap(Window, corners))
 
 
 def feather(side: int, overlap: int) -> NDArray[np.float64]:
@@ -131,6 +133,6 @@ def _near(cells: NDArray[np.bool_], distance: int) -> NDArray[np.bool_]:
     out = cells.copy()
     for _ in range(distance):
         padded = np.pad(out, 1)
-        rows, cols = out.shape
-        out = np.logical_or.reduce([padded[i : i + rows, j : j + cols] for i in range(3) for j in range(3)])
+        tall = padded[:-2] | padded[1:-1] | padded[2:]
+        out = tall[:, :-2] | tall[:, 1:-1] | tall[:, 2:]
     return out

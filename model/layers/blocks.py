@@ -102,9 +102,12 @@ class _Mixed(torch.autograd.Function):
         to_rise = (come * later).addcmul_(gone, earlier, value=-1)
         to_x[:, :, 1:] += to_rise
         to_x[:, :, :-1] -= to_rise
-        parts = (-(gone * rise), come * rise)
-        to_earlier, to_later = (part.sum((0, 2, 3, 4))[:, None, None, None] for part in parts)
-        return to_x, to_earlier, to_later
+        return to_x, _by_channel(-(gone * rise)), _by_channel(come * rise)
+
+
+def _by_channel(parts: Tensor) -> Tensor:
+    """(B, C, T, H, W) -> (C, 1, 1, 1) sums."""
+    return parts.sum((0, 2, 3, 4))[:, None, None, None]
 
 
 class Modulation(nn.Module):

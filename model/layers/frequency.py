@@ -33,7 +33,7 @@ def constrain_frequencies(
         flat = functional.pad(difference.flatten(0, 1), (across, across, down, down), mode="reflect")
         axes = (-2, -1) if years_cut is None else (-3, -2, -1)
         waves = torch.fft.rfftn(flat, dim=axes)
-        shape = tuple(int(size) for size in flat.shape[-3:])
+        shape = tuple(map(int, flat.shape[-3:]))
         mask = torch.from_numpy(_mask(shape, 1 / (2 * side), softness, years_cut)).to(flat)
         slow = torch.fft.irfftn(waves * mask, s=[flat.shape[axis] for axis in axes], dim=axes)
         slow = slow[..., down : down + rows, across : across + cols].reshape(estimate.shape)

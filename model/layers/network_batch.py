@@ -106,9 +106,14 @@ class Shown:
         valid = torch.from_numpy(np.stack([scene.valid for scene in scenes]))[:, None, None]
         cells = scale.shown(torch.where(known, totals, 0.0) / side**2)
         main = spread(cells, side).float()
-        parts = [torch.from_numpy(auxiliary), main, totals.float(), known, valid]
-        streams = [part.to(device) for part in parts]
-        return cls(streams[0], streams[1], streams[2], streams[3], streams[4], side)
+        return cls(
+            torch.from_numpy(auxiliary).to(device),
+            main.to(device),
+            totals.float().to(device),
+            known.to(device),
+            valid.to(device),
+            side,
+        )
 
     def turned(self, turn: Turning) -> "Shown":
         """All in the same new orientation.
@@ -138,7 +143,8 @@ def random_turn(generator: torch.Generator) -> Turning:
     Returns: a function on (..., H, W). A window that is not square is turned by halves alone, which keep its
       shape.
     """
-    quarters, flip = (int(torch.randint(count, (), generator=generator)) for count in (4, 2))
+    quarters = int(torch.randint(4, (), generator=generator))
+    flip = int(torch.randint(2, (), generator=generator))
 
     def turn(values: Tensor) -> Tensor:
         square = values.shape[-1] == values.shape[-2]

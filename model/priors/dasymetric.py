@@ -52,10 +52,8 @@ class Evidence:
         """
         chosen = tuple(index for index, layer in enumerate(survey.layers) if not layer.blocky)
         sums = survey.sums if survey.positive_sums is None else survey.positive_sums
-        rows, cols = (
-            (size - at) // group * group for size, at in zip(survey.cells.shape, start, strict=True)
-        )
-        part = (..., slice(start[0], start[0] + rows), slice(start[1], start[1] + cols))
+        height, width = survey.cells.shape
+        part = (..., _whole(height, start[0], group), _whole(width, start[1], group))
         cells = merge(survey.cells[part], group)
         totals = merge(np.where(survey.known, survey.totals, 0.0)[part], group)
         known = (merge(survey.known[part], group) == group * group) & (cells > 0)
@@ -63,6 +61,11 @@ class Evidence:
         lost = ~counted.any(axis=(1, 2, 3), keepdims=True)
         positive = np.maximum(merge(sums[list(chosen)][part], group), 0.0)
         return cls(chosen, positive, cells, totals, np.where(lost, known, counted))
+
+
+def _whole(size: int, first: int, group: int) -> slice:
+    """From the first on, as many as make whole groups."""
+    return slice(first, first + (size - first) // group * group)
 
 
 class ExposureRecord(TypedDict):
@@ -95,12 +98,12 @@ class Exposure:
         """
         weights, constants = [], []
         for totals, counted in zip(evidence.totals, evidence.counted, strict=True):
-            columns = [layer[counted] for layer in evidence.sums]
             even = np.broadcast_to(evidence.cells, counted.shape)[counted].astype(np.float64)
-            found = FITS[how](np.column_stack([*columns, even]), totals[counted])
+            columns = np.column_stack([*evidence.sums[:, counted], even])
+            found = FITS[how](columns, totals[counted])
             if not found.any():  # no mass to learn from: as good as any place
                 found[-1] = 1.0
-            weights.append(tuple(float(value) for value in found[:-1]))
+            weights.append(tuple(found[:-1].tolist()))
             constants.append(float(found[-1]))
         return cls(evidence.layers, tuple(weights), tuple(constants))
 
@@ -126,13 +129,13 @@ class Exposure:
 
     def plain(self) -> ExposureRecord:
         """As JSON values."""
-        weights = [list(row) for row in self.weights]
+        weights = list(map(list, self.weights))
         return {"layers": list(self.layers), "weights": weights, "constant": list(self.constant)}
 
     @classmethod
     def from_plain(cls, plain: ExposureRecord) -> "Exposure":
         """The inverse of plain()."""
-        weights = tuple(tuple(row) for row in plain["weights"])
+        weights = tuple(map(tuple, plain["weights"]))
         return cls(tuple(plain["layers"]), weights, tuple(plain["constant"]))
 
 
@@ -152,7 +155,8 @@ def smoothly_bent(exposure: Masses, scene: Scene, reach: float = REACH, rounds: 
     """
     exposure = _never_bare(exposure, scene)
     seen = exposure * spread(scene.known, scene.side)
-    down, across = (gaussian(size, reach * scene.side) for size in scene.valid.shape)
+    rows, cols = scene.valid.shape
+    down, across = gaussian(rows, reach * scene.side), gaussian(cols, reach * scene.side)
     weight = down @ seen @ across.T
     intensity = _meeting(np.ones_like(exposure), exposure, scene)
     for _ in range(rounds):

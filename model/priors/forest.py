@@ -61,22 +61,22 @@ class Forest:
         sizes = [len(tree["feature"]) for tree in trees]
         starts = np.cumsum([0, *sizes])[:-1].astype(np.int32)
         kinds = {"feature": np.int32, "threshold": np.float64, "value": np.float64}
-        parts: dict[str, Any] = {
-            name: np.concatenate([np.asarray(tree[name]) for tree in trees]).astype(kind)
-            for name, kind in kinds.items()
-        }
+        parts: dict[str, Any] = {}
+        for name, kind in kinds.items():
+            parts[name] = _end_to_end(trees, name).astype(kind)
         inner = parts["feature"] != LEAF
         shift = np.repeat(starts, sizes)
         for name in ("left", "right"):
-            child = np.concatenate([np.asarray(tree[name]) for tree in trees]) + shift
+            child = _end_to_end(trees, name) + shift
             parts[name] = np.where(inner, child, 0).astype(np.int32)
         return cls(**parts, roots=starts)
 
     @classmethod
     def constant(cls, value: float = 0.0) -> "Forest":
         """A single leaf: every row gives the same."""
-        leaf = {"feature": [LEAF], "threshold": [0.0], "value": [value], "left": [0], "right": [0]}
-        return cls.joined([{name: np.array(values) for name, values in leaf.items()}])
+        none = np.zeros(1)
+        leaf = {"feature": np.array([LEAF]), "value": np.array([value])}
+        return cls.joined([dict.fromkeys(("threshold", "left", "right"), none) | leaf])
 
     @property
     def features(self) -> int:
@@ -138,3 +138,8 @@ class Forest:
     def from_arrays(cls, arrays: Mapping[str, NDArray], prefix: str) -> "Forest":
         """The inverse of arrays(); KeyError or ValueError when they are no forest."""
         return cls(**{name: np.asarray(arrays[f"{prefix}.{name}"]) for name in cls.NAMES})
+
+
+def _end_to_end(trees: list[Mapping[str, NDArray]], name: str) -> NDArray:
+    """One array of all trees, a tree after another."""
+    return np.concatenate([np.asarray(tree[name]) for tree in trees])

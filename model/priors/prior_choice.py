@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import product, starmap
 from typing import TypedDict
 
 import numpy as np
@@ -73,15 +74,16 @@ class ChosenBase:
         Args: groups: coarse cells merged along each axis in training.
         """
         smooth = Base.of(survey)
-        wanted = sorted({1, *groups, SHOWN})
-        evidence = {group: Evidence.of(survey, group) for group in wanted}
-        usable = {group: seen for group, seen in evidence.items() if seen.counted.any()}
-        exposures = {fit: {group: Exposure.fit(seen, fit) for group, seen in usable.items()} for fit in FITS}
-        if not evidence[1].layers:  # nothing but a constant would be fitted
-            exposures = {}
-        else:
-            proxy = _proxy(survey, evidence[1])
-            exposures = {PROXY: dict.fromkeys(usable, proxy)} | exposures
+        finest, usable = Evidence.of(survey), {}
+        for group in sorted({1, *groups, SHOWN}):
+            seen = finest if group == 1 else Evidence.of(survey, group)
+            if seen.counted.any():
+                usable[group] = seen
+        exposures: dict[str, Mapping[int, Exposure]] = {}
+        if finest.layers:  # else nothing but a constant would be fitted
+            exposures[PROXY] = dict.fromkeys(usable, _proxy(survey, finest))
+            for fit in FITS:
+                exposures[fit] = {group: Exposure.fit(seen, fit) for group, seen in usable.items()}
         return cls(smooth, (SMOOTH,) * len(survey.sectors), exposures, survey.factor, {})
 
     def mask(self, scene: Scene) -> Bools:
@@ -90,8 +92,13 @@ class ChosenBase:
 
     def __call__(self, scene: Scene) -> Masses:
         """(sectors, time, H, W) mass per fine cell, before it is made to meet the totals."""
-        made = {kind: self.candidate(kind, scene) for kind in dict.fromkeys(self.kinds)}
-        return np.stack([made[kind][sector] for sector, kind in enumerate(self.kinds)])
+        made: dict[str, Masses] = {}
+        rows = []
+        for sector, kind in enumerate(self.kinds):
+            if kind not in made:
+                made[kind] = self.candidate(kind, scene)
+            rows.append(made[kind][sector])
+        return np.stack(rows)
 
     def candidate(self, kind: str, scene: Scene) -> Masses:
         """What every sector would start from if this kind were chosen.
@@ -122,21 +129,19 @@ class ChosenBase:
         if not self.exposures or not tiles:
             return self
         if len(tiles) <= FEW:
-            tiles = [_shifted(tile, down, across) for tile in tiles for down in (0, 1) for across in (0, 1)]
-        kinds = (SMOOTH, MEAN, *self.exposures)
-        missed = {kind: self._missed(kind, tiles) for kind in kinds}
-        with np.errstate(divide="ignore"):
-            logs = {kind: np.log(np.maximum(values, NOTHING)) for kind, values in missed.items()}
+            tiles = _in_every_pairing(tiles)
+        logs = {}
+        for kind in (SMOOTH, MEAN, *self.exposures):
+            logs[kind] = np.log(np.maximum(self._missed(kind, tiles), NOTHING))
         if not np.isfinite(logs[SMOOTH]).all():
             return self
-        # A sector is judged half by itself, half by all: a few cells tell little.
-        ahead = {kind: values - logs[SMOOTH] for kind, values in logs.items()}
-        pooled = {
-            kind: 0.5 * values + 0.5 * np.clip(values, -DECISIVE, DECISIVE).mean()
-            for kind, values in ahead.items()
-        }
+        pooled, scores = {}, {}
+        for kind, values in logs.items():
+            # A sector is judged half by itself, half by all: a few cells tell little.
+            ahead = values - logs[SMOOTH]
+            pooled[kind] = 0.5 * ahead + 0.5 * np.clip(ahead, -DECISIVE, DECISIVE).mean()
+            scores[kind] = tuple(np.exp(values).tolist())
         picked = tuple(_pick(pooled, sector, few) for sector in range(len(self.kinds)))
-        scores = {kind: tuple(float(value) for value in np.exp(values)) for kind, values in logs.items()}
         needed = {"poisson" if kind == MEAN else kind for kind in picked} - {SMOOTH}
         kept = {fit: self.exposures[fit] for fit in self.exposures if fit in needed}
         chosen = replace(self, kinds=picked, exposures=kept, scores=scores)
@@ -147,12 +152,14 @@ class ChosenBase:
 
         def missed(reach: float) -> float:
             base = replace(self, reach=reach)
-            made = {kind: base._missed(kind, tiles) for kind in dict.fromkeys(self.kinds) if kind != SMOOTH}
-            logs = [
-                np.log(max(made[kind][sector], NOTHING))
-                for sector, kind in enumerate(self.kinds)
-                if kind in made
-            ]
+            made: dict[str, NDArray[np.float64]] = {}
+            logs = []
+            for sector, kind in enumerate(self.kinds):
+                if kind == SMOOTH:
+                    continue
+                if kind not in made:
+                    made[kind] = base._missed(kind, tiles)
+                logs.append(np.log(max(made[kind][sector], NOTHING)))
             return float(np.mean(logs))
 
         return replace(self, reach=min(REACHES, key=missed))
@@ -161,7 +168,7 @@ class ChosenBase:
         """(sectors,) misallocated share of totals not shown; NaN where nothing could be judged."""
         wrong, mass = np.zeros((2, len(self.kinds)))
         for tile in tiles:
-            if any((size - 2 * tile.halo) % SHOWN for size in tile.target.shape):
+            if ((np.array(tile.target.shape) - 2 * tile.halo) % SHOWN).any():
                 continue
             part = tile.fitted(SHOWN)
             scene = part.scene(SHOWN)
@@ -177,11 +184,10 @@ class ChosenBase:
 
         JSON has no whole numbers as keys, so coarsenings become strings; from_plain() turns them back.
         """
-        exposures = {
-            fit: {str(group): exposure.plain() for group, exposure in fitted.items()}
-            for fit, fitted in self.exposures.items()
-        }
-        scores = {kind: list(values) for kind, values in self.scores.items()}
+        exposures: dict[str, dict[str, ExposureRecord]] = {}
+        for fit, fitted in self.exposures.items():
+            exposures[fit] = {str(group): exposure.plain() for group, exposure in fitted.items()}
+        scores = dict(zip(self.scores, map(list, self.scores.values()), strict=True))
         return {
             "smooth": self.smooth.plain(), "kinds": list(self.kinds), "exposures": exposures,
             "factor": self.factor, "scores": scores, "reach": self.reach,
@@ -190,11 +196,10 @@ class ChosenBase:
     @classmethod
     def from_plain(cls, plain: ChosenBaseRecord) -> "ChosenBase":
         """The inverse of plain()."""
-        exposures = {
-            fit: {int(group): Exposure.from_plain(entry) for group, entry in fitted.items()}
-            for fit, fitted in plain["exposures"].items()
-        }
-        scores = {kind: tuple(values) for kind, values in plain["scores"].items()}
+        exposures: dict[str, dict[int, Exposure]] = {}
+        for fit, fitted in plain["exposures"].items():
+            exposures[fit] = {int(group): Exposure.from_plain(entry) for group, entry in fitted.items()}
+        scores = dict(zip(plain["scores"], map(tuple, plain["scores"].values()), strict=True))
         return cls(
             Base.from_plain(plain["smooth"]),
             tuple(plain["kinds"]),
@@ -221,6 +226,11 @@ def _proxy(survey: Survey, evidence: Evidence) -> Exposure:
         weights.append(tuple(rate if layer == chosen else 0.0 for layer in layers))
         constant.append(rate if chosen is None else 0.0)
     return Exposure(layers, tuple(weights), tuple(constant))
+
+
+def _in_every_pairing(tiles: Sequence[Tile]) -> list[Tile]:
+    """Each tile four times, so that every cell is merged with its neighbours on either side."""
+    return list(starmap(_shifted, product(tiles, (0, 1), (0, 1))))
 
 
 def _shifted(tile: Tile, down: int, across: int) -> Tile:

@@ -68,18 +68,21 @@ def fill_unknown(values: Masses, known: Bools) -> Masses:
     """
     values, known = np.where(known, values, 0.0), known.copy()
     while known.any() and not known.all():
-        around = [(0, 1), (2, 1), (1, 0), (1, 2)]
-        rows, cols = known.shape[-2:]
         rim = [(0, 0)] * (known.ndim - 2) + [(1, 1), (1, 1)]
         wide, seen = np.pad(values, rim), np.pad(known, rim)
-        count = np.sum([seen[..., r : r + rows, c : c + cols] for r, c in around], axis=0)
-        total = np.sum([wide[..., r : r + rows, c : c + cols] for r, c in around], axis=0)
+        count, total = _beside(seen.astype(np.int64)), _beside(wide)
         reached = ~known & (count > 0)
         if not reached.any():  # a sector or year of which nothing is known stays empty
             break
         values[reached] = total[reached] / count[reached]
         known |= reached
     return values
+
+
+def _beside(padded: NDArray) -> NDArray:
+    """Sum of the four neighbours of each element; (..., h + 2, w + 2) -> (..., h, w)."""
+    upright = padded[..., :-2, 1:-1] + padded[..., 2:, 1:-1]
+    return upright + padded[..., 1:-1, :-2] + padded[..., 1:-1, 2:]
 
 
 def bilinear(values: Masses, block: int, side: int) -> Masses:
@@ -156,7 +159,7 @@ class Base:
         chosen = np.flatnonzero(usable & (zeros >= 0.01) & (zeros < 1.0))
         if chosen.size and zeros[chosen].min() <= 0.05:
             chosen = chosen[:0]
-        return cls(tuple(int(index) for index in chosen), tuple(FLOOR * mean_density(survey)))
+        return cls(tuple(chosen.tolist()), tuple(FLOOR * mean_density(survey)))
 
     def mask(self, scene: Scene) -> Bools:
         """(time, H, W) True = the cell may receive mass.

@@ -51,8 +51,7 @@ class CutOff:
         Args: asked: auto, none, or the least itself in the unit of the survey.
         """
         if asked == AUTO:
-            each = zip(survey.totals, survey.known, strict=True)
-            least = tuple(_read_off(totals, known) for totals, known in each)
+            least = tuple(map(_read_off, survey.totals, survey.known))
         else:
             least = (0.0 if isinstance(asked, str) else float(asked),) * len(survey.sectors)
         return cls(least, (False,) * len(least))
@@ -78,7 +77,7 @@ class CutOff:
                 most = np.minimum(totals[small] // least, cells[small]) if least > 0.0 else 0.0
                 filled[sector] += np.sum(most)
                 allowed[sector] += cells[small].sum()
-        return replace(self, sparse=tuple(bool(value) for value in filled < 0.5 * allowed))
+        return replace(self, sparse=tuple((filled < 0.5 * allowed).tolist()))
 
     def __call__(self, estimate: NDArray, totals: Masses, known: Bools) -> Masses:
         """The estimate, in which every cell of a known block holds nothing or at least the least.

@@ -8,6 +8,7 @@ Where numba is, its loops take over (model/layers/kernels/depthwise_numba.py), t
 
 from collections.abc import Callable
 from functools import cache
+from operator import mul
 from typing import Protocol
 
 import torch
@@ -108,9 +109,8 @@ class _Depthwise(torch.autograd.Function):
         grad = grads[0].contiguous(memory_format=LAST)
         to_x = to_weight = to_bias = None
         if ctx.needs_input_grad[0]:
-            around = zip(ctx.padding, ctx.dilation, weight.shape[2:], strict=True)
-            time, rows, cols = (apart * (size - 1) - pad for pad, apart, size in around)
-            to_x = _convolved(grad, weight.flip(2, 3, 4), None, (time, rows, cols), ctx.dilation)
+            around = _turned(weight.shape[2:], ctx.padding, ctx.dilation)
+            to_x = _convolved(grad, weight.flip(2, 3, 4), None, around, ctx.dilation)
         if ctx.needs_input_grad[1]:
             to_weight = _weight_gradient(x, grad, weight.shape[2:], ctx.padding, ctx.dilation)
         if ctx.needs_input_grad[2]:
@@ -123,6 +123,15 @@ def _convolved(x: Tensor, weight: Tensor, bias: Tensor | None, padding: Three, d
     return functional.conv3d(x, weight, bias, padding=padding, dilation=dilation, groups=len(weight))
 
 
+def _turned(taps: torch.Size, padding: Three, dilation: Three) -> Three:
+    """Zeros around the gradient of the output, so that the flipped kernel gives that of the input."""
+    return (
+        dilation[0] * (taps[0] - 1) - padding[0],
+        dilation[1] * (taps[1] - 1) - padding[1],
+        dilation[2] * (taps[2] - 1) - padding[2],
+    )
+
+
 def _weight_gradient(x: Tensor, grad: Tensor, taps: torch.Size, padding: Three, dilation: Three) -> Tensor:
     """(C, 1, *taps): for each tap, the sum over all places of the gradient times the input the tap saw there."""
     time, rows, cols = padding
@@ -130,7 +139,7 @@ def _weight_gradient(x: Tensor, grad: Tensor, taps: torch.Size, padding: Three, 
     grad = grad.permute(0, 2, 3, 4, 1)
     batch, years, height, width, channels = grad.shape
     strides = wide.stride()
-    apart = [dilation[axis] * strides[axis + 1] for axis in range(3)]
+    apart = tuple(map(mul, dilation, strides[1:4]))
     band = max(1, min(height, CELLS // (taps.numel() * width * channels)))
     products = x.new_zeros(*taps, band, width, channels)
     for sample in range(batch):

@@ -6,10 +6,12 @@ a fixed order, so the bytes do not depend on the number of threads.
 """
 
 from collections.abc import Callable
+from itertools import product
 from typing import Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
@@ -100,7 +102,7 @@ def _looked(x: Tensor, weight: Tensor, bias: Tensor | None, pairs: Pairs, apart:
     start = x.new_zeros(channels * places) if bias is None else bias.repeat(places)
     y = x.new_empty(batch, years, rows, cols * channels)
     table = np.array(pairs)
-    given = [part.detach().numpy() for part in (_rows(x), taps, start, y)]
+    given = tuple(map(_array, (_rows(x), taps, start, y)))
 
     def work(sample: int, first: int) -> None:
         _look(sample, first, min(first + BAND, rows), apart * channels, apart, table, *given)
@@ -116,7 +118,7 @@ def _weighed(x: Tensor, grad: Tensor, pairs: Pairs, apart: int) -> Tensor:
     taps = 1 + max(tap for _, _, tap in pairs)
     sums = x.new_zeros(batch * bands, taps, 9, channels * places)
     table = np.array(pairs)
-    given = [part.detach().numpy() for part in (_rows(x), _rows(grad))]
+    given = tuple(map(_array, (_rows(x), _rows(grad))))
 
     def work(sample: int, first: int) -> None:
         piece = sums[sample * bands + first // BAND].numpy()
@@ -126,10 +128,14 @@ def _weighed(x: Tensor, grad: Tensor, pairs: Pairs, apart: int) -> Tensor:
     return sums.sum(0).view(taps, 9, places, channels).sum(2).permute(2, 0, 1).reshape(channels, taps, 3, 3)
 
 
+def _array(values: Tensor) -> NDArray:
+    array: NDArray = values.detach().numpy()
+    return array
+
+
 def _shared(work: Callable[[int, int], None], batch: int, rows: int) -> None:
     """Calls work(sample, first row) for every band of rows, in threads."""
-    pieces = [(sample, first) for sample in range(batch) for first in range(0, rows, BAND)]
-    in_threads(work, pieces)
+    in_threads(work, list(product(range(batch), range(0, rows, BAND))))
 
 
 @part

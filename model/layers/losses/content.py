@@ -26,9 +26,9 @@ def spectral(found: Tensor, truth: Tensor) -> Tensor:
     Why a floor of FAINT x mean true power under both: wavelengths the truth hardly holds would otherwise rule the
     logarithm. Phases are not compared, so texture may lie elsewhere at no cost.
     """
-    powers = [radial_power(field) for field in (found, truth)]
-    floor = FAINT * powers[1].mean(dim=1, keepdim=True) + 1e-12
-    return (torch.log(powers[0] + floor) - torch.log(powers[1] + floor)).abs().mean()
+    power, wanted = radial_power(found), radial_power(truth)
+    floor = FAINT * wanted.mean(dim=1, keepdim=True) + 1e-12
+    return (torch.log(power + floor) - torch.log(wanted + floor)).abs().mean()
 
 
 def radial_power(field: Tensor) -> Tensor:
@@ -61,12 +61,8 @@ def features(found: Tensor, truth: Tensor) -> Tensor:
     Returns: scalar, 0 or more: over both axes and steps of 1, 2 and 4 cells, each mean of |difference| over 4 x 4
       cells (stride 2) is compared.
     """
-    return torch.stack(
-        [
-            functional.mse_loss(energy, wanted)
-            for energy, wanted in zip(_rough(found), _rough(truth), strict=True)
-        ]
-    ).mean()
+    losses = tuple(map(functional.mse_loss, _rough(found), _rough(truth)))
+    return torch.stack(losses).mean()
 
 
 def _rough(field: Tensor) -> list[Tensor]:

@@ -17,7 +17,10 @@ def balanced_charbonnier(estimate: Tensor, truth: Tensor, counted: Tensor) -> Te
     """
     error = ((estimate - truth) ** 2 + 1e-6).sqrt()
     source = truth > SOURCE
-    means = [_mean(error, counted & kind) for kind in (source, ~source) if bool((counted & kind).any())]
+    means = []
+    for kind in (counted & source, counted & ~source):
+        if bool(kind.any()):
+            means.append(_mean(error, kind))
     return torch.stack(means).mean() if means else (error * 0.0).sum()
 
 
@@ -28,7 +31,7 @@ def ssim_loss(estimate: Tensor, truth: Tensor, counted: Tensor) -> Tensor:
       estimate, truth, counted: (..., H, W). A counted pixel's window reaches 5 cells, beyond `counted` too; edges
         are mirrored.
     """
-    ours, theirs = (values.flatten(0, -3)[:, None] for values in (estimate, truth))
+    ours, theirs = estimate.flatten(0, -3)[:, None], truth.flatten(0, -3)[:, None]
     mean, other = _blurred(ours), _blurred(theirs)
     spread, wide = _blurred(ours**2) - mean**2, _blurred(theirs**2) - other**2
     common = _blurred(ours * theirs) - mean * other

@@ -1,7 +1,7 @@
 """What every way of downscaling offers, whether it learns or not."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypedDict, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,17 @@ from model.training.options import TrainingOptions
 from model.training.pairs import Pair
 from model.training.phase import Phase
 from model.training.protocol import Learner
+
+
+class Facts(TypedDict):
+    """What every method tells of itself; most tell more, each in a record of its own that holds these too."""
+
+    summary: str
+    learns: bool
+
+
+class NothingLearned(TypedDict):
+    """What the checkpoint of a method holds that neither chooses nor learns anything."""
 
 
 @runtime_checkable
@@ -37,13 +48,18 @@ class Method(Protocol):
         NaN is allowed and counted: the ladder takes over.
         """
 
-    def state(self) -> tuple[dict[str, NDArray], dict[str, Any]]:
-        """All it has learned: arrays by name, and plain JSON values."""
+    def state(self) -> tuple[dict[str, NDArray], Mapping[str, object]]:
+        """All it has learned: arrays by name, and plain JSON values in a record of its own."""
 
-    def load_state(self, arrays: Mapping[str, NDArray], plain: Mapping[str, Any]) -> None:
-        """The inverse of state()."""
+    def load_state(self, arrays: Mapping[str, NDArray], plain: Any) -> None:
+        """The inverse of state().
 
-    def describe(self) -> dict[str, Any]:
+        Args: plain: read from a checkpoint, so unchecked: each method names the record that it expects.
+        Raises: KeyError, TypeError, ValueError or RuntimeError where it is another; who reads the file makes a
+          fault of it.
+        """
+
+    def describe(self) -> Facts:
         """Plain facts for the report: what was chosen and how large it is."""
 
 

@@ -1,7 +1,6 @@
 """Each total read as a density at its block's centre, and in between in proportion to distance."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,7 +8,7 @@ from numpy.typing import NDArray
 from model.ground.blocks import merge
 from model.ground.scene import Scene
 from model.ground.survey import Survey
-from model.method import Phase
+from model.method import Facts, NothingLearned, Phase
 from model.options import MethodOptions
 from model.priors.pycnophylactic import bilinear, meet_totals, pycnophylactic
 from model.training.options import TrainingOptions
@@ -22,16 +21,23 @@ class Bilinear:
         """There is nothing to choose."""
 
     def prepare(self, survey: Survey) -> None:
-        """Nothing to look at."""
+        """Nothing to look at.
+
+        What it needs, the totals and the valid cells, comes with every scene.
+        """
 
     def phases(self) -> tuple[Phase, ...]:
-        """It does not learn."""
+        """None: it does not learn.
+
+        The training loop is left out and the checkpoint is written right after prepare.
+        """
         return ()
 
     def estimate(self, scene: Scene) -> NDArray[np.float32]:
         """A block of unknown total takes the density its neighbours suggest; no block is ruled out for good.
 
         Why by valid cells: on a coast the little land of a block is as dense as its total says.
+        Returns: (sectors, time, H, W) mass per fine cell, 0 in cells that are not valid.
         """
         cells = merge(scene.valid.astype(np.float64), scene.side)
         known = scene.known & (cells > 0.0)
@@ -39,13 +45,16 @@ class Bilinear:
         filled = pycnophylactic(means, known, parts=1, sweeps=0)
         return meet_totals(bilinear(filled, 1, scene.side) * scene.valid, scene)
 
-    def state(self) -> tuple[dict[str, NDArray], dict[str, Any]]:
-        """Nothing learned."""
+    def state(self) -> tuple[dict[str, NDArray], NothingLearned]:
+        """Nothing learned.
+
+        Returns: no arrays, and an empty record.
+        """
         return {}, {}
 
-    def load_state(self, arrays: Mapping[str, NDArray], plain: Mapping[str, Any]) -> None:
+    def load_state(self, arrays: Mapping[str, NDArray], plain: NothingLearned) -> None:
         """Nothing to restore."""
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> Facts:
         """One sentence for the report."""
         return {"summary": "density of the totals, interpolated between block centres", "learns": False}

@@ -13,5 +13,8 @@ class ExposureIntensity(AdditivePoisson):
     summary: ClassVar[str] = "sum of covariates (Poisson) x a smooth intensity that keeps every total"
 
     def raw(self, scene: Scene) -> Masses:
-        """(sectors, time, H, W); known totals are met already."""
+        """The sum bent by a smooth intensity, so that known totals are met already.
+
+        Returns: (sectors, time, H, W) mass per fine cell, float64.
+        """
         return smoothly_bent(self.exposure(scene), scene)

@@ -1,20 +1,43 @@
 """Each total shared out in proportion to the product of the covariates that rise with the totals."""
 
 from collections.abc import Mapping
-from typing import Any
+from itertools import repeat
+from typing import TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
 from model.ground.scene import Masses, Scene
 from model.ground.survey import Survey
-from model.method import Phase
+from model.method import Facts, Phase
 from model.options import MethodOptions
 from model.priors.dasymetric import Evidence
 from model.priors.pycnophylactic import meet_totals
 from model.training.options import TrainingOptions
 
 FLOOR = 0.01  # of a layer's mean: only a cell that every layer leaves out is ruled out
+
+
+class ProxyProductRecord(TypedDict):
+    """The choices as a checkpoint keeps them.
+
+    `used` are indices of layers; `means` and each row of `correlations` run over them, `chosen` are places among
+    them. Of the last two there is one row a sector.
+    """
+
+    used: list[int]
+    means: list[float]
+    layers: list[str]
+    sectors: list[str]
+    chosen: list[list[int]]
+    correlations: list[list[float]]
+
+
+class ProxyProductFacts(Facts):
+    """What the report tells of it, by sector."""
+
+    proxies: dict[str, list[str]]
+    correlations: dict[str, dict[str, float]]
 
 
 class ProxyProduct:
@@ -46,21 +69,26 @@ class ProxyProduct:
         self.sectors, self.used = survey.sectors, evidence.layers
         ground = max(int(evidence.cells.sum()), 1)
         self.means = tuple(float(layer.sum() / (ground * len(layer))) for layer in evidence.sums)
-        self.correlations = tuple(
-            tuple(rank_correlation(layer[counted], wanted[counted]) for layer in mean)
-            for wanted, counted in zip(density, evidence.counted, strict=True)
-        )
-        self.chosen = tuple(
-            tuple(place for place, value in enumerate(row) if value > 0.0) for row in self.correlations
-        )
+        correlations, chosen = [], []
+        for wanted, counted in zip(density, evidence.counted, strict=True):
+            row = tuple(rank_correlation(layer[counted], wanted[counted]) for layer in mean)
+            correlations.append(row)
+            chosen.append(tuple(place for place, value in enumerate(row) if value > 0.0))
+        self.correlations, self.chosen = tuple(correlations), tuple(chosen)
 
     def phases(self) -> tuple[Phase, ...]:
-        """It does not learn."""
+        """None: it does not learn.
+
+        The training loop is left out and the checkpoint is written right after prepare.
+        """
         return ()
 
     def estimate(self, scene: Scene) -> NDArray[np.float32]:
-        """The product on valid cells, scaled to the totals shown; without a usable layer evenly."""
-        return meet_totals(np.stack([self._product(scene, row) for row in self.chosen]) * scene.valid, scene)
+        """The product on valid cells, scaled to the totals shown; without a usable layer evenly.
+
+        Returns: (sectors, time, H, W) mass per fine cell. A cell is ruled out only where all chosen layers are 0.
+        """
+        return meet_totals(np.stack([*map(self._product, repeat(scene), self.chosen)]) * scene.valid, scene)
 
     def _product(self, scene: Scene, places: tuple[int, ...]) -> Masses:
         """(time, H, W) geometric mean of the layers at `places` among those used; 0 where all of them are."""
@@ -72,39 +100,61 @@ class ProxyProduct:
             named |= layer > 0.0
         return np.exp(logs) * named
 
-    def state(self) -> tuple[dict[str, NDArray], dict[str, Any]]:
-        """The choices, and the correlations behind them."""
-        plain = {name: list(getattr(self, name)) for name in ("used", "means", "layers", "sectors")}
-        nested = {name: [list(row) for row in getattr(self, name)] for name in ("chosen", "correlations")}
-        return {}, plain | nested
+    def state(self) -> tuple[dict[str, NDArray], ProxyProductRecord]:
+        """The choices, and the correlations behind them.
 
-    def load_state(self, arrays: Mapping[str, NDArray], plain: Mapping[str, Any]) -> None:
-        """Restores the choices."""
-        for name in ("used", "means", "layers", "sectors"):
-            setattr(self, name, tuple(plain[name]))
-        for name in ("chosen", "correlations"):
-            setattr(self, name, tuple(tuple(row) for row in plain[name]))
+        Returns: no arrays; means are in the units of their layers.
+        """
+        return {}, {
+            "used": list(self.used),
+            "means": list(self.means),
+            "layers": list(self.layers),
+            "sectors": list(self.sectors),
+            "chosen": list(map(list, self.chosen)),
+            "correlations": list(map(list, self.correlations)),
+        }
 
-    def describe(self) -> dict[str, Any]:
-        """The layers of each sector, and the rank correlation of every one with the totals."""
+    def load_state(self, arrays: Mapping[str, NDArray], plain: ProxyProductRecord) -> None:
+        """Restores the choices.
+
+        Raises: KeyError when the record lacks one of its parts.
+        """
+        self.used, self.means = tuple(plain["used"]), tuple(plain["means"])
+        self.layers, self.sectors = tuple(plain["layers"]), tuple(plain["sectors"])
+        self.chosen = tuple(map(tuple, plain["chosen"]))
+        self.correlations = tuple(map(tuple, plain["correlations"]))
+
+    def describe(self) -> ProxyProductFacts:
+        """The layers of each sector, and the rank correlation of every one with the totals.
+
+        Correlations are Spearman's over blocks, -1 to 1; a layer is chosen where its own is above 0.
+        """
         names = [self.layers[index] for index in self.used]
-        proxies = [[names[place] for place in row] for row in self.chosen]
-        rows = [[round(value, 4) for value in row] for row in self.correlations]
-        found = [dict(zip(names, row, strict=True)) for row in rows]
+        proxies: dict[str, list[str]] = {}
+        found: dict[str, dict[str, float]] = {}
+        for sector, places, row in zip(self.sectors, self.chosen, self.correlations, strict=True):
+            proxies[sector] = [names[place] for place in places]
+            found[sector] = dict(zip(names, map(round, row, repeat(4)), strict=False))
         return {
             "summary": "each total shared out by the product of the covariates that rise with it",
             "learns": False,
-            "proxies": dict(zip(self.sectors, proxies, strict=True)),
-            "correlations": dict(zip(self.sectors, found, strict=True)),
+            "proxies": proxies,
+            "correlations": found,
         }
 
 
 def rank_correlation(one: NDArray, other: NDArray) -> float:
-    """Spearman's: Pearson's of the ranks, equal values sharing their mean rank; 0 where either is constant."""
-    ranks = [_ranks(values) for values in (one, other)]
-    if one.size < 2 or any(rank.min() == rank.max() for rank in ranks):
+    """Spearman's: Pearson's of the ranks, equal values sharing their mean rank; 0 where either is constant.
+
+    Args: one, other: (n,) of the same places.
+    Returns: -1 to 1; 0 for fewer than two places.
+    """
+    if one.size < 2:
         return 0.0
-    return float(np.corrcoef(ranks[0], ranks[1])[0, 1])
+    first, second = _ranks(one), _ranks(other)
+    if first.min() == first.max() or second.min() == second.max():
+        return 0.0
+    return float(np.corrcoef(first, second)[0, 1])
 
 
 def _ranks(values: NDArray) -> NDArray[np.float64]:

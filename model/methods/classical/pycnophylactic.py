@@ -1,14 +1,13 @@
 """A smooth surface that keeps every total, on all valid ground; knows no covariate."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from model.ground.scene import Scene
 from model.ground.survey import Survey
-from model.method import Phase
+from model.method import Facts, NothingLearned, Phase
 from model.options import MethodOptions
 from model.priors.pycnophylactic import meet_totals, smooth_density
 from model.training.options import TrainingOptions
@@ -21,23 +20,36 @@ class Pycnophylactic:
         """There is nothing to choose."""
 
     def prepare(self, survey: Survey) -> None:
-        """Nothing to look at."""
+        """Nothing to look at.
+
+        What it needs, the totals and the valid cells, comes with every scene.
+        """
 
     def phases(self) -> tuple[Phase, ...]:
-        """It does not learn."""
+        """None: it does not learn.
+
+        The training loop is left out and the checkpoint is written right after prepare.
+        """
         return ()
 
     def estimate(self, scene: Scene) -> NDArray[np.float32]:
-        """The smooth density on valid cells, scaled to the totals shown."""
+        """The smooth density on valid cells, scaled to the totals shown.
+
+        Returns: (sectors, time, H, W) mass per fine cell. Why scaled again: drawn on fine cells the surface meets
+          totals only nearly, and the mask of valid cells takes mass away.
+        """
         return meet_totals(smooth_density(scene) * scene.valid, scene)
 
-    def state(self) -> tuple[dict[str, NDArray], dict[str, Any]]:
-        """Nothing learned."""
+    def state(self) -> tuple[dict[str, NDArray], NothingLearned]:
+        """Nothing learned.
+
+        Returns: no arrays, and an empty record.
+        """
         return {}, {}
 
-    def load_state(self, arrays: Mapping[str, NDArray], plain: Mapping[str, Any]) -> None:
+    def load_state(self, arrays: Mapping[str, NDArray], plain: NothingLearned) -> None:
         """Nothing to restore."""
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> Facts:
         """One sentence for the report."""
         return {"summary": "smooth surface that keeps every total (pycnophylactic)", "learns": False}

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -12,11 +12,14 @@ from torch import Tensor, nn
 from model.ground.scene import Scene, Tile, counted_groups
 from model.layers.experts import Routing
 from model.layers.losses.image import LearnedWeights
-from model.layers.network_batch import Shown, as_it_is, random_turn
-from model.layers.networks.carbon_former import CarbonFormer
+from model.layers.network_batch import Scale, Shown, as_it_is, random_turn
+from model.layers.networks.carbon_former import CarbonFormer, Form
 from model.layers.precision import measuring
 from model.layers.water_filling import meet_shown
+from model.methods.dst_carbon_former.options import PublishedOptions
 from model.training.losses import groups_of
+from model.training.network_inputs import Inputs
+from model.training.options import TrainingOptions
 from model.training.phase import Keep, OptimisationStep, Patience, Phase
 from model.training.schedule import ONE_CYCLE
 
@@ -24,10 +27,37 @@ EMA_DECAY = 0.9  # memory of the averaged weights
 BALANCE = 0.01  # weight of the experts' balance term, in units of the loss's own factor (Fedus et al. 2021)
 
 
+class Shared(Protocol):
+    """What the networks of a method share: scales, inputs, form, options and loss."""
+
+    NAME: str
+    FACTOR: float
+    options: PublishedOptions
+    training: TrainingOptions
+    sectors: tuple[str, ...]
+    inputs: Inputs
+    scale: Scale
+
+    @property
+    def form(self) -> Form:
+        """The parts of its network."""
+
+    def compare(
+        self,
+        network: nn.ModuleDict,
+        estimate: Tensor,
+        totals: Tensor,
+        counted: Tensor,
+        shown: Shown,
+        factor: int,
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss of a batch, and what it is made of."""
+
+
 class Member:
     """One network, its loss and its estimates."""
 
-    def __init__(self, method: Any) -> None:
+    def __init__(self, method: Shared) -> None:
         """Args: method: whose scales, inputs, form, options and loss it shares."""
         self.method = method
         body = CarbonFormer(len(method.inputs.mean), len(method.sectors), method.form, method.options.width)
@@ -36,7 +66,10 @@ class Member:
         self.terms: dict[str, Tensor] = {}
 
     def phases(self) -> tuple[Phase, ...]:
-        """One phase."""
+        """One phase, under the name of the form.
+
+        The state of the best validation is kept; training stops when it has not come for `patience` epochs.
+        """
         training = self.method.training
         phase = Phase(
             self.method.NAME,
@@ -51,7 +84,13 @@ class Member:
         return (phase,)
 
     def loss(self, tiles: Sequence[Tile], generator: torch.Generator) -> Tensor:
-        """Shows merged totals and compares with the 1 km totals: their mosaic (v1.7), or their sums (v3.0)."""
+        """Shows merged totals and compares with the 1 km totals: their mosaic (v1.7), or their sums (v3.0).
+
+        Args:
+          tiles: of one size; one group of merged coarse cells is drawn for all of them.
+          generator: of the group, the turn and the covariates that are hidden.
+        Returns: scalar, with the experts' balance term where there are experts.
+        """
         method = self.method
         offered = groups_of(method.training.coarsen, *tiles[0].totals.shape[-2:])
         group = offered[int(torch.randint(len(offered), (), generator=generator))]
@@ -76,14 +115,21 @@ class Member:
         return loss + BALANCE * method.FACTOR * routing.balance
 
     def told(self) -> dict[str, float]:
-        """The terms of the last loss, and the weights that v1.7 learns for its own."""
+        """The terms of the last loss, and the weights that v1.7 learns for its own.
+
+        Read after a step, for those who watch; empty before the first.
+        """
         return {name: float(value) for name, value in self.terms.items()}
 
     def _stacked(self, arrays: Sequence[NDArray]) -> Tensor:
         return torch.from_numpy(np.stack(arrays)).float().to(self._device())
 
     def estimated(self, shown: Shown, law: bool = True) -> tuple[Tensor, Routing | None]:
-        """(B, sectors, time, H, W) units per fine cell."""
+        """The estimate of what is shown, and where its experts worked.
+
+        Args: law: whether the totals shown are met by water filling, exactly and with nothing below 0.
+        Returns: (B, sectors, time, H, W) units per fine cell; None where the form has no experts.
+        """
         raw, routing = self.network["body"](shown.auxiliary, shown.main, shown.side)
         with measuring(raw):
             units = self.method.scale.read(raw.float())
@@ -93,7 +139,10 @@ class Member:
         return units, routing
 
     def candidates(self, scene: Scene) -> dict[str, NDArray[np.float32]]:
-        """The estimate; there is nothing to choose."""
+        """The estimate; there is nothing to choose.
+
+        Returns: under one name, (sectors, time, H, W) mass per fine cell. Notes how often experts were used.
+        """
         with torch.inference_mode():
             units, routing = self.estimated(self._shown(scene))
         self.usage = [] if routing is None else [round(float(share), 4) for share in routing.usage]
@@ -104,7 +153,10 @@ class Member:
         """There is one candidate."""
 
     def where(self, scene: Scene) -> NDArray[np.int64]:
-        """(time, H, W) first choice among the experts at each place, for a map."""
+        """(time, H, W) first choice among the experts at each place, for a map.
+
+        Raises: ValueError when the form has no experts.
+        """
         with torch.inference_mode():
             routing = self.estimated(self._shown(scene))[1]
         if routing is None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from model.layers.depth_scale import DepthScale
 from model.layers.networks.srresnet import Generator, primes
 from model.layers.precision import measuring
 from model.methods.srgan.options import SRResNetOptions
+from model.methods.srgan.record import SRResNetFacts, SRResNetRecord
 from model.priors.pycnophylactic import bilinear, mean_density, meet_totals
 from model.training.options import TrainingOptions
 from model.training.pairs import Pair, looks
@@ -44,13 +45,19 @@ class SRResNet:
         self.learned = False
 
     def prepare(self, survey: Survey) -> None:
-        """Builds the network for the factor of the map; the unit is its mean density until pairs tell better."""
+        """Builds the network for the factor of the map; the unit is its mean density until pairs tell better.
+
+        The first weights follow from the seed of the train section.
+        """
         density = mean_density(survey)
         self.scale, self.deviation = DepthScale(float(density.mean())), float(density.mean())
         self._build(survey.factor)
 
     def calibrate(self, tiles: Sequence[Tile]) -> None:
-        """Nothing: pairs are looked at by fit."""
+        """Nothing: pairs are looked at by fit.
+
+        Tiles hold totals alone, and the transform is one of fine values.
+        """
 
     @property
     def shifts_blocks(self) -> bool:
@@ -58,7 +65,10 @@ class SRResNet:
         return self.options.shift_blocks
 
     def fit(self, pairs: Sequence[Pair]) -> None:
-        """Fits the transform to fine values of training dates."""
+        """Fits the transform to fine values of training dates.
+
+        Counted cells alone; without any the unit stays the mean density. A constant field has deviation 1.
+        """
         values = np.concatenate([pair.fine[pair.counted] for pair in pairs])
         if values.size:
             self.scale = DepthScale.fitted(self.options.transform, values)
@@ -66,11 +76,17 @@ class SRResNet:
         self.learned = True
 
     def place(self, device: str) -> None:
-        """Moves its networks to cpu or cuda."""
+        """Moves its networks to cpu or cuda.
+
+        Raises: RuntimeError before prepare or load_state.
+        """
         self._network.to(device)
 
     def phases(self) -> tuple[Phase, ...]:
-        """One phase, that lowers the squared error of what stands after every block got its total."""
+        """One phase, that lowers the squared error of what stands after every block got its total.
+
+        The state of the best validation is kept; training stops when it has not come for `patience` epochs.
+        """
         return (self._pretrain(),)
 
     def _pretrain(self) -> Phase:
@@ -89,8 +105,12 @@ class SRResNet:
     def choose(self, name: str) -> None:
         """There is one candidate."""
 
-    def pixel_loss(self, pairs: Any, generator: torch.Generator) -> Tensor:
-        """Mean squared error over counted cells, in variances of the fine field."""
+    def pixel_loss(self, pairs: Sequence[Pair], generator: torch.Generator) -> Tensor:
+        """Mean squared error over counted cells, in variances of the fine field.
+
+        Args: pairs: of one factor; generator: not used, nothing is drawn.
+        Returns: scalar.
+        """
         estimate, batch = self.generate(pairs)
         with measuring(estimate):
             return self._squared(estimate, batch)
@@ -100,7 +120,10 @@ class SRResNet:
         return (off**2 * batch.counted).sum() / batch.counted.sum().clamp(min=1.0)
 
     def generate(self, pairs: Sequence[Pair]) -> tuple[Tensor, "Batch"]:
-        """(N, H, W) mass per fine cell that meets the totals shown, and the batch as tensors."""
+        """(N, H, W) mass per fine cell that meets the totals shown, and the batch as tensors.
+
+        Args: pairs: of one size and factor. Where a total is unknown a block stays as the network left it.
+        """
         batch = Batch.of(pairs, next(self._network.parameters()).device)
         raw = self._raw(batch.seen)[:, 0] * batch.valid
         with measuring(raw):
@@ -142,17 +165,24 @@ class SRResNet:
         self.generator = Generator(CHANNELS, factor, self.options.width, self.options.residual_blocks)
         self.generator.start(torch.Generator().manual_seed(self.training.seed))
 
-    def state(self) -> tuple[dict[str, NDArray], dict[str, Any]]:
-        """Weights of the generator, and all choices as JSON values."""
+    def state(self) -> tuple[dict[str, NDArray], SRResNetRecord]:
+        """Weights of the generator, and all choices as JSON values.
+
+        Returns: the tensors of the network by their torch names; options, factor and scales.
+        """
         weights = {name: value.detach().cpu().numpy() for name, value in self._network.state_dict().items()}
-        plain = {
+        plain: SRResNetRecord = {
             "options": self.options.to_json(), "factor": self._network.factor, "scale": self.scale.plain(),
             "deviation": self.deviation, "learned": self.learned,
         }  # fmt: skip
         return weights, plain
 
-    def load_state(self, arrays: Mapping[str, NDArray], plain: Mapping[str, Any]) -> None:
-        """Rebuilds the network as it was saved."""
+    def load_state(self, arrays: Mapping[str, NDArray], plain: SRResNetRecord) -> None:
+        """Rebuilds the network as it was saved.
+
+        Raises: RuntimeError when names or shapes of the weights are not those of the options; pydantic's
+          ValidationError when an option is none of this method's.
+        """
         self.options = self.OPTIONS.from_json(plain["options"])
         self.scale, self.deviation = DepthScale.from_plain(plain["scale"]), float(plain["deviation"])
         self.learned = bool(plain["learned"])
@@ -161,8 +191,11 @@ class SRResNet:
             {name: torch.from_numpy(np.array(value)) for name, value in arrays.items()}
         )
 
-    def describe(self) -> dict[str, Any]:
-        """Size, steps and transform."""
+    def describe(self) -> SRResNetFacts:
+        """Size, steps and transform.
+
+        The steps are the prime factors of the factor, one sub-pixel layer each.
+        """
         return {
             "summary": self.summary,
             "learns": self.learned,
@@ -184,7 +217,7 @@ class Batch:
     known: Tensor
 
     @classmethod
-    def of(cls, pairs: Sequence[Pair], device: Any) -> "Batch":
+    def of(cls, pairs: Sequence[Pair], device: torch.device) -> "Batch":
         def stacked(values: Sequence[NDArray]) -> Tensor:
             return torch.from_numpy(np.stack(values).astype(np.float32)).to(device)
 
@@ -194,7 +227,13 @@ class Batch:
 
 
 def conserve(raw: Tensor, totals: Tensor, known: Tensor, factor: int) -> Tensor:
-    """Each block in proportion to the total shown, where there is one; (N, H, W)."""
+    """Each block in proportion to the total shown, where there is one; (N, H, W).
+
+    Args:
+      raw: (N, H, W) mass per fine cell, 0 or more. totals, known: (N, h, w); known > 0 = the total counts.
+      factor: fine cells along a coarse one.
+    Returns: like raw. A block whose sum is below 1e-12 stays as it is: a quotient of nothing tells nothing.
+    """
     sums = functional.avg_pool2d(raw[:, None], factor, divisor_override=1)[:, 0]
     usable = (known > 0) & (sums > 1e-12)
     scale = torch.where(usable, totals / torch.where(usable, sums, 1.0), 1.0)

@@ -1,6 +1,6 @@
 """Boosted trees with a Tweedie likelihood on the totals' density, asked of fine cells."""
 
-from typing import Any, ClassVar
+from typing import ClassVar, Protocol, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,35 @@ SETTINGS = {
 }
 
 
+class DumpedNode(TypedDict, total=False):
+    """A node as LightGBM tells it: a split with two children, or a leaf with its value."""
+
+    split_feature: int
+    threshold: float
+    left_child: "DumpedNode"
+    right_child: "DumpedNode"
+    leaf_value: float
+
+
+class DumpedTree(TypedDict):
+    """One of the trees of a booster."""
+
+    tree_structure: DumpedNode
+
+
+class DumpedModel(TypedDict):
+    """What is read of a booster's own account of itself."""
+
+    tree_info: list[DumpedTree]
+
+
+class Booster(Protocol):
+    """A trained lightgbm.Booster, as far as it is read here."""
+
+    def dump_model(self) -> DumpedModel:
+        """All trees as nested dictionaries."""
+
+
 class GradientBoosting(TreeMethod):
     """LightGBM (Ke et al. 2017) on all blocks, those without mass too, each weighted by its valid cells."""
 
@@ -30,22 +59,29 @@ class GradientBoosting(TreeMethod):
     summary: ClassVar[str] = "boosted trees on the density of the totals, on the cells the covariates allow"
 
     def grow(self, rows: NDArray[np.float32], density: Masses, cells: Masses) -> Forest:
-        """Trees that add up to the logarithm of the density in units of its mean."""
+        """Trees that add up to the logarithm of the density in units of its mean.
+
+        Args: as TreeMethod.grow; blocks without mass enter too, since the Tweedie law has a mass at 0.
+        Raises: UsageFault (exit 2) when LightGBM is not installed.
+        """
         lightgbm = library("lightgbm", "lightgbm", self.name)
         data = lightgbm.Dataset(rows, density / density.mean(), weight=cells)
         return forest_of(lightgbm.train(SETTINGS | {"seed": self.seed}, data, ROUNDS))
 
 
-def forest_of(booster: Any) -> Forest:
-    """A LightGBM booster without missing values or categories as plain arrays; its sum is the raw score."""
+def forest_of(booster: Booster) -> Forest:
+    """A LightGBM booster without missing values or categories as plain arrays; its sum is the raw score.
+
+    The score is the logarithm of what a Tweedie objective predicts.
+    """
     return Forest.joined([_plain(tree["tree_structure"]) for tree in booster.dump_model()["tree_info"]])
 
 
-def _plain(root: dict[str, Any]) -> dict[str, NDArray]:
+def _plain(root: DumpedNode) -> dict[str, NDArray]:
     """Nodes in the order they are met, every parent before its children."""
     nodes: list[tuple[int, float, float]] = []
     children: list[list[int]] = []
-    todo: list[tuple[dict[str, Any], int]] = [(root, -1)]
+    todo: list[tuple[DumpedNode, int]] = [(root, -1)]
     while todo:
         node, parent = todo.pop()
         if parent >= 0:
@@ -56,6 +92,6 @@ def _plain(root: dict[str, Any]) -> dict[str, NDArray]:
         else:
             nodes.append((LEAF, 0.0, float(node["leaf_value"])))
         children.append([])
-    feature, threshold, value = (np.array(column) for column in zip(*nodes, strict=True))
+    feature, threshold, value = map(np.array, zip(*nodes, strict=True))
     left, right = (np.array([pair[side] if pair else 0 for pair in children]) for side in (0, 1))
     return {"feature": feature, "threshold": threshold, "value": value, "left": left, "right": right}

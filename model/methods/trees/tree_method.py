@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping
 from importlib import import_module
-from typing import Any, ClassVar
+from itertools import repeat
+from typing import Any, ClassVar, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,13 +12,32 @@ from model.ground.block_focal import around, radius_in_cells
 from model.ground.errors import UsageFault
 from model.ground.scene import Masses, Scene
 from model.ground.survey import Survey
-from model.method import Phase
+from model.method import Facts, Phase
 from model.options import MethodOptions
 from model.priors.forest import Forest
-from model.priors.pycnophylactic import Base, meet_totals
+from model.priors.pycnophylactic import Base, BaseRecord, meet_totals
 from model.training.options import TrainingOptions
 
 BLOCKS_AROUND = (1, 2)  # squares of 3 and of 5 blocks; the halo of inference holds most of the latter
+
+
+class TreeRecord(TypedDict):
+    """The choices as a checkpoint keeps them beside the trees; `used` are indices of layers."""
+
+    used: list[int]
+    layers: list[str]
+    sectors: list[str]
+    base: BaseRecord
+    factor: int
+
+
+class TreeFacts(Facts):
+    """What the report tells of it; `trees` by sector."""
+
+    inputs: list[str]
+    scales: list[str]
+    trees: dict[str, int]
+    mask: list[str]
 
 
 class TreeMethod:
@@ -50,7 +70,10 @@ class TreeMethod:
         self.used = tuple(index for index, layer in enumerate(survey.layers) if not layer.blocky)
         self.factor = survey.factor
         features = self._features(survey.sums, survey.cells, BLOCKS_AROUND)
-        self.forests = tuple(self._of_sector(survey, sector, features) for sector in range(len(self.sectors)))
+        forests = []
+        for sector in range(len(self.sectors)):
+            forests.append(self._of_sector(survey, sector, features))
+        self.forests = tuple(forests)
 
     def _of_sector(self, survey: Survey, sector: int, features: NDArray[np.float32]) -> Forest:
         known = survey.known[sector] & (survey.cells > 0)
@@ -77,12 +100,19 @@ class TreeMethod:
         return np.moveaxis(np.concatenate(squares), 0, -1).astype(np.float32)
 
     def phases(self) -> tuple[Phase, ...]:
-        """The trees are grown in prepare: there are no steps to take."""
+        """None: the trees are grown in prepare, there are no steps to take.
+
+        So the checkpoint is complete as soon as the map has been looked at.
+        """
         return ()
 
     def estimate(self, scene: Scene) -> NDArray[np.float32]:
-        """The density on cells the mask allows, scaled to the totals shown."""
-        radii = tuple(radius_in_cells(blocks, self.factor) for blocks in BLOCKS_AROUND)
+        """The density on cells the mask allows, scaled to the totals shown.
+
+        Returns: (sectors, time, H, W) mass per fine cell, float32; 0 off the mask.
+        A constant of the density makes no difference: each block is scaled to its total.
+        """
+        radii = tuple(map(radius_in_cells, BLOCKS_AROUND, repeat(self.factor)))
         mask = self.base.mask(scene)
         rows = self._features(np.where(scene.valid, scene.covariates, 0.0), scene.valid, radii)[mask]
         out = np.zeros((len(self.forests), *mask.shape))
@@ -90,38 +120,55 @@ class TreeMethod:
             out[sector][mask] = np.exp(forest(rows))
         return meet_totals(out, scene)
 
-    def state(self) -> tuple[dict[str, NDArray], dict[str, Any]]:
-        """The trees as arrays, the choices as JSON values."""
+    def state(self) -> tuple[dict[str, NDArray], TreeRecord]:
+        """The trees as arrays, the choices as JSON values.
+
+        Returns: arrays named after the place of their sector, `sector0...`; the choices made in prepare.
+        """
         arrays: dict[str, NDArray] = {}
         for index, forest in enumerate(self.forests):
             arrays |= forest.arrays(f"sector{index}")
-        plain = {name: list(getattr(self, name)) for name in ("used", "layers", "sectors")}
-        return arrays, plain | {"base": self.base.plain(), "factor": self.factor}
+        return arrays, {
+            "used": list(self.used),
+            "layers": list(self.layers),
+            "sectors": list(self.sectors),
+            "base": self.base.plain(),
+            "factor": self.factor,
+        }
 
-    def load_state(self, arrays: Mapping[str, NDArray], plain: Mapping[str, Any]) -> None:
-        """Restores trees and choices; ValueError when the trees ask for more features than there are."""
-        for name in ("used", "layers", "sectors"):
-            setattr(self, name, tuple(plain[name]))
+    def load_state(self, arrays: Mapping[str, NDArray], plain: TreeRecord) -> None:
+        """Restores trees and choices.
+
+        Raises: ValueError when the trees ask for more features than there are.
+        """
+        self.used = tuple(plain["used"])
+        self.layers, self.sectors = tuple(plain["layers"]), tuple(plain["sectors"])
         self.base, self.factor = Base.from_plain(plain["base"]), int(plain["factor"])
-        self.forests = tuple(
-            Forest.from_arrays(arrays, f"sector{index}") for index in range(len(self.sectors))
-        )
         width = len(self.used) * (1 + len(BLOCKS_AROUND))
-        if any(forest.features > width for forest in self.forests):
-            raise ValueError(f"a tree asks for more than {width} features")
+        forests = []
+        for index in range(len(self.sectors)):
+            forest = Forest.from_arrays(arrays, f"sector{index}")
+            if forest.features > width:
+                raise ValueError(f"a tree asks for more than {width} features")
+            forests.append(forest)
+        self.forests = tuple(forests)
 
-    def describe(self) -> dict[str, Any]:
-        """Size, features and mask."""
-        mask = [self.layers[index] for index in self.base.mask_layers]
+    def describe(self) -> TreeFacts:
+        """Size, features and mask.
+
+        `scales` are the squares over which every input enters, beside its own value.
+        """
+        mask = list(map(self.layers.__getitem__, self.base.mask_layers))
+        trees = {}
+        for sector, forest in zip(self.sectors, self.forests, strict=True):
+            trees[sector] = int(forest.roots.size)
         squares = [f"{2 * blocks + 1} blocks around" for blocks in BLOCKS_AROUND]
         return {
             "summary": self.summary,
             "learns": True,
-            "inputs": [self.layers[index] for index in self.used],
+            "inputs": list(map(self.layers.__getitem__, self.used)),
             "scales": ["own value", *squares],
-            "trees": {
-                name: forest.roots.size for name, forest in zip(self.sectors, self.forests, strict=True)
-            },
+            "trees": trees,
             "mask": mask or ["every valid cell"],
         }
 

@@ -73,7 +73,7 @@ class Rain:
         for path in paths.values():
             path.mkdir(exist_ok=True)
         ingest.run(config, out=paths["cube"])
-        tile.run(tile.Config(size=size, block=2, buffer=0), cube=paths["cube"], out=paths["tiles"])
+        tile.run(tile.Config(size=size, spatial_block=2, buffer=0), cube=paths["cube"], out=paths["tiles"])
         chosen = train_config or train.Config(method="bilinear", years=1)
         train.run(chosen, cube=paths["cube"], tiles=paths["tiles"], out=paths["checkpoint"])
         applied = infer_config or infer.Config()

@@ -49,8 +49,8 @@ class City:
                 "totals": [{"path": "totals.tif", **place}],
                 "covariates": covariates,
             },
-            "tile": {"block": 4},
-            "evaluate": {"truth": [{"path": "truth.tif", **place}], "moves": 3, "block": 3},
+            "tile": {"spatial_block": 4},
+            "evaluate": {"truth": [{"path": "truth.tif", **place}], "emd_blocks": 3, "spatial_block": 3},
         }
         for name, section in sections.items():
             config[name] = {**config.get(name, {}), **section}  # type: ignore[dict-item]

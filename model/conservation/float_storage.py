@@ -52,7 +52,7 @@ def store_float32(mass: Masses, totals: Masses, weights: Masses | None = None) -
     return from_blocks(stored, rows, cols, factor)
 
 
-def store_units(mass: Masses, totals: Masses, quantum: float) -> NDArray[np.int64]:
+def store_units(mass: Masses, totals: Masses, scale_factor: float) -> NDArray[np.int64]:
     """Whole units for every cell, by largest remainder: each block's units are its total's, with nothing left.
 
     Every cell is rounded down, then the units still missing go one each to the cells that lost most (Hamilton
@@ -61,7 +61,7 @@ def store_units(mass: Masses, totals: Masses, quantum: float) -> NDArray[np.int6
     Args:
       mass: (rows, cols) mass per fine cell, NaN where it has none; a block has one sign.
       totals: (h, w) mass per block, a whole number of quanta each. Ignored where a block is all NaN.
-      quantum: mass of one unit, above 0.
+      scale_factor: mass of one unit, above 0.
     Returns: (rows, cols) units; 0 where there is no value.
     Raises: ValueError when a total is no whole number of quanta or above 2^47 of them, or a block misses it by
       a unit or more.
@@ -70,15 +70,15 @@ def store_units(mass: Masses, totals: Masses, quantum: float) -> NDArray[np.int6
     factor = mass.shape[0] // rows
     blocks = to_blocks(mass, factor)
     missing = np.isnan(blocks)
-    due = np.where(missing.all(axis=1), 0.0, totals.reshape(-1)) / quantum
+    due = np.where(missing.all(axis=1), 0.0, totals.reshape(-1)) / scale_factor
     wanted = np.rint(due)
     not_whole = np.abs(due - wanted) > 1e-9 * np.maximum(np.abs(wanted), 1.0)
     if (not_whole | (np.abs(wanted) > MOST_UNITS)).any():
         raise ValueError(
-            f"some totals are no whole number of {quantum:g}, or too many; choose another quantum"
+            f"some totals are no whole number of {scale_factor:g}, or too many; choose another scale_factor"
         )
     sign = np.where(wanted < 0, -1, 1)
-    units = np.where(missing, 0.0, blocks) * sign[:, None] / quantum
+    units = np.where(missing, 0.0, blocks) * sign[:, None] / scale_factor
     # Why: float64 may hold a whole number as 2.9999999999999996.
     whole = np.floor(units * (1.0 + 4.0 * np.finfo(np.float64).eps))
     left = (np.abs(wanted) - whole.sum(axis=1)).astype(np.int64)

@@ -83,7 +83,7 @@ def scale_shift(runner: Runner, config: RunConfig, table: Table = STAGES, last: 
     rest = [stage for stage in chain_to(estimate, table) if stage not in cube]
     everything = tasks(config, shelf, cube)
     fields: dict[RunKey, Path] = {}
-    for group in dict.fromkeys(settings.groups):
+    for group in dict.fromkeys(settings.coarsenings):
         home = Shelf(shelf.folder / "evaluate" / "scale_shift" / f"by_{group}")
         chain = config.changed(
             *words_of(config, table, merged_by(group)),
@@ -112,7 +112,7 @@ def spatial_cross_validation(
     parts: list[Withheld] = []
     for kind, name in (("blocks", "spatial blocks"), ("random", "random folds")):
         for number in range(settings.folds):
-            fold = Fold(kind, number, settings.folds, settings.block, RIM, settings.seed)
+            fold = Fold(kind, number, settings.folds, settings.spatial_block, RIM, settings.seed)
             parts.append(Withheld(name, fold))
     return _kept_apart(runner, config, CROSS_VALIDATION, parts, table, last)
 
@@ -161,8 +161,8 @@ def _kept_apart(
     section = row.body().Config(
         parts=[part.to_json() for part in parts],
         truth=[item.model_dump() | {"path": item.path} for item in settings.truth],
-        block=settings.block,
-        draws=settings.draws,
+        spatial_block=settings.spatial_block,
+        bootstrap_draws=settings.bootstrap_draws,
         seed=settings.seed,
     )
     inputs: dict[str, Inputs] = {"cube": shelf.link("cube"), "fields": fields}
@@ -225,9 +225,9 @@ def _moved(chain: Iterable[Task], home: Shelf) -> Iterator[Task]:
 def _shared(settings: "EvaluateConfig") -> dict[str, int]:
     """Settings that the sections of the protocols have in common with `evaluate`."""
     return {
-        "block": settings.block,
-        "draws": settings.draws,
-        "moves": settings.moves,
+        "spatial_block": settings.spatial_block,
+        "bootstrap_draws": settings.bootstrap_draws,
+        "emd_blocks": settings.emd_blocks,
         "seed": settings.seed,
     }
 

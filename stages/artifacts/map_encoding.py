@@ -1,4 +1,4 @@
-"""Turns a strip of the field into what a finished map holds: float32 mass, or whole numbers of a quantum."""
+"""Turns a strip of the field into what a finished map holds: float32 mass, or whole numbers of a scale_factor."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -47,9 +47,9 @@ class Strip:
         mass: NDArray[np.float64],
         due: NDArray[np.float64],
         outside: NDArray[np.bool_],
-        quantum: float | None,
+        scale_factor: float | None,
     ) -> NDArray[np.float32] | NDArray[np.int32]:
-        """What the map holds: float32 mass, or whole numbers of a quantum.
+        """What the map holds: float32 mass, or whole numbers of a scale_factor.
 
         Args:
           mass: (members, rows, cols).
@@ -58,8 +58,8 @@ class Strip:
         Raises: ArtifactFault (exit 4) when the field has a hole or misses a total: neither may be papered over.
           NumberFault (exit 7) when a cell is too large for its type.
         """
-        if quantum is not None:
-            return self._count(mass, due, outside, quantum)
+        if scale_factor is not None:
+            return self._count(mass, due, outside, scale_factor)
         return self._cast(add_up(mass, outside, mass.shape[-1] // due.shape[-1]), due.sum(axis=0))
 
     def _cast(self, cells: NDArray[np.float64], due: NDArray[np.float64]) -> NDArray[np.float32]:
@@ -69,19 +69,23 @@ class Strip:
             return store_float32(cells, due, self.weights)
 
     def _count(
-        self, mass: NDArray[np.float64], due: NDArray[np.float64], outside: NDArray[np.bool_], quantum: float
+        self,
+        mass: NDArray[np.float64],
+        due: NDArray[np.float64],
+        outside: NDArray[np.bool_],
+        scale_factor: float,
     ) -> NDArray[np.int32]:
         """Whole numbers; a sum over sectors adds up what the sectors' own maps hold."""
         factor = mass.shape[-1] // due.shape[-1]
         cells = add_up(mass, outside, factor)
         self._insist_on_values(cells)
         units = np.zeros(cells.shape, np.int64)
-        with self._judged("a larger quantum"):
+        with self._judged("a larger scale_factor"):
             for own, total, away in zip(mass, due, outside, strict=True):
                 kept = add_up(own[None], away[None], factor)
-                units += store_units(kept, np.rint(total / quantum) * quantum, quantum)
+                units += store_units(kept, np.rint(total / scale_factor) * scale_factor, scale_factor)
             if np.abs(units).max(initial=0) >= -NO_UNITS:
-                raise OverflowError(f"a cell holds 2^31 units of {quantum:g} or more")
+                raise OverflowError(f"a cell holds 2^31 units of {scale_factor:g} or more")
         return np.where(np.isnan(cells), NO_UNITS, units).astype(np.int32)
 
     def _insist_on_values(self, cells: NDArray[np.float64]) -> None:

@@ -150,19 +150,19 @@ def start_draft(
     tags: Mapping[str, str],
     description: str,
     unit: str,
-    quantum: float | None = None,
+    scale_factor: float | None = None,
 ) -> Any:
     """Lays out an empty map of one band to be filled by `write_band`; returns the open dataset.
 
-    It holds float32 mass, or whole numbers of a quantum: int32 with the quantum as the band's scale.
+    It holds float32 mass, or whole numbers of a scale_factor: int32 with the scale_factor as the band's scale.
 
     Why strips and no compression: bands of whole blocks then fall on whole strips, each written once. Tiles
     and compression come with the one pass in `publish`.
     """
-    if quantum is None:
+    if scale_factor is None:
         return _create(path, grid, "float32", tags, [(description, unit)])
     draft = _create(path, grid, "int32", tags, [(description, unit)], nodata=NO_UNITS)
-    draft.scales = (quantum,)
+    draft.scales = (scale_factor,)
     return draft
 
 
@@ -215,7 +215,7 @@ def read_bands(
     with _opened(path, grid) as dataset:
         for row, count in bands(coarse, factor):
             cells = _mass(dataset, window=Window(0, row * factor, grid.cols, count * factor))
-            yield row, cells if in_units else cells * (quantum_in(dataset) or 1)
+            yield row, cells if in_units else cells * (scale_factor_in(dataset) or 1)
 
 
 def read_blocks(path: Path, grid: Grid) -> NDArray[np.float64]:
@@ -232,22 +232,22 @@ def read_overview(path: Path, grid: Grid, step: int) -> NDArray[np.floating]:
     shape = (-(-grid.rows // step), -(-grid.cols // step))
     with _opened(path, grid) as dataset:
         cells = _mass(dataset, out_shape=shape, resampling=rasterio.enums.Resampling.average)
-        return cells * (quantum_in(dataset) or 1)
+        return cells * (scale_factor_in(dataset) or 1)
 
 
 def read_part(path: Path, grid: Grid, row: int, col: int, rows: int, cols: int) -> NDArray[np.floating]:
     """A window of a finished map in full detail."""
     with _opened(path, grid) as dataset:
-        return _mass(dataset, window=Window(col, row, cols, rows)) * (quantum_in(dataset) or 1)
+        return _mass(dataset, window=Window(col, row, cols, rows)) * (scale_factor_in(dataset) or 1)
 
 
-def read_quantum(path: Path, grid: Grid) -> float | None:
+def read_scale_factor(path: Path, grid: Grid) -> float | None:
     """Mass of one unit of a map of whole numbers; None for a map of float32."""
     with _opened(path, grid) as dataset:
-        return quantum_in(dataset)
+        return scale_factor_in(dataset)
 
 
-def quantum_in(dataset: Any) -> float | None:
+def scale_factor_in(dataset: Any) -> float | None:
     """The same of an open map."""
     return float(dataset.scales[0]) if np.dtype(dataset.dtypes[0]).kind == "i" else None
 
@@ -255,7 +255,7 @@ def quantum_in(dataset: Any) -> float | None:
 def _mass(dataset: Any, **how: Any) -> NDArray[np.floating]:
     """Cells as stored: float32, or whole numbers in float64; NaN where there is no value."""
     cells: NDArray = dataset.read(1, **how)
-    if quantum_in(dataset) is None:
+    if scale_factor_in(dataset) is None:
         return cells
     return np.where(cells == NO_UNITS, np.nan, cells.astype(np.float64))
 

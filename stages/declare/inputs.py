@@ -1,10 +1,10 @@
 """How totals and layers are declared in the configuration."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from itertools import chain, product
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt, model_validator
 
@@ -12,7 +12,7 @@ from model.ground import time_steps as when
 from model.ground.quantity import EXTENSIVE, QUANTITIES, Quantity
 from model.ground.units import spelled
 from model.options import SourcePath
-from stages.contract.section import SafeName, Section, lacking
+from stages.contract.section import Renamed, SafeName, Section, lacking
 from stages.declare.dates import Dates, file_of, is_pattern
 from stages.declare.derived_layers import Derived
 from stages.declare.emission_factors import Emission
@@ -275,6 +275,8 @@ class Covariate(File):
 class Config(Section):
     """Which files make the cube."""
 
+    RENAMED: ClassVar[Mapping[str, Renamed]] = {"leave_out": Renamed("exclude")}
+
     variable: SafeName
     long_name: str = ""
     standard_name: str | None = None  # of CF's list, for NetCDF
@@ -298,7 +300,7 @@ class Config(Section):
     points: Annotated[tuple[Facilities, ...], Field(strict=False)] = ()  # sources with a place of their own
     vectors: Annotated[tuple[VectorLayer, ...], Field(strict=False)] = ()
     derived: Annotated[tuple[Derived, ...], Field(strict=False)] = ()
-    leave_out: Annotated[tuple[SafeName, ...], Field(strict=False)] = ()  # layers declared but not used
+    exclude: Annotated[tuple[SafeName, ...], Field(strict=False)] = ()  # layers declared but not used
     allow_negative: bool = False  # True: negative totals are sinks, kept apart and spread evenly
     year_policy: Literal["exact", "nearest"] = "exact"  # for layers that have no file of a year of the totals
 
@@ -350,9 +352,9 @@ class Config(Section):
     @model_validator(mode="after")
     def _leave_out(self) -> "Config":
         names = self.layer_names
-        if unknown := sorted(set(self.leave_out) - set(names)):
-            raise ValueError(f"leave_out names no layer: {unknown}; there are {', '.join(names)}")
-        gone = set(self.leave_out)
+        if unknown := sorted(set(self.exclude) - set(names)):
+            raise ValueError(f"exclude names no layer: {unknown}; there are {', '.join(names)}")
+        gone = set(self.exclude)
         used = {
             "covariates": tuple(layer for layer in self.covariates if layer.name not in gone),
             "derived": tuple(layer for layer in self.derived if layer.name not in gone),

@@ -73,10 +73,10 @@ def _scale(text: str, wanted: str) -> float:
     try:
         unit = parse_unit(text)
     except ValueError as error:
-        raise InputFault("infer.also.unit", str(error), "a known unit", "correct `unit:`") from error
+        raise InputFault("infer.zone_totals.unit", str(error), "a known unit", "correct `unit:`") from error
     if unit.canonical != wanted or unit.is_density:
         kind = f"an amount of the same kind as the totals' {wanted}"
-        raise InputFault("infer.also.unit", f"the unit {text!r}", kind, "correct `unit:`")
+        raise InputFault("infer.zone_totals.unit", f"the unit {text!r}", kind, "correct `unit:`")
     return unit.scale * unit.periods
 
 

@@ -29,7 +29,7 @@ def judge(config: Config, cube: Cube, maps: Mapping[str, Path], out: Path) -> No
     Raises: Faults (exit 3) for a truth that does not fit the cube, or that was learned from.
     """
     opened = open_held_out(config.truth, cube)
-    found = FieldScores(cube.unit, config.wet, config.draws, _methods(maps), PROTOCOL)
+    found = FieldScores(cube.unit, config.wet, config.bootstrap_draws, _methods(maps), PROTOCOL)
     pages: list[SectorPage] = []
     for sector, name in enumerate(cube.sectors):
         truth = {}
@@ -38,7 +38,7 @@ def judge(config: Config, cube: Cube, maps: Mapping[str, Path], out: Path) -> No
                 truth[label] = field
         if not truth:
             continue
-        fields = fields_of_sector(sector, truth, cube, maps, config.block)
+        fields = fields_of_sector(sector, truth, cube, maps, config.spatial_block)
         path = out / f"{cube.name}_{name}_held_out.nc"
         write_fields(cube, fields.dates, fields.every, path, f"{cube.long_name}, held-out dates")
         standard = Standard.of(fields.truth, config.wet)
@@ -56,7 +56,7 @@ def judge(config: Config, cube: Cube, maps: Mapping[str, Path], out: Path) -> No
 def _rows(fields: SectorFields, standard: Standard, config: Config) -> list[FieldRow]:
     """The truth against itself, then every method."""
     rng = np.random.default_rng(config.seed)
-    spans = intervals(fields.found, fields.truth, fields.units, standard, config.draws, rng)
+    spans = intervals(fields.found, fields.truth, fields.units, standard, config.bootstrap_draws, rng)
     rows = []
     for method, field in fields.every.items():
         line = scores(field, fields.truth, standard)

@@ -90,7 +90,7 @@ def curves_of(fields: SectorFields, cube: Cube, config: Config) -> Curves:
     there = np.isfinite(fields.truth)
     for field in fields.found.values():
         there &= np.isfinite(field)
-    draws = min(config.draws, BAND_DRAWS)
+    draws = min(config.bootstrap_draws, BAND_DRAWS)
     quantiles, bands, spectra = {}, {}, {}
     for name, field in fields.every.items():
         quantiles[name] = np.quantile(field[there], LEVELS)

@@ -84,14 +84,14 @@ def run(config: Config, *, cube: Path, maps: Maps, out: Path) -> None:
         judge(config, opened, {str(key): folder for key, folder in maps.items()}, out)
         return
     truth = truths.open_truth(config.truth, opened)
-    ground = ground_of(opened, config.block)
+    ground = ground_of(opened, config.spatial_block)
     found = _scored(config, truth, maps, opened, ground)
     judged = next(iter(maps)).method
     keys = _keys(maps, found.entries)
     entries = [_padded(entry, len(keys)) for entry in found.entries]
-    table = build(entries, keys, judged, config.draws, config.seed)
+    table = build(entries, keys, judged, config.bootstrap_draws, config.seed)
     table.words.extend([*found.words, *_asides(entries, maps), *left_out(config, maps)])
-    setup = Setup(opened.unit, PROTOCOL, config.block, config.draws, tuple(found.reliable))
+    setup = Setup(opened.unit, PROTOCOL, config.spatial_block, config.bootstrap_draws, tuple(found.reliable))
     write(table, setup, out)
     others = len(_methods(maps)) - 1
     title = f"{opened.long_name}: {judged} against {others} others"
@@ -162,7 +162,7 @@ def _answers(
 ) -> Iterator[tuple[tuple[str, ...], Answer]]:
     """The truth as given and, where its blocks do not sum to the totals, also scaled to them."""
     sheet = item.sheet
-    answer = look_at(item.rows, ground, config.moves, np.random.default_rng(config.seed))
+    answer = look_at(item.rows, ground, config.emd_blocks, np.random.default_rng(config.seed))
     totals = cube.totals()[sheet.members[0], sheet.time]
     covered = np.isfinite(answer.sums) & cube.known()[sheet.members[0], sheet.time]
     given = float(totals[covered].sum())
@@ -184,7 +184,7 @@ def _answers(
         return item.rows(first, count) * ground.spread(scale, first, count)
 
     yield (AS_GIVEN,), answer
-    yield (MATCHED,), look_at(matched, ground, config.moves, np.random.default_rng(config.seed))
+    yield (MATCHED,), look_at(matched, ground, config.emd_blocks, np.random.default_rng(config.seed))
 
 
 def _padded(entry: Entry, length: int) -> Entry:

@@ -3,9 +3,9 @@
 import json
 import shutil
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +25,7 @@ from stages.artifacts.resume_log import FOLDER, Journal
 from stages.contract.body import Preview, StageBody
 from stages.contract.device import Device, device_of
 from stages.contract.progress import step, tell
-from stages.contract.section import Clash, Section
+from stages.contract.section import Clash, Renamed, Section
 from stages.declare.zone_totals import ZoneTotals, read_totals
 from stages.declare.zones import judge, open_zones, zone_files
 from stages.formats import zarr_groups as arrays
@@ -45,6 +45,8 @@ CORE_CHUNK = 240  # fine cells along a region that is projected and written at o
 class Config(Section):
     """How the checkpoint is applied."""
 
+    RENAMED: ClassVar[Mapping[str, Renamed]] = {"also": Renamed("zone_totals")}
+
     # auto: the one that does best on merged totals; water_fill where it comes within 1 %.
     # additive: for signed fields, the same amount to every cell of a block; nothing is kept from below 0.
     law: Literal["water_fill", "proportional", "power", "auto", "additive"] = "water_fill"
@@ -55,13 +57,13 @@ class Config(Section):
     # Folder of a checkpoint trained elsewhere; then nothing is trained here.
     checkpoint: SourcePath | None = None
     device: Device = "auto"  # that networks run on; auto: a GPU where there is one
-    also: ZoneTotals | None = None  # totals of zones, to be met beside those of the blocks
+    zone_totals: ZoneTotals | None = None  # totals of zones, to be met beside those of the blocks
 
 
 def sources(config: Config) -> list[str]:
     """Files whose content enters the fingerprint: a checkpoint from elsewhere, zones and their totals."""
     folder = () if config.checkpoint is None else (checkpoint.FACTS, checkpoint.WEIGHTS)
-    given = [] if config.also is None else [*zone_files(config.also), config.also.totals]
+    given = [] if config.zone_totals is None else [*zone_files(config.zone_totals), config.zone_totals.totals]
     return [*(str(Path(str(config.checkpoint)) / name) for name in folder), *given]
 
 
@@ -99,7 +101,7 @@ def check_place(config: Config, preview: Preview) -> None:
 
     Raises: Fault or Faults (exit 3).
     """
-    judge(config.also, preview.fine, "infer.also")
+    judge(config.zone_totals, preview.fine, "infer.zone_totals")
 
 
 def run(config: Config, *, cube: Path, checkpoint: Path | None = None, out: Path) -> None:
@@ -114,10 +116,14 @@ def run(config: Config, *, cube: Path, checkpoint: Path | None = None, out: Path
         method.place(device_of(config.device, "infer.device"))
     _check(config, opened)
     chunk = max(1, round(CORE_CHUNK / opened.factor)) * opened.factor
-    if config.also is not None and not opened.quantity.adds_up:
+    if config.zone_totals is not None and not opened.quantity.adds_up:
         found, wanted = f"set, but {opened.name} is a mean over the cell", "amounts, which add up over zones"
-        raise UsageFault("infer.also", found, wanted, "leave `infer.also` out")
-    zones = None if config.also is None else open_zones(config.also, opened.fine, "infer.also")
+        raise UsageFault("infer.zone_totals", found, wanted, "leave `infer.zone_totals` out")
+    zones = (
+        None
+        if config.zone_totals is None
+        else open_zones(config.zone_totals, opened.fine, "infer.zone_totals")
+    )
     journal = Journal(out, "infer")
     store = (out if zones is None else out / FOLDER) / field.STORE
     if "laid out" not in journal.done:
@@ -145,8 +151,8 @@ def _meet_zones(
     config: Config, cube: Cube, zones: Zones, placed: arrays.Group, out: Path, chunk: int, journal: Journal
 ) -> tuple[ZoneRecord, ...]:
     """Fills the field from one that meets its blocks alone, raked to the zones' totals; returns what came of each."""
-    assert config.also is not None
-    wanted = read_totals(config.also, list(zones.shapes), cube.sectors, cube.years, cube.unit)
+    assert config.zone_totals is not None
+    wanted = read_totals(config.zone_totals, list(zones.shapes), cube.sectors, cube.years, cube.unit)
     regions = regions_of(cube.fine.shape, chunk)
 
     def read(region: Region) -> NDArray[np.float64]:

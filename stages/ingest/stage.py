@@ -222,10 +222,10 @@ class IngestBody(StageBody[Config]):
         return config.layer_names
 
     def with_every_layer(self) -> tuple[str, ...]:
-        return ("leave_out=[]",)
+        return ("exclude=[]",)
 
     def without(self, config: Config, names: Sequence[str]) -> tuple[str, ...]:
-        return () if set(names) == set(config.leave_out) else (f"leave_out={json.dumps(list(names))}",)
+        return () if set(names) == set(config.exclude) else (f"exclude={json.dumps(list(names))}",)
 
     def years(self, config: Config) -> tuple[int, ...]:
         return config.years

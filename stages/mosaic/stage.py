@@ -2,10 +2,10 @@
 
 import json
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from pydantic import PositiveFloat, PositiveInt
@@ -23,7 +23,7 @@ from stages.artifacts.netcdf_maps import NetcdfRecord
 from stages.artifacts.records import ZonalSumsRecord
 from stages.contract import progress
 from stages.contract.body import Preview, StageBody
-from stages.contract.section import Section
+from stages.contract.section import Renamed, Section
 from stages.declare.zones import ZoneFile, judge, open_zones, zone_files
 from stages.mosaic.zonal_statistics import as_csv, measure_zones
 from stages.report.certificate import CERTIFICATE, LIMIT, book_of, certify, read_map
@@ -46,8 +46,10 @@ _DRAFT_BYTES = 4 << 30  # drafts on the disk at once; more maps take another pas
 class Config(Section):
     """How maps are written and judged."""
 
+    RENAMED: ClassVar[Mapping[str, Renamed]] = {"quantum": Renamed("scale_factor")}
+
     limit: PositiveFloat = LIMIT  # relative residual no block may exceed, on the files as written
-    quantum: PositiveFloat | None = None  # mass of a unit: maps of whole numbers, exact; else float32
+    scale_factor: PositiveFloat | None = None  # mass of a unit: maps of whole numbers, exact; else float32
     overviews: bool = True  # averaged, so that colours stay true when zoomed out
     page_width: PositiveInt = 2000  # pixels of a picture in the report; larger maps are averaged down
     netcdf: bool = (
@@ -107,7 +109,7 @@ def run(config: Config, *, cube: Path, field: Path, out: Path) -> None:
 
 def _refuse_sums_of_means(config: Config, cube: Cube) -> None:
     """Raises UsageFault (exit 2) for what has no meaning where cells average and do not add up."""
-    for key, given in (("quantum", config.quantum), ("zones", config.zones)):
+    for key, given in (("scale_factor", config.scale_factor), ("zones", config.zones)):
         if not cube.quantity.adds_up and given is not None:
             raise UsageFault(
                 f"mosaic.{key}", f"set, but {cube.name} is a mean over the cell", "an amount per cell",
@@ -137,13 +139,15 @@ def write_maps(config: Config, cube: Cube, field: Field, out: Path, working: Pat
 def _fill_drafts(config: Config, cube: Cube, field: Field, chosen: list[Sheet], working: Path) -> None:
     """One pass over the field fills a draft for each map, band by band of whole blocks."""
     totals, known, rungs = cube.totals(), cube.known(), field.rungs()
-    books = [book_of(sheet, totals, known, rungs, _quantum(config, sheet)) for sheet in chosen]
+    books = [book_of(sheet, totals, known, rungs, _scale_factor(config, sheet)) for sheet in chosen]
     factor, cols = cube.factor, cube.fine.cols
     with ExitStack() as stack:
         drafts = []
         for sheet in chosen:
             words = _tags(cube, field, sheet), _title(sheet), sheet.unit
-            draft = store.start_draft(working / sheet.map_file, cube.fine, *words, _quantum(config, sheet))
+            draft = store.start_draft(
+                working / sheet.map_file, cube.fine, *words, _scale_factor(config, sheet)
+            )
             drafts.append(stack.enter_context(draft))
         windows = store.bands(cube.coarse, factor)
         for row, count in progress.track(windows, "filling maps", len(windows), "bands"):
@@ -159,13 +163,13 @@ def _fill_drafts(config: Config, cube: Cube, field: Field, chosen: list[Sheet], 
                     Strip(sheet, row, valid, book.placed[rows], weights),
                 )
                 due = np.where(outside, 0.0, sheet.weigh(totals[members, sheet.time, rows]))
-                stored = strip.stored(here, due, outside, _quantum(config, sheet))
+                stored = strip.stored(here, due, outside, _scale_factor(config, sheet))
                 store.write_band(draft, row * factor, stored)
 
 
-def _quantum(config: Config, sheet: Sheet) -> float | None:
+def _scale_factor(config: Config, sheet: Sheet) -> float | None:
     """Maps of emission have another unit, so they hold float32."""
-    return None if sheet.is_emission else config.quantum
+    return None if sheet.is_emission else config.scale_factor
 
 
 def write_companions(config: Config, cube: Cube, field: Field, out: Path, working: Path) -> dict[str, Legend]:
@@ -175,7 +179,7 @@ def write_companions(config: Config, cube: Cube, field: Field, out: Path, workin
     totals, known, rungs = cube.totals(), cube.known(), field.rungs()
     every = store.sheets(cube)
     for sheet in progress.track(every, "measuring maps", len(every), "maps"):
-        book = book_of(sheet, totals, known, rungs, _quantum(config, sheet))
+        book = book_of(sheet, totals, known, rungs, _scale_factor(config, sheet))
         reading = read_map(out / sheet.map_file, cube)
         relative = np.where(book.placed, book.relative_residual(reading.sums), np.nan)
         words = cube.quantity.block_labels

@@ -39,7 +39,7 @@ class Reading:
       cells: (h, w) number of cells with a value.
       holes: (h, w) number of cells that may receive mass and hold no value.
       histogram: number of positive cells per 1/200 of a decade, from 1e-18 to 1e18.
-      quantum: mass of one unit where the map holds whole numbers; sums are then exact.
+      scale_factor: mass of one unit where the map holds whole numbers; sums are then exact.
     """
 
     sums: NDArray[np.float64]
@@ -47,7 +47,7 @@ class Reading:
     cells: NDArray[np.int64]
     holes: NDArray[np.int64]
     histogram: NDArray[np.int64]
-    quantum: float | None = None
+    scale_factor: float | None = None
 
     def quantile(self, share: float) -> float:
         """The value below which this share of the positive cells lies, to 1.2 %; 0 when none is positive.
@@ -70,8 +70,8 @@ def read_map(path: Path, cube: Cube) -> Reading:
     sums, lowest = np.zeros(coarse.shape), np.full(coarse.shape, np.nan)
     cells, holes = np.zeros(coarse.shape, np.int64), np.zeros(coarse.shape, np.int64)
     histogram = np.zeros((_DECADES[1] - _DECADES[0]) * _PER_DECADE, np.int64)
-    quantum = store.read_quantum(path, fine)
-    unit = quantum or 1
+    scale_factor = store.read_scale_factor(path, fine)
+    unit = scale_factor or 1
     for row, stored in store.read_bands(path, fine, factor, coarse, in_units=True):
         rows = slice(row, row + stored.shape[0] // factor)
         missing = np.isnan(stored)
@@ -86,7 +86,7 @@ def read_map(path: Path, cube: Cube) -> Reading:
         positive = mass[(mass > 0) & np.isfinite(mass)]
         bins = np.floor((np.log10(positive) - _DECADES[0]) * _PER_DECADE).astype(np.int64)
         histogram += np.bincount(np.clip(bins, 0, histogram.size - 1), minlength=histogram.size)
-    return Reading(sums, lowest, cells, holes, histogram, quantum)
+    return Reading(sums, lowest, cells, holes, histogram, scale_factor)
 
 
 @dataclass(frozen=True)
@@ -120,35 +120,35 @@ class Account:
 
 
 def book_of(
-    sheet: Sheet, totals: NDArray, known: NDArray, rungs: NDArray, quantum: float | None = None
+    sheet: Sheet, totals: NDArray, known: NDArray, rungs: NDArray, scale_factor: float | None = None
 ) -> Account:
     """The account of one map, from arrays of everything a run knows.
 
     Args:
       totals, known, rungs: (sectors, years, h, w) totals in the cube's unit, whether they are known, fallback levels.
-      quantum: mass of a unit where the map holds whole numbers.
+      scale_factor: mass of a unit where the map holds whole numbers.
     """
     members = list(sheet.members)
     weighed = sheet.weigh(totals[members, sheet.time])
-    return account(weighed, known[members, sheet.time], rungs[members, sheet.time], quantum)
+    return account(weighed, known[members, sheet.time], rungs[members, sheet.time], scale_factor)
 
 
 def account(
     totals: NDArray[np.float64],
     known: NDArray[np.bool_],
     rungs: NDArray[np.uint8],
-    quantum: float | None = None,
+    scale_factor: float | None = None,
 ) -> Account:
     """Adds up the members of a map; arrays are (members, h, w).
 
     Args:
-      quantum: with it every member owes the whole number of units nearest to its total.
+      scale_factor: with it every member owes the whole number of units nearest to its total.
     """
     given = np.where(known, totals, 0.0)
     placed = np.asarray(rungs != Rung.OUTSIDE)
     kept = np.where(placed, given, 0.0)
-    due = kept if quantum is None else np.rint(kept / quantum)
-    unit = 1.0 if quantum is None else quantum
+    due = kept if scale_factor is None else np.rint(kept / scale_factor)
+    unit = 1.0 if scale_factor is None else scale_factor
     return Account(
         np.asarray(known.any(axis=0)),
         given.sum(axis=0),
@@ -184,9 +184,11 @@ def certify(cube: Path, maps: Path, limit: float | None = None) -> Certificate:
         variable=opened.name,
         unit=opened.unit,
         limit=limit,
-        quantum=measured[0].quantum,
+        scale_factor=measured[0].scale_factor,
         rounded=sum(
-            abs(single.rounded) for single in measured if single.quantum is not None and not single.is_sum
+            abs(single.rounded)
+            for single in measured
+            if single.scale_factor is not None and not single.is_sum
         ),
         passed=all(passed),
         blocks=sum(single.blocks for single in measured),
@@ -242,7 +244,7 @@ def measure(cube: Cube, sheet: Sheet, maps: Path, limit: float) -> MapRecord:
     members = list(sheet.members)
     reading = read_map(maps / sheet.map_file, cube)
     totals, known = sheet.weigh(cube.totals()[members, sheet.time]), cube.known()[members, sheet.time]
-    book = account(totals, known, rungs, reading.quantum)
+    book = account(totals, known, rungs, reading.scale_factor)
     relative = book.relative_residual(reading.sums)
     # Of a mean, the whole map's: what is summed over what the cells count for.
     whole = cube.quantity.whole(cube.room[book.known])
@@ -257,7 +259,7 @@ def measure(cube: Cube, sheet: Sheet, maps: Path, limit: float) -> MapRecord:
     total = (placed - due) / size if size else (0.0 if placed == 0 else float("inf"))
     kept = bool(abs(worst.relative_residual) <= limit and abs(total) <= limit)
     exact = bool(np.array_equal(reading.sums, book.due))
-    kept &= exact or reading.quantum is None
+    kept &= exact or reading.scale_factor is None
     told = store.read_blocks(maps / sheet.blocks_file, cube.coarse)[:2]
     agrees = bool(np.array_equal(told[0][book.known], (book.given / cube.room)[book.known]))
     agrees &= bool(np.array_equal(told[1][book.known], (reading.sums / cube.room)[book.known]))
@@ -273,7 +275,7 @@ def measure(cube: Cube, sheet: Sheet, maps: Path, limit: float) -> MapRecord:
         placed=placed,
         outside=outside,
         residual=placed - due,
-        quantum=reading.quantum,
+        scale_factor=reading.scale_factor,
         rounded=given - outside - due,
         exact=exact,
         rungs={} if sheet.is_sum else _counted(rungs),

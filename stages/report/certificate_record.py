@@ -39,7 +39,7 @@ class MapRecord(Record):
 
     Attributes:
       factors: of an emission, one for each sector in the map; none on a map of the activity.
-      quantum: mass of a unit, where the map holds whole numbers.
+      scale_factor: mass of a unit, where the map holds whole numbers.
       rounded: what whole numbers moved; exact: every block holds just what is due.
       rungs: blocks by what placed them; none on a sum of sectors.
       holes: cells that may receive mass and hold no value, in blocks that placed some.
@@ -57,7 +57,7 @@ class MapRecord(Record):
     placed: float
     outside: float
     residual: float
-    quantum: float | None
+    scale_factor: float | None
     rounded: float
     exact: bool
     rungs: dict[str, int]
@@ -148,7 +148,7 @@ class Certificate(Record):
     variable: str
     unit: str
     limit: float
-    quantum: float | None
+    scale_factor: float | None
     rounded: float
     passed: bool
     blocks: int

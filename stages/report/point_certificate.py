@@ -44,7 +44,7 @@ def _prove(cube: Cube, points: PointTable, sheet: Sheet, maps: Path) -> PointMap
     mine = (columns["sector"] == sheet.members[0]) & (columns["year"] == sheet.time)
     placed = mine & (columns["placed"] > 0)
     short, cells, factor = 0, 0, cube.factor
-    grain = store.read_quantum(maps / sheet.map_file, cube.fine) or 0.0  # a cell may lie a unit below
+    grain = store.read_scale_factor(maps / sheet.map_file, cube.fine) or 0.0  # a cell may lie a unit below
     leading = len(cube.sectors), len(cube.years)
     for row, stored in store.read_bands(maps / sheet.map_file, cube.fine, factor, cube.coarse):
         wanted = points.on_window(leading, row * factor, 0, *stored.shape)[sheet.members[0], sheet.time]

@@ -1,10 +1,11 @@
 """Cube -> 120 x 120 windows, leak-proof folds and training statistics; a plan, no pixel copies."""
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import replace
 from itertools import compress
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +28,7 @@ from stages.artifacts.records import (
 from stages.artifacts.tiles import DATES, SPLIT, WINDOWS, write_dates, write_plan, write_splits, write_windows
 from stages.contract.body import Preview, StageBody
 from stages.contract.progress import tell, track
-from stages.contract.section import Clash, Section
+from stages.contract.section import Clash, Renamed, Section
 from stages.declare.dates import DateText
 
 VERSION = 2
@@ -42,6 +43,8 @@ Share = Annotated[float, Field(ge=0, lt=0.5)]
 class Config(Section):
     """How the map is cut and split."""
 
+    RENAMED: ClassVar[Mapping[str, Renamed]] = {"block": Renamed("spatial_block")}
+
     size: PositiveInt | None = (
         None  # fine cells along a tile; default: the multiple of two blocks nearest to 120
     )
@@ -49,7 +52,7 @@ class Config(Section):
         None  # fine cells from one training tile to the next; default: an odd number of blocks
     )
     halo: NonNegativeInt | None = None  # fine cells read around a tile, to inform it; default: near 40
-    block: PositiveInt = 10  # coarse cells along a spatial block: ground that stays in one split
+    spatial_block: PositiveInt = 10  # coarse cells along a spatial block: ground that stays in one split
     buffer: NonNegativeInt = 1  # coarse cells between splits that serve none
     # Parts of the ground, held out in turn while the others train; default: 4, or 2 above 5,000 cells with mass.
     folds: Annotated[int, Field(ge=2, le=20)] | None = None
@@ -121,7 +124,7 @@ def run(config: Config, *, cube: Path, out: Path) -> None:
     mass = np.maximum(totals, 0.0).sum(axis=(0, 1))
     folds = config.folds or (2 if int(((mass > 0) & usable).sum()) > MANY else 4)
     chance = np.random.default_rng(config.seed)
-    ground = deal_ground(np.where(usable, mass, 0.0), config.block, folds, config.test_share, chance)
+    ground = deal_ground(np.where(usable, mass, 0.0), config.spatial_block, folds, config.test_share, chance)
     held_out = (None, *range(folds))
     splits = [split_map(ground, usable, config.buffer, fold) for fold in held_out]
     side, stride = tile_side(config, opened.factor), tile_stride(config, opened.factor)
@@ -132,7 +135,7 @@ def run(config: Config, *, cube: Path, out: Path) -> None:
         side=side,
         stride=stride * opened.factor,
         halo=tile_halo(config, opened.factor),
-        block=config.block,
+        block=config.spatial_block,
         buffer=config.buffer,
         folds=folds,
         cells=tuple(_count(split, np.ones_like(mass)) for split in splits[1:]),
@@ -323,7 +326,7 @@ class TileBody(StageBody[Config]):
         return expect(config, preview, free)
 
     def merged(self, config: Config, group: int) -> tuple[str, ...]:
-        return "size=null", "stride=null", f"block={max(1, round(config.block / group))}"
+        return "size=null", "stride=null", f"spatial_block={max(1, round(config.spatial_block / group))}"
 
 
 BODY = TileBody(Config, VERSION, run)

@@ -8,6 +8,7 @@ from typing import get_args
 import pytest
 import yaml
 
+from model.ground.errors import Fault, Faults
 from model.methods import METHODS
 from model.methods.choice import MethodChoice
 from pipeline.config.load import TABLE, load
@@ -142,7 +143,7 @@ def test_the_default_states_the_defaults_of_the_code_or_says_which():
 
 
 @pytest.mark.parametrize(("old", "new", "told"), [("patience: 5", "patience: 4", "train.patience"),
-                                                  ("(default 10)", "(default 11)", "tile.block")])  # fmt: skip
+                                                  ("(default 10)", "(default 11)", "tile.spatial_block")])  # fmt: skip
 def test_a_value_that_is_not_the_default_is_told(old, new, told, tmp_path):
     changed = tmp_path / "default.yaml"
     changed.write_text(DEFAULT.read_text(encoding="utf-8").replace(old, new), encoding="utf-8")
@@ -177,3 +178,22 @@ def test_the_truth_is_no_input():
         learned = {(Path(item.path).resolve(), item.year) for item in config["ingest"].every_pair}
         singles = [single for item in config["evaluate"].truth for single in item.singles()]
         assert not learned & {(Path(item.path).resolve(), item.year) for item in singles}, path.name
+
+
+SECTIONS = {stage.name: stage.body().Config for stage in TABLE}
+FORMER = [(name, old) for name, section in SECTIONS.items() for old in section.RENAMED]
+
+
+@pytest.mark.parametrize(("name", "old"), FORMER, ids=str)
+def test_a_former_key_is_answered_with_its_present_name(name, old, tmp_path):
+    """The present name is a setting of the section, or an option under `method`; the former one is none."""
+    section = SECTIONS[name]
+    new = section.RENAMED[old].to
+    assert old not in section.model_fields
+    assert new in section.model_fields or new.startswith("method.")
+    file = tmp_path / "mine.yaml"
+    file.write_text(f"extends: {ROOT / 'configs' / 'default.yaml'}\nname: mine\n{name}:\n  {old}: 1\n")
+    with pytest.raises((Fault, Faults)) as caught:
+        load(file)
+    faults = caught.value.faults if isinstance(caught.value, Faults) else [caught.value]
+    assert any(str(fault.fix).startswith(f"renamed to `{name}.{new}`") for fault in faults)

@@ -67,7 +67,14 @@ def town(tmp_path_factory):
     place = {"unit": "t", "nodata": "none"}
     totals = [{"path": "totals.tif", "year": year, **place} for year in YEARS]
     truth = [{"path": "truth.tif", "year": year, **place} for year in YEARS]
-    evaluate = {"truth": truth, "methods": ["uniform"], "groups": [2], "folds": 2, "shifts": [1], "blurs": []}
+    evaluate = {
+        "truth": truth,
+        "methods": ["uniform"],
+        "coarsenings": [2],
+        "folds": 2,
+        "shifts": [1],
+        "blurs": [],
+    }
     train = {"method": {"name": "toy", "power": POWER}}
     return CITY.write(folder, ingest={"totals": totals}, train=train, evaluate=evaluate)
 

@@ -28,7 +28,7 @@ TREES = ("random_forest", "gradient_boosting")
 @pytest.mark.slow
 def test_every_baseline_lands_where_others_measured_it(pipeline, tmp_path):
     """The command itself fails (exit 7) when a map misses a total."""
-    settings = ("--set", "train.method=uniform", "--set", "evaluate.moves=0")
+    settings = ("--set", "train.method=uniform", "--set", "evaluate.emd_blocks=0")
     settings += ("--set", f"evaluate.methods=[{', '.join(BASELINES)}]")
     pipeline("evaluate", "--workspace", tmp_path, *settings)
     run = tmp_path / "runs" / "vienna_city"

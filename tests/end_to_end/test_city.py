@@ -127,7 +127,7 @@ def test_cfg_08_a_second_run_touches_nothing(undisturbed, pipeline, idle_proof):
 def test_evaluate_compares_finished_maps_with_the_truth(undisturbed, pipeline, tmp_path):
     workspace = tmp_path / "copy"
     shutil.copytree(undisturbed.parents[1], workspace, symlinks=True)
-    pipeline("evaluate", "--workspace", workspace, *QUICK, "--set", "evaluate.moves=10")
+    pipeline("evaluate", "--workspace", workspace, *QUICK, "--set", "evaluate.emd_blocks=10")
     scores = json.loads((workspace / "runs" / "vienna_city" / "scores" / "scores.json").read_text())
     share = {(row["method"], row["sector"]): row["misallocated_share"] for row in scores["rows"]}
     # Measured by simple scripts of others on the same data: uniform .270 / .304, pycnophylactic x mask .231 / .276.

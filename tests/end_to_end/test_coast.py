@@ -66,7 +66,7 @@ def coast(tmp_path_factory, pipeline):
         write(folder / f"{name}.tif", np.where(sea, np.nan, values).astype(np.float32), FINE)
     config = {
         "ingest": {"variable": "co2", "factor": FACTOR, "totals": totals, "covariates": covariates},
-        "tile": {"block": 6},
+        "tile": {"spatial_block": 6},
         "train": {"epochs": 2, "steps_per_epoch": 5},
     }
     (folder / "coast.yaml").write_text(yaml.safe_dump(config))

@@ -12,7 +12,7 @@ def town(tmp_path_factory):
     """The configuration of a city of 12 x 12 km, two cases of layers."""
     folder = tmp_path_factory.mktemp("town")
     cases = {"dark": ["roads", "buildings"], "all": ["lights", "roads", "buildings"]}
-    evaluate = {"methods": ["uniform", "single_proxy"], "cases": cases, "groups": [2]}
+    evaluate = {"methods": ["uniform", "single_proxy"], "cases": cases, "coarsenings": [2]}
     return build_city(12, seed=1).write(folder, train={"method": "smooth_mask"}, evaluate=evaluate)
 
 

@@ -44,8 +44,8 @@ class Config(Section):
 
     parts: Annotated[tuple[Part, ...], Setting(strict=False)]
     truth: Annotated[tuple[Truth, ...], Setting(strict=False)]
-    block: PositiveInt = 10
-    draws: Annotated[int, Setting(ge=100, le=100_000)] = 1000
+    spatial_block: PositiveInt = 10
+    bootstrap_draws: Annotated[int, Setting(ge=100, le=100_000)] = 1000
     seed: NonNegativeInt = 0
 
 
@@ -90,9 +90,9 @@ def run(config: Config, *, cube: Path, fields: Mapping[RunKey, Path], out: Path)
     for pool, scores in pooled.items():
         entries.append(Entry(pool.method, (pool.part, pool.sector, pool.year), scores))
     judged = next(iter(fields)).method
-    table = build(entries, ("kept", "sector", "year"), judged, config.draws, config.seed)
+    table = build(entries, ("kept", "sector", "year"), judged, config.bootstrap_draws, config.seed)
     table.words.extend([*_gaps(table.rows), *dict.fromkeys(words)])
-    setup = Setup(opened.unit, PROTOCOL, config.block, config.draws)
+    setup = Setup(opened.unit, PROTOCOL, config.spatial_block, config.bootstrap_draws)
     write(table, setup, out)
     (out / PAGE).write_text(render(f"{opened.long_name}: unseen ground", table, setup, []), "utf-8")
 
@@ -101,7 +101,7 @@ def _scored(
     config: Config, part: Part, method: str, field: Field, cube: Cube, found: Sequence[Opened]
 ) -> Iterator[tuple[_Pool, Scores]]:
     """The scores of one field on the part it was kept from, map by map."""
-    whole = ground_of(cube, config.block)
+    whole = ground_of(cube, config.spatial_block)
     ground = replace(whole, counted=_counted(part, cube))
     for item in found:
         sheet = item.sheet

@@ -83,7 +83,7 @@ def _merged(cube: Cube, group: int) -> tuple[Grid, int]:
     rows, cols = cube.coarse.rows // group, cube.coarse.cols // group
     if rows < 2 or cols < 2:
         found = f"{cube.coarse.rows} x {cube.coarse.cols} coarse cells cannot be merged by {group}"
-        raise UsageFault("evaluate.groups", found, "at least 2 x 2 merged totals", f"take {group} out")
+        raise UsageFault("evaluate.coarsenings", found, "at least 2 x 2 merged totals", f"take {group} out")
     grid = cube.coarse
     return replace(grid, rows=rows, cols=cols, dx=grid.dx * group, dy=grid.dy * group), cube.factor * group
 

@@ -34,9 +34,9 @@ PROTOCOL = (
 class Config(Section):
     """How the merged totals are scored; set from the section `evaluate`."""
 
-    block: PositiveInt = 10
-    draws: Annotated[int, Field(ge=100, le=100_000)] = 1000
-    moves: NonNegativeInt = 500
+    spatial_block: PositiveInt = 10
+    bootstrap_draws: Annotated[int, Field(ge=100, le=100_000)] = 1000
+    emd_blocks: NonNegativeInt = 500
     seed: NonNegativeInt = 0
 
 
@@ -59,11 +59,18 @@ def run(config: Config, *, cube: Path, fields: Mapping[RunKey, Path], out: Path)
             reliable.append(curve)
         step("scoring", done, len(fields), "fields")
     keys = ("merged", "sector", "year")
-    table = build(entries, keys, next(iter(fields)).method, config.draws, config.seed)
+    table = build(entries, keys, next(iter(fields)).method, config.bootstrap_draws, config.seed)
     groups = _groups(fields)
     statistics = layer_statistics(opened, groups)
     table.words.extend([*words, *map(_said, statistics)])
-    setup = Setup(opened.unit, PROTOCOL, config.block, config.draws, tuple(reliable), tuple(statistics))
+    setup = Setup(
+        opened.unit,
+        PROTOCOL,
+        config.spatial_block,
+        config.bootstrap_draws,
+        tuple(reliable),
+        tuple(statistics),
+    )
     write(table, setup, out)
     title = f"{opened.long_name}: scale shift"
     (out / PAGE).write_text(render(title, table, setup, []), "utf-8")
@@ -181,12 +188,12 @@ def _score(
     width, height = extent(cube.coarse)
     cell = (height / cube.coarse.rows, width / cube.coarse.cols)
     shape = (given.shape[0] // group, given.shape[1] // group)
-    ground = Ground.of(shape, group, cell, max(1, -(-config.block // group)))
+    ground = Ground.of(shape, group, cell, max(1, -(-config.spatial_block // group)))
     both = np.where(np.isfinite(given), truth, np.nan)
     answer = look_at(
         lambda first, count: both[first : first + count],
         ground,
-        config.moves,
+        config.emd_blocks,
         np.random.default_rng(config.seed),
     )
     scores, reliability, _ = measure(lambda first, count: given[first : first + count], answer, ground)

@@ -27,9 +27,9 @@ VERSION = 1
 class Config(Section):
     """How changes are measured; set from the section `evaluate`."""
 
-    block: PositiveInt = 10
-    draws: Annotated[int, Setting(ge=100, le=100_000)] = 1000
-    moves: NonNegativeInt = 500
+    spatial_block: PositiveInt = 10
+    bootstrap_draws: Annotated[int, Setting(ge=100, le=100_000)] = 1000
+    emd_blocks: NonNegativeInt = 500
     seed: NonNegativeInt = 0
 
 
@@ -81,14 +81,14 @@ def run(config: Config, *, cube: Path, field: Path, fields: Mapping[RunKey, Path
       out: folder of scores.json and scores.md.
     """
     opened = Cube.open(cube)
-    ground, own = ground_of(opened, config.block), Field.open(field)
+    ground, own = ground_of(opened, config.spatial_block), Field.open(field)
     spoilt = {key: Field.open(folder) for key, folder in fields.items()}
     effects: list[Effect] = []
     count = len(fields) * len(opened.sectors) * len(opened.years)
     for sector, name in enumerate(opened.sectors):
         for time, year in enumerate(opened.years):
             rng = np.random.default_rng(config.seed)
-            answer = look_at(rows_of(own, opened, sector, time), ground, config.moves, rng)
+            answer = look_at(rows_of(own, opened, sector, time), ground, config.emd_blocks, rng)
             for key, changed in spoilt.items():
                 scores, _, _ = measure(rows_of(changed, opened, sector, time), answer, ground)
                 effects.append(_effect(key, name, year, scores, config))
@@ -101,7 +101,7 @@ def run(config: Config, *, cube: Path, field: Path, fields: Mapping[RunKey, Path
 
 def _effect(key: RunKey, sector: str, year: int, scores: Scores, config: Config) -> Effect:
     filled = np.asarray(scores.cells) > 0
-    weights = draw_blocks(filled, config.draws, np.random.default_rng(config.seed))
+    weights = draw_blocks(filled, config.bootstrap_draws, np.random.default_rng(config.seed))
     whole, drawn = scores.pooled(), scores.weighted(weights)
     share = interval(whole.misallocated_share, drawn.misallocated_share, int(filled.sum()))
     distance = whole.distance if np.isfinite(whole.distance) else None

@@ -92,16 +92,16 @@ def test_storing_twice_gives_the_same_bytes():
 
 
 @examples(200)
-@given(share=shares, units=st.integers(0, 10**9), quantum=st.sampled_from([1.0, 0.001, 0.25, 1e-6]))
-def test_whole_units_leave_no_residual_at_all(share, units, quantum):
+@given(share=shares, units=st.integers(0, 10**9), scale_factor=st.sampled_from([1.0, 0.001, 0.25, 1e-6]))
+def test_whole_units_leave_no_residual_at_all(share, units, scale_factor):
     if share.sum() == 0.0:
         share[2, 3] = 1.0
-    total = units * quantum
+    total = units * scale_factor
     mass = share / share.sum() * total
-    stored = store_units(mass, np.array([[total]]), quantum)
+    stored = store_units(mass, np.array([[total]]), scale_factor)
     assert stored.sum() == units
     assert (stored >= 0).all() and (stored[mass == 0] == 0).all()
-    assert np.abs(stored * quantum - mass).max() <= quantum * 1.001 + 1e-8 * total
+    assert np.abs(stored * scale_factor - mass).max() <= scale_factor * 1.001 + 1e-8 * total
 
 
 def test_the_cells_that_lost_most_take_the_missing_units():
@@ -112,7 +112,7 @@ def test_the_cells_that_lost_most_take_the_missing_units():
 
 
 def test_a_total_that_is_no_whole_number_of_units_is_told():
-    with pytest.raises(ValueError, match="another quantum"):
+    with pytest.raises(ValueError, match="another scale_factor"):
         store_units(np.full((2, 2), 0.3), np.array([[1.2]]), 1.0)
 
 

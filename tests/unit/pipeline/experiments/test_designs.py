@@ -90,10 +90,10 @@ def test_experiments_name_no_link_of_the_chain_and_no_method(name):
 def test_merged_totals_take_sizes_anew_and_keep_the_ground_of_spatial_blocks():
     """By hand: blocks of 10 coarse cells are 3 merged ones, 10 / 3 = 3.3; what another run learned is left out."""
     config = load(
-        REGION, ["tile.size=120", "infer.core=120", "infer.checkpoint=../somewhere", "tile.block=10"]
+        REGION, ["tile.size=120", "infer.core=120", "infer.checkpoint=../somewhere", "tile.spatial_block=10"]
     )
     words = [*words_of(config, STAGES, merged_by(3)), *words_of(config, STAGES, on_its_own)]
     chain = config.changed(*words)
-    assert (chain["tile"].size, chain["tile"].stride, chain["tile"].block) == (None, None, 3)
+    assert (chain["tile"].size, chain["tile"].stride, chain["tile"].spatial_block) == (None, None, 3)
     assert (chain["infer"].core, chain["infer"].halo, chain["infer"].checkpoint) == (None, None, None)
     assert chain["train"].pretrained is None

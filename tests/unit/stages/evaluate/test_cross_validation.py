@@ -48,7 +48,7 @@ def score(world, parts, fields, tmp_path):
         for year in (2012, 2015)
     ]
     config = cross_validation.Config.model_validate(
-        {"parts": parts, "truth": truth, "block": 2}, context={"folder": world.folder}
+        {"parts": parts, "truth": truth, "spatial_block": 2}, context={"folder": world.folder}
     )
     out = tmp_path / "out"
     out.mkdir()
@@ -135,7 +135,11 @@ def test_the_layer_whose_loss_moves_most_mass_comes_first(world, tmp_path):
     out = tmp_path / "out"
     out.mkdir()
     sensitivity.run(
-        sensitivity.Config(block=2, moves=4), cube=made.cube, field=made.field, fields=fields, out=out
+        sensitivity.Config(spatial_block=2, emd_blocks=4),
+        cube=made.cube,
+        field=made.field,
+        fields=fields,
+        out=out,
     )
     first, second, *_ = json.loads((out / "scores.json").read_text())["rows"]
     assert (first["layer"], second["layer"]) == ("built", "lights")
@@ -161,7 +165,7 @@ def test_each_sector_is_compared_with_its_own_field(tmp_path):
         folders[RunKey(part=f"layer{altered}", change="dropped")] = folder
     out = tmp_path / "out"
     out.mkdir()
-    config = sensitivity.Config(block=2, moves=0)
+    config = sensitivity.Config(spatial_block=2, emd_blocks=0)
     sensitivity.run(config, cube=made.cube, field=made.field, fields=folders, out=out)
     rows = json.loads((out / "scores.json").read_text())["rows"]
     moved = {(row["layer"], row["sector"]): row["moved_share"] for row in rows}

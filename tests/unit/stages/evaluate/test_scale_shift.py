@@ -35,7 +35,7 @@ def rescored(tmp_path):
             folders[RunKey(name, part=2)] = folder
         out = tmp_path / "out"
         out.mkdir()
-        scale_shift.run(scale_shift.Config(block=2), cube=world.cube, fields=folders, out=out)
+        scale_shift.run(scale_shift.Config(spatial_block=2), cube=world.cube, fields=folders, out=out)
         return json.loads((out / "scores.json").read_text()), totals
 
     return make

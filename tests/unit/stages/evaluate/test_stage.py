@@ -44,7 +44,7 @@ def compared(tmp_path):
             "nodata": "none",
             **truth,
         }
-        config = Config.model_validate({"truth": [given], "block": 1}, context={"folder": tmp_path})
+        config = Config.model_validate({"truth": [given], "spatial_block": 1}, context={"folder": tmp_path})
         run(config, cube=world.cube, maps={RunKey("ours"): maps, RunKey("same"): maps}, out=out)
         return json.loads((out / "scores.json").read_text())
 

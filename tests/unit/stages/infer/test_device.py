@@ -29,7 +29,7 @@ def test_a_gpu_makes_the_field_of_the_cpu(tmp_path):
     tiles, trained = tmp_path / "tiles", tmp_path / "checkpoint"
     tiles.mkdir()
     trained.mkdir()
-    tile.run(tile.Config(block=6, size=80, halo=20, folds=2), cube=world.cube, out=tiles)
+    tile.run(tile.Config(spatial_block=6, size=80, halo=20, folds=2), cube=world.cube, out=tiles)
     quick = section(networks=1, epochs=1, steps_per_epoch=2, batch_tiles=1, width=4, device="cpu")
     train.run(quick, cube=world.cube, tiles=tiles, out=trained)
     cube, on_cpu = made(world, trained, "cpu")

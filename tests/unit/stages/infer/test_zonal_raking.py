@@ -74,7 +74,7 @@ class World:
         with (self.folder / "zones.csv").open("w", newline="") as stream:
             csv.writer(stream).writerows([["zone", "sector", "year", "total"], *rows])
         also = {"path": str(self.folder / "zones.tif"), "totals": str(self.folder / "zones.csv"), "unit": "t"}
-        return Config.model_validate({"also": also | settings}, context={"folder": "/"})
+        return Config.model_validate({"zone_totals": also | settings}, context={"folder": "/"})
 
     def field(self, rows, monkeypatch, name="field", **settings):
         monkeypatch.setattr(

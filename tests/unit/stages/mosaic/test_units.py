@@ -19,7 +19,7 @@ def made(tmp_path):
     world = build_world(tmp_path)
     out = tmp_path / "units"
     out.mkdir()
-    mosaic.run(mosaic.Config(quantum=0.125), cube=world.cube, field=world.field, out=out)
+    mosaic.run(mosaic.Config(scale_factor=0.125), cube=world.cube, field=world.field, out=out)
     return world, out
 
 
@@ -52,7 +52,7 @@ def test_the_certificate_says_exact_and_how_much_rounding_moved(made):
     world, out = made
     certificate = json.loads((out / "certificate.json").read_text())
     cube = Cube.open(world.cube)
-    assert certificate["passed"] and certificate["quantum"] == 0.125
+    assert certificate["passed"] and certificate["scale_factor"] == 0.125
     for index, entry in enumerate(entry for entry in certificate["maps"] if not entry["is_sum"]):
         assert entry["exact"] and entry["worst"]["relative_residual"] == 0
         totals = np.where(cube.known()[index, 0], cube.totals()[index, 0], 0.0)
@@ -87,10 +87,10 @@ def test_a_unit_moved_within_the_limit_still_fails_a_map_of_whole_numbers(made):
     assert not mosaic.certify(world.cube, out, limit=1.0).passed
 
 
-def test_a_quantum_too_small_for_the_type_is_refused(tmp_path):
-    world = build_world(tmp_path)
+def test_a_scale_factor_too_small_for_the_type_is_refused(tmp_path):
+    world = build_world(tmp_path, totals=np.full((1, 1, 6, 6), 1e6))
     out = tmp_path / "units"
     out.mkdir()
     run = partial(mosaic.run, cube=world.cube, field=world.field, out=out)
     with pytest.raises(NumberFault, match="2\\^31 units"):
-        run(mosaic.Config(quantum=1e-12))
+        run(mosaic.Config(scale_factor=1e-6))

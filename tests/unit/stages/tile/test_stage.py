@@ -31,7 +31,7 @@ def planned(land, tmp_path):
     ingest(land.config(), out=cube)
 
     def make(**settings):
-        run(Config(**{"block": 5, **settings}), cube=cube, out=tiles)
+        run(Config(**{"spatial_block": 5, **settings}), cube=cube, out=tiles)
         return cube, tiles, json.loads((tiles / "tiles.json").read_text())
 
     return make
@@ -148,7 +148,7 @@ def test_geo_15_a_map_smaller_than_a_tile_is_padded_as_invalid(land, tmp_path):
     cube, tiles = tmp_path / "cube", tmp_path / "tiles"
     cube.mkdir(), tiles.mkdir()
     ingest(land.config(), out=cube)  # 3 x 4 coarse cells
-    run(Config(block=2, buffer=0), cube=cube, out=tiles)
+    run(Config(spatial_block=2, buffer=0), cube=cube, out=tiles)
     tile = Samples(cube, tiles, "all", 1)[0].fitted(5)  # 4 blocks of halo make no group of 5
     assert tile.valid.shape == (120, 120) and tile.valid.sum() == 1200
     assert not tile.known[0, 0, 3:].any() and not tile.target[3:].any()

@@ -104,7 +104,7 @@ def test_no_fine_value_of_a_validating_date_or_of_held_out_ground_is_learned_fro
     cube, tiles = rain.folder / "cube", rain.folder / "tiles"
     cube.mkdir(), tiles.mkdir()
     ingest.run(rain.config(pairs=[pair]), out=cube)
-    plan = tile.Config(size=12, block=2, buffer=1, test_share=0.3, valid_dates=("2001-01-03",))
+    plan = tile.Config(size=12, spatial_block=2, buffer=1, test_share=0.3, valid_dates=("2001-01-03",))
     tile.run(plan, cube=cube, out=tiles)
     samples = PairSamples(cube, tiles, "train")
     target = np.kron(Samples(cube, tiles, "all", 1).target_map, np.ones((FACTOR, FACTOR))) > 0
@@ -137,7 +137,7 @@ def test_held_out_dates_are_scored_beside_what_keeps_no_mean(rain):
         "unit": "mm/day",
         "dates": {"first": "2001-01-04", "last": "2001-01-04"},
     }
-    settings = {"truth": [truth], "block": 2, "draws": 100, "wet": 0.5, "methods": []}
+    settings = {"truth": [truth], "spatial_block": 2, "bootstrap_draws": 100, "wet": 0.5, "methods": []}
     config = evaluate.Config.model_validate(settings, context={"folder": rain.folder})
     out = rain.folder / "scores"
     out.mkdir()

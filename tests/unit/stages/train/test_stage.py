@@ -40,7 +40,7 @@ def make_world(folder: Path, side: int) -> World:
     rng = np.random.default_rng(3)
     world = build_world(folder, totals=rng.lognormal(3.0, 1.0, (2, 1, side, side)))
     (folder / "tiles").mkdir()
-    tile.run(tile.Config(block=6, size=80, halo=20, folds=2), cube=world.cube, out=folder / "tiles")
+    tile.run(tile.Config(spatial_block=6, size=80, halo=20, folds=2), cube=world.cube, out=folder / "tiles")
     return world
 
 

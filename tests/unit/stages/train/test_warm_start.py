@@ -27,7 +27,7 @@ def make_world(folder: Path, seed: int) -> World:
     totals = np.random.default_rng(seed).lognormal(3.0, 1.0, (2, 1, 26, 26))
     world = build_world(folder, totals=totals)
     (folder / "tiles").mkdir()
-    tile.run(tile.Config(block=6, size=80, halo=20, folds=2), cube=world.cube, out=folder / "tiles")
+    tile.run(tile.Config(spatial_block=6, size=80, halo=20, folds=2), cube=world.cube, out=folder / "tiles")
     return world
 
 

@@ -2,8 +2,8 @@
 
 from hectare import laws
 from hectare.runs import Run, open_run, run
-from model.ground.errors import Fault, Faults
+from model.ground.errors import HectareError, HectareErrors
 from model.ground.grid import Grid
 from stages.artifacts.cube import Cube
 
-__all__ = ["Cube", "Fault", "Faults", "Grid", "Run", "laws", "open_run", "run"]
+__all__ = ["Cube", "Grid", "HectareError", "HectareErrors", "Run", "laws", "open_run", "run"]

@@ -9,7 +9,7 @@ from typing import Any
 
 import xarray as xr
 
-from model.ground.errors import ArtifactFault
+from model.ground.errors import ArtifactError
 from stages.artifacts.cube import Cube
 from stages.artifacts.map_array import open_map
 from stages.report.certificate_record import Certificate
@@ -17,80 +17,58 @@ from stages.report.certificate_record import Certificate
 
 @dataclass(frozen=True)
 class Run:
-    """What a run left in its folder; a property raises ArtifactFault where its stage has not run yet.
+    """What a run left in its folder.
 
     cube and field are read when asked for values, in the store's chunks where dask is installed.
+    Raises: ArtifactError (exit code 4) by a property whose stage has not run yet.
     """
 
     folder: Path
 
     @property
     def cube(self) -> xr.Dataset:
-        """Totals (y_coarse, x_coarse), layers and validity (y, x), with CRS.
-
-        Raises: ArtifactFault (exit code 4) before `ingest` has run.
-        """
+        """Totals (y_coarse, x_coarse), layers and validity (y, x), with CRS."""
         return _store(self._found("cube/cube.zarr"))
 
     @property
     def field(self) -> xr.Dataset:
-        """`mass` (sector, time, y, x) in float64 as inference left it, with CRS.
-
-        The maps are written from it.
-        Raises: ArtifactFault (exit code 4) before `infer` has run.
-        """
+        """`mass` (sector, time, y, x) in float64 as inference left it, with CRS; maps are written from it."""
         return _store(self._found("field/field.zarr"))
 
     @property
     def maps(self) -> dict[str, xr.DataArray]:
-        """Finished maps (y, x) by file name, each read when asked for values, with CRS.
-
-        Units come from the certificate, the grid from the cube.
-        Raises: ArtifactFault (exit code 4) when the maps or the cube are not there.
-        """
+        """Finished maps (y, x) by file name, each read when asked for values, with CRS and unit."""
         grid, folder = Cube.open(self._found("cube")).fine, self._found("maps")
-        return {
-            entry.file: open_map(folder / entry.file, grid, entry.unit) for entry in self.certificate.maps
-        }
+        every = self.certificate.maps
+        return {entry.file: open_map(folder / entry.file, grid, entry.unit) for entry in every}
 
     @property
     def certificate(self) -> Certificate:
-        """Every map against its totals, measured on the files as written.
-
-        The record behind maps/certificate.json.
-        Raises: ArtifactFault (exit code 4) before the maps were written.
-        """
+        """Every map against its totals, measured on the files as written: maps/certificate.json."""
         return Certificate.from_json(json.loads(self._found("maps/certificate.json").read_text("utf-8")))
 
     @property
     def scores(self) -> dict[str, Any]:
-        """scores.json of `pipeline evaluate` against the truth.
-
-        Raises: ArtifactFault (exit code 4) before `pipeline evaluate`, which needs fine truth and is not part of
-          a run.
-        """
+        """scores.json of `pipeline evaluate`, which needs fine truth and is not part of a run."""
         return dict(json.loads(self._found("scores/scores.json").read_text("utf-8")))
 
     def _found(self, name: str) -> Path:
         if (path := self.folder / name).exists():
             return path
         fix = f"pipeline {'evaluate' if name.startswith('scores') else 'run'}"
-        raise ArtifactFault(str(path), "not there", "what a finished run leaves", fix)
+        raise ArtifactError(str(path), "not there", "what a finished run leaves", fix)
 
 
 def open_run(name: str | Path, *, workspace: str | Path = "workspace") -> Run:
-    """The run of this name in workspace/runs/, or the run in this folder; ArtifactFault when neither is there.
+    """The run of this name in workspace/runs/, or the run in this folder.
 
-    Args:
-      name: tried as a run's name first, then as a path of its own.
-      workspace: where runs/ lies.
-    Raises: ArtifactFault (exit code 4).
+    Raises: ArtifactError (exit code 4) when neither is there.
     """
     named = Path(workspace) / "runs" / name
     for folder in (named, Path(name)):
         if folder.is_dir():
             return Run(folder.absolute())
-    raise ArtifactFault(str(name), f"no folder {named}", "a run", "run it, or name its workspace")
+    raise ArtifactError(str(name), f"no folder {named}", "a run", "run it, or name its workspace")
 
 
 def run(
@@ -104,7 +82,7 @@ def run(
 
     Args:
       overrides: a section each, e.g. train={"epochs": 5}.
-    Raises: Fault or Faults, which say where, what was found, what was wanted, and the fix.
+    Raises: HectareError or HectareErrors, which say where, what was found, what was wanted, and the fix.
     """
     from pipeline import runner as loop
     from pipeline.cli.request import Request

@@ -45,7 +45,7 @@ class Method(Protocol):
         """Raw estimate (sectors, time, H, W) >= 0 in mass per fine cell.
 
         An exact 0 states that the cell may not receive mass while its block has another place.
-        NaN is allowed and counted: the ladder takes over.
+        NaN is allowed and counted: the fallback takes over.
         """
 
     def state(self) -> tuple[dict[str, NDArray], Mapping[str, object]]:
@@ -133,7 +133,7 @@ class WarmStartable(Protocol):
     def incompatibilities(self, donor: Any) -> list[str]:
         """In words, why networks of another training cannot begin here; empty when they can."""
 
-    def begin_with(self, donor: Any) -> None:
+    def warm_start(self, donor: Any) -> None:
         """The networks of the next members() begin with those of another training."""
 
     def before_learning(self, scene: Scene) -> NDArray[np.float32]:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
-from model.ground.errors import ArtifactFault, Fault
+from model.ground.errors import ArtifactError, HectareError
 from stages.formats.atomic import replace_file, sync_folder
 
 NAME = "manifest.json"
@@ -141,12 +141,12 @@ def measure(folder: Path) -> dict[str, PublishedFile]:
     """Size and SHA-256 of each file, which is then on the disk.
 
     Returns: by path relative to the folder.
-    Raises: ArtifactFault (exit 4) for a link: an artifact holds its own bytes.
+    Raises: ArtifactError (exit 4) for a link: an artifact holds its own bytes.
     """
     found = list(result_files(folder))
     for path in found:
         if path.is_symlink() or not path.is_file():
-            raise ArtifactFault(str(path), "not a plain file", "plain files in an artifact", "remove it")
+            raise ArtifactError(str(path), "not a plain file", "plain files in an artifact", "remove it")
     files: dict[str, PublishedFile] = {}
     with ThreadPoolExecutor(SYNCED_AT_ONCE) as pool:
         hashes = pool.map(lambda path: file_hash(path, sync=True), found)
@@ -187,7 +187,7 @@ def missing(folder: Path, manifest: Manifest) -> Difference | None:
     return None
 
 
-def damage(folder: Path, artifact: str, fix: str) -> list[Fault]:
+def damage(folder: Path, artifact: str, fix: str) -> list[HectareError]:
     """Every file that is not what was published, by full hashes, and files that nobody published.
 
     Args:
@@ -199,8 +199,8 @@ def damage(folder: Path, artifact: str, fix: str) -> list[Fault]:
     manifest = read(folder)
     if manifest is None:
         where = f"{artifact}: {folder / NAME}"
-        return [ArtifactFault(where, "missing or unreadable", "the artifact's record", fix)]
-    faults: list[Fault] = []
+        return [ArtifactError(where, "missing or unreadable", "the artifact's record", fix)]
+    faults: list[HectareError] = []
     for name, published in manifest.files.items():
         path = folder / name
         try:
@@ -209,12 +209,12 @@ def damage(folder: Path, artifact: str, fix: str) -> list[Fault]:
             found = "missing" if isinstance(error, FileNotFoundError) else error.strerror or str(error)
         if found:
             wanted = f"SHA-256 {published.sha256[:12]}... as published"
-            faults.append(ArtifactFault(describe(artifact, name), found, wanted, fix))
+            faults.append(ArtifactError(describe(artifact, name), found, wanted, fix))
     # Inside a store a strange file may be read as data; beside maps viewers lay their own (.aux.xml).
     for path in result_files(folder):
         name = path.relative_to(folder).as_posix()
         if name not in manifest.files and ".zarr/" in name:
-            faults.append(ArtifactFault(describe(artifact, name), "a file nobody published", "none", fix))
+            faults.append(ArtifactError(describe(artifact, name), "a file nobody published", "none", fix))
     return faults
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from model.ground.errors import ArtifactFault, Fault, Fix, UsageFault, raise_all
+from model.ground.errors import ArtifactError, Fix, HectareError, UsageError, raise_together
 from pipeline.config.load import RunConfig
 from pipeline.source_hashes import Hashes
 from pipeline.staleness import FORCED, Kind, Reason, staleness
@@ -75,16 +75,16 @@ def plan(chain: Sequence[Task], hashes: Hashes, force: Collection[str] = ()) -> 
 def check_names(chain: Sequence[Task], names: Sequence[str], force: Collection[str]) -> None:
     """Refuses stages that are not in the table, and forcing one that is not to run."""
     known = [task.stage.name for task in chain]
-    faults: list[Fault] = []
+    faults: list[HectareError] = []
     for name in (*names, *force):
         if name not in known:
             wanted, found = "one of " + ", ".join(known), f"no stage `{name}`"
-            faults.append(UsageFault("command line", found, wanted, "check the name"))
+            faults.append(UsageError("command line", found, wanted, "check the name"))
         elif names and name not in names:
             fix = Fix((" ".join(("run", name, *names)),), "name it too: {}")
             found = f"--force {name}, which is not to run"
-            faults.append(UsageFault("command line", found, "a named stage", fix))
-    raise_all(faults)
+            faults.append(UsageError("command line", found, "a named stage", fix))
+    raise_together(faults)
 
 
 def chosen(plans: Sequence[Plan], names: Collection[str]) -> list[Plan]:
@@ -94,7 +94,7 @@ def chosen(plans: Sequence[Plan], names: Collection[str]) -> list[Plan]:
 
 def unmet(
     plans: Sequence[Plan], names: Collection[str], command: Callable[..., str]
-) -> Iterator[ArtifactFault]:
+) -> Iterator[ArtifactError]:
     """Needs of named stages that are missing or stale and that no earlier named stage makes.
 
     Args:
@@ -107,7 +107,7 @@ def unmet(
             if made.reason is None or not names or made.task.stage.name in names:
                 continue
             state = "is stale" if made.task.link.exists() else "is missing"
-            yield ArtifactFault(
+            yield ArtifactError(
                 f"stage {step.task.stage.name}",
                 f"its input `{need}` {state}: {made.reason.about(need)}",
                 f"a fresh {need} ({made.task.link})",

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from model.ground.errors import Fault, Faults, ResourceFault, raise_all
+from model.ground.errors import HectareError, HectareErrors, ResourceError, raise_together
 from pipeline.cli.console import size
 from pipeline.config.load import RunConfig
 from pipeline.system import resources
@@ -15,25 +15,25 @@ from stages.contract.body import Preview
 def look_ahead(config: RunConfig, table: Sequence[Stage] = STAGES) -> Preview:
     """What the run will read, make and take.
 
-    Raises: Faults of every stage that can be known beforehand, together.
+    Raises: HectareErrors of every stage that can be known beforehand, together.
     """
-    faults: list[Fault] = []
+    faults: list[HectareError] = []
     preview = Preview()
     for stage in table:
         try:
             preview = stage.body().check(config[stage.name], preview)
-        except Fault as fault:
+        except HectareError as fault:
             faults.append(fault)
-        except Faults as several:
+        except HectareErrors as several:
             faults += several.faults
     for stage in table:
         try:
             stage.body().check_place(config[stage.name], preview)
-        except Fault as fault:
+        except HectareError as fault:
             faults.append(fault)
-        except Faults as several:
+        except HectareErrors as several:
             faults += several.faults
-    raise_all(faults)
+    raise_together(faults)
     for stage in table:
         preview = stage.body().expect(config[stage.name], preview, resources.available_memory())
     return preview
@@ -61,13 +61,13 @@ class Outlook:
     def refuse_full_disk(self) -> None:
         """Ends the check where the run would not fit.
 
-        Raises: ResourceFault (exit 6) when the run may take more than is free.
+        Raises: ResourceError (exit 6) when the run may take more than is free.
         """
         needed = self.preview.disk_bytes
         if needed > self.free_disk:
             found, wanted = f"{size(self.free_disk)} free", f"up to {size(needed)}"
             fix = "free some space, or move the workspace with --workspace DIR"
-            raise ResourceFault(str(self.folder), found, wanted, fix)
+            raise ResourceError(str(self.folder), found, wanted, fix)
 
 
 def outlook(preview: Preview, folder: Path) -> Outlook:

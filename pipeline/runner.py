@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from model.ground.errors import Fault, Faults, InputFault, UsageFault, raise_all
+from model.ground.errors import HectareError, HectareErrors, InputError, UsageError, raise_together
 from pipeline import manifest as manifests
 from pipeline.cli.console import Screen, duration, size
 from pipeline.plan import check_names, chosen, plan, unmet
@@ -62,8 +62,8 @@ def run(
     Args:
       force: stages to run although they are fresh.
     Returns: the stages that ran.
-    Raises: ArtifactFault before anything runs when a named stage lacks a need that no named stage makes;
-      BusyFault when another process holds the run.
+    Raises: ArtifactError before anything runs when a named stage lacks a need that no named stage makes;
+      BusyError when another process holds the run.
     """
     check_names(chain, names, force)
     idle = all(step.reason is None for step in chosen(plan(chain, runner.hashes, force), names))
@@ -72,19 +72,19 @@ def run(
         return []
     with runner.workspace.locked():
         plans = plan(chain, runner.hashes, force)
-        raise_all(list(unmet(plans, names, runner.words)))
+        raise_together(list(unmet(plans, names, runner.words)))
         runner.hashes.save()
         if runner.back is not None:
-            go_back(runner, chain, runner.back)
+            restore(runner, chain, runner.back)
         ran = [step.task.stage.name for step in chosen(plans, names) if advance(runner, step.task, force)]
         runner.hashes.save()
     return ran
 
 
-def go_back(runner: Runner, chain: Sequence[Task], name: str) -> None:
+def restore(runner: Runner, chain: Sequence[Task], name: str) -> None:
     """Makes a stage's unfinished work stand where it once stood.
 
-    Raises: UsageFault when nothing is unfinished, or never stood there.
+    Raises: UsageError when nothing is unfinished, or never stood there.
     """
     task, partial = _unfinished(runner, chain)
     runner.screen.say(task.stage.body().restore(task.config, partial, name))
@@ -93,7 +93,7 @@ def go_back(runner: Runner, chain: Sequence[Task], name: str) -> None:
 def states(runner: Runner, chain: Sequence[Task]) -> list[str]:
     """Names of the states that unfinished work may go back to.
 
-    Raises: UsageFault when nothing is unfinished.
+    Raises: UsageError when nothing is unfinished.
     """
     task, partial = _unfinished(runner, chain)
     return list(task.stage.body().states(task.config, partial))
@@ -108,7 +108,7 @@ def _unfinished(runner: Runner, chain: Sequence[Task]) -> tuple[Task, Path]:
             if partial.is_dir() and not task.shelf.is_written(task.stage, mark):
                 return task, partial
     found, wanted = "nothing is unfinished under these settings", "training that was stopped or killed"
-    raise UsageFault("--from", found, wanted, "leave --from out; states of finished runs lie under history/")
+    raise UsageError("--from", found, wanted, "leave --from out; states of finished runs lie under history/")
 
 
 def advance(runner: Runner, task: Task, force: Collection[str] = ()) -> bool:
@@ -117,7 +117,8 @@ def advance(runner: Runner, task: Task, force: Collection[str] = ()) -> bool:
     Args:
       force: names of stages to run although they are fresh.
     Returns: True when the stage ran.
-    Raises: Fault or Faults of the stage, or of damaged needs (exit 4); Stopped when somebody asked for it.
+    Raises: HectareError or HectareErrors of the stage, or of damaged needs (exit 4); Stopped when
+      somebody asked for it.
     """
     name, forced = task.stage.name, task.stage.name in force
     reason = FORCED if forced else staleness(task, runner.hashes)
@@ -151,7 +152,7 @@ def _understood(runner: Runner, task: Task) -> Iterator[None]:
     """Turns errors of libraries into faults where their cause can be told."""
     try:
         yield
-    except (Fault, Faults):
+    except (HectareError, HectareErrors):
         raise
     except Exception as error:
         if runner.stopper.requested is not None:  # a worker that got the same signal failed first
@@ -183,7 +184,7 @@ def _make(runner: Runner, task: Task, *, anew: bool) -> manifests.Manifest:
         if fingerprint(task.stage, task.provenance(runner.hashes)) != mark:
             task.shelf.discard(partial)  # it mixes two states of the source
             where, found = f"stage {task.stage.name}", "a source changed while it was read"
-            raise InputFault(where, found, "files that keep still", "run again")
+            raise InputError(where, found, "files that keep still", "run again")
     record = task.shelf.publish(task.stage, mark, made_from)
     runner.checked.add((str(task.link), record.stamp))
     return record
@@ -207,7 +208,7 @@ def _run_body(runner: Runner, task: Task, out: Path) -> None:
 
 def _check_needs(runner: Runner, task: Task) -> None:
     """Hashes every artifact the stage is about to read, once in a process."""
-    faults: list[Fault] = []
+    faults: list[HectareError] = []
     for name, path in task.artifacts():
         record = manifests.read(path)
         seen = (str(path), record.stamp if record else "")
@@ -216,7 +217,7 @@ def _check_needs(runner: Runner, task: Task) -> None:
             faults += found
             if not found:
                 runner.checked.add(seen)
-    raise_all(faults)
+    raise_together(faults)
 
 
 def remedy(runner: Runner, link: Path) -> str:

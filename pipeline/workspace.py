@@ -12,7 +12,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from model.ground.errors import ArtifactFault, BusyFault, ResourceFault
+from model.ground.errors import ArtifactError, BusyError, ResourceError
 from pipeline import manifest as manifests
 from pipeline.manifest import Manifest, Provenance
 from stages import Stage
@@ -86,14 +86,14 @@ class Shelf:
 
         Args:
           made_from: what decided the content, for the manifest.
-        Raises: ArtifactFault (exit 4) when the stage made no file, or something else stands in the artifact's place.
+        Raises: ArtifactError (exit 4) when the stage made no file, or something else stands in the artifact's place.
         """
         partial = self.partial(stage, fingerprint)
         if not self.is_written(stage, fingerprint):
             manifests.drop_unfinished(partial)
             files = manifests.measure(partial)
             if not files:
-                raise ArtifactFault(stage.gives, "no file was made", "at least one", "report this: a defect")
+                raise ArtifactError(stage.gives, "no file was made", "at least one", "report this: a defect")
             stamp = manifests.content_stamp(files, stage.volatile)
             made = Manifest(
                 version=made_from.version,
@@ -108,7 +108,7 @@ class Shelf:
             made.write(partial)
         record = manifests.read(partial)
         if record is None:
-            raise ArtifactFault(str(partial), "no manifest after writing it", "a manifest", "run again")
+            raise ArtifactError(str(partial), "no manifest after writing it", "a manifest", "run again")
         self._file(stage, record.stamp, partial)
         manifests.drop_working_state(partial)
         self._swap(stage.gives, record.stamp, partial)
@@ -128,7 +128,7 @@ class Shelf:
         link = self.folder / artifact
         if link.exists() and not link.is_symlink():
             found, wanted = "a folder or file put there by hand", f"a link to the artifact {artifact}"
-            raise ArtifactFault(str(link), found, wanted, "move it away")
+            raise ArtifactError(str(link), found, wanted, "move it away")
         self.artifacts.mkdir(parents=True, exist_ok=True)
         home = _free_name(self.artifacts, f"{artifact}-{stamp[:16]}")
         os.rename(partial, home)
@@ -186,7 +186,7 @@ class Workspace:
     def locked(self) -> Iterator[None]:
         """Holds the run for this process.
 
-        Raises: BusyFault naming the holder. The system frees the lock when its holder dies, however it dies.
+        Raises: BusyError naming the holder. The system frees the lock when its holder dies, however it dies.
         """
         lock = FileLock(self.folder / ".lock", timeout=0)
         try:
@@ -197,7 +197,7 @@ class Workspace:
         except OSError as error:
             found = f"{error.strerror or error}: {error.filename or self.folder}"
             fix = "choose another --workspace DIR, or change the folder's permissions"
-            raise ResourceFault(str(self.folder), found, "a folder this user may write to", fix) from error
+            raise ResourceError(str(self.folder), found, "a folder this user may write to", fix) from error
         try:
             started = datetime.now().astimezone().isoformat(timespec="seconds")
             info = {"pid": os.getpid(), "host": socket.gethostname(), "started": started}
@@ -211,10 +211,10 @@ class Workspace:
     def _holder(self) -> Path:
         return self.folder / ".lock.json"
 
-    def _busy(self) -> BusyFault:
+    def _busy(self) -> BusyError:
         try:
             info = json.loads(self._holder.read_text(encoding="utf-8"))
             found = f"in use by process {info['pid']} on {info['host']} since {info['started']}"
         except (OSError, ValueError, KeyError, TypeError):
             found = "in use by another process that has not said its name yet"
-        return BusyFault(str(self.folder), found, "one run at a time", "wait for it, or stop that process")
+        return BusyError(str(self.folder), found, "one run at a time", "wait for it, or stop that process")

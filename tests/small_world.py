@@ -129,7 +129,7 @@ def _write_field(
             np.zeros((wanted.size, factor**2)), proportional,
         )  # fmt: skip
         group["mass"][sector, year] = from_blocks(placed.mass, *shape, factor)
-        group["rung"][sector, year] = placed.rungs.reshape(shape)
+        group["fallback_level"][sector, year] = placed.fallback_levels.reshape(shape)
     facts = {
         "method": "uniform", "law": "proportional", "describe": {"summary": "for tests", "learns": False},
         "proxy": None, "not_finite": 0, "counts": [], "training": training,

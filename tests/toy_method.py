@@ -6,7 +6,7 @@ from model.methods.classical.uniform import Uniform
 from model.methods.row import MethodRow
 from model.methods.srgan.options import SRGANOptions
 from model.options import MethodOptions
-from model.priors.pycnophylactic import meet_totals
+from model.priors.pycnophylactic import rescale_to_totals
 
 
 class ToyOptions(MethodOptions):
@@ -32,7 +32,7 @@ class Toy(Uniform):
         """(sectors, time, H, W)."""
         rows = (1.0 + np.arange(scene.valid.shape[0]) % scene.side) ** self.options.power
         shape = (*scene.totals.shape[:2], *scene.valid.shape)
-        return meet_totals(np.broadcast_to(rows[:, None] * scene.valid, shape), scene)
+        return rescale_to_totals(np.broadcast_to(rows[:, None] * scene.valid, shape), scene)
 
     def state(self):
         """The power alone."""

@@ -95,7 +95,7 @@ class Reference:
         }
 
     @classmethod
-    def from_plain(cls, plain: ReferenceRecord) -> "Reference":
+    def from_json(cls, plain: ReferenceRecord) -> "Reference":
         """The inverse of plain()."""
         mean, std = np.array(plain["mean"], np.float64), np.array(plain["std"], np.float64)
         points = np.array(plain["points"], np.float64)

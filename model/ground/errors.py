@@ -34,7 +34,7 @@ def remake(stage: str) -> Fix:
     return Fix((f"run {stage} --force",))
 
 
-class Fault(Exception):
+class HectareError(Exception):
     """One thing that is wrong.
 
     Args:
@@ -70,46 +70,46 @@ class Fault(Exception):
         return type(self)(self.where, self.found, self.wanted, self._fix.of_run(options))
 
 
-class UsageFault(Fault):
+class UsageError(HectareError):
     """The command line or the configuration is wrong."""
 
     code = 2
 
 
-class InputFault(Fault):
+class InputError(HectareError):
     """An input is wrong: place, values, units, time, damaged, hostile."""
 
     code = 3
 
 
-class ArtifactFault(Fault):
+class ArtifactError(HectareError):
     """Something made by an earlier stage is missing, stale or damaged."""
 
     code = 4
 
 
-class BusyFault(Fault):
+class BusyError(HectareError):
     """The workspace is in use by another run."""
 
     code = 5
 
 
-class ResourceFault(Fault):
+class ResourceError(HectareError):
     """A resource ran out or is not usable: disk, memory, worker, permission."""
 
     code = 6
 
 
-class NumberFault(Fault):
+class NumberError(HectareError):
     """The numbers went wrong: non-finite loss, failed conservation check."""
 
     code = 7
 
 
-class Faults(Exception):
+class HectareErrors(Exception):
     """Several faults of the same pass, told together; the first one gives the exit code."""
 
-    def __init__(self, faults: Iterable[Fault]) -> None:
+    def __init__(self, faults: Iterable[HectareError]) -> None:
         self.faults = list(faults)
         super().__init__("; ".join(map(str, self.faults)))
 
@@ -119,14 +119,14 @@ class Faults(Exception):
         return self.faults[0].code
 
 
-def raise_all(faults: list[Fault]) -> None:
+def raise_together(faults: list[HectareError]) -> None:
     """Raises what was gathered; silent when nothing was.
 
     Args:
       faults: of one pass over the input, in the order they were met.
-    Raises: the fault itself when it is the only one, else Faults with all of them.
+    Raises: the fault itself when it is the only one, else HectareErrors with all of them.
     """
     if len(faults) == 1:
         raise faults[0]
     if faults:
-        raise Faults(faults)
+        raise HectareErrors(faults)

@@ -78,7 +78,7 @@ class DepthScale:
         return {"unit": self.unit, "values": list(self.values), "scores": list(self.scores)}
 
     @classmethod
-    def from_plain(cls, plain: DepthScaleRecord) -> "DepthScale":
+    def from_json(cls, plain: DepthScaleRecord) -> "DepthScale":
         """The inverse of plain()."""
         return cls(float(plain["unit"]), tuple(plain["values"]), tuple(plain["scores"]))
 

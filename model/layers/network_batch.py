@@ -72,7 +72,7 @@ class Everywhere:
 
 
 @dataclass(frozen=True)
-class Shown:
+class NetworkBatch:
     """Scenes as a network sees them.
 
     Attributes:
@@ -90,7 +90,9 @@ class Shown:
     side: int
 
     @classmethod
-    def of(cls, scenes: Sequence[Scene], inputs: Inputs, scale: Scale, device: torch.device) -> "Shown":
+    def of(
+        cls, scenes: Sequence[Scene], inputs: Inputs, scale: Scale, device: torch.device
+    ) -> "NetworkBatch":
         """All scenes are shown totals of the same size.
 
         Args:
@@ -115,12 +117,12 @@ class Shown:
             side,
         )
 
-    def turned(self, turn: Turning) -> "Shown":
+    def turned(self, turn: Turning) -> "NetworkBatch":
         """All in the same new orientation.
 
         Totals turn with their cells: a turn of the coarse array is that of its blocks.
         """
-        return Shown(
+        return NetworkBatch(
             turn(self.auxiliary),
             turn(self.main),
             turn(self.totals),

@@ -6,7 +6,7 @@ from model.conservation.torch_layer import project
 from model.ground.blocks import from_blocks, to_blocks
 
 
-def meet_shown(raw: Tensor, totals: Tensor, known: Tensor, valid: Tensor, side: int) -> Tensor:
+def water_fill_blocks(raw: Tensor, totals: Tensor, known: Tensor, valid: Tensor, side: int) -> Tensor:
     """Shifts each block whose total is known until it meets it, never below zero; differentiable in raw.
 
     Args:

@@ -133,13 +133,13 @@ class Exposure:
         return {"layers": list(self.layers), "weights": weights, "constant": list(self.constant)}
 
     @classmethod
-    def from_plain(cls, plain: ExposureRecord) -> "Exposure":
+    def from_json(cls, plain: ExposureRecord) -> "Exposure":
         """The inverse of plain()."""
         weights = tuple(map(tuple, plain["weights"]))
         return cls(tuple(plain["layers"]), weights, tuple(plain["constant"]))
 
 
-def smoothly_bent(exposure: Masses, scene: Scene, reach: float = REACH, rounds: int = ROUNDS) -> Masses:
+def with_smoothed_ratio(exposure: Masses, scene: Scene, reach: float = REACH, rounds: int = ROUNDS) -> Masses:
     """Exposure x a smooth intensity, so that every total shown is met without steps at the edges of blocks.
 
     The intensity starts as total / exposure of each block. Each round replaces it by its mean over the

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from model.ground.blocks import merge, spread
 from model.ground.scene import Bools, Masses, Scene, Tile, counted_groups
 from model.ground.survey import Survey
-from model.priors.dasymetric import FITS, REACH, Evidence, Exposure, ExposureRecord, smoothly_bent
+from model.priors.dasymetric import FITS, REACH, Evidence, Exposure, ExposureRecord, with_smoothed_ratio
 from model.priors.proxy_ranking import rank_proxies
-from model.priors.pycnophylactic import Base, BaseRecord, meet_totals
+from model.priors.pycnophylactic import Base, BaseRecord, rescale_to_totals
 
 SMOOTH, MEAN, PROXY = "smooth", "mean", "proxy"
 # Coarse cells merged along each axis, whose members are asked for. Why none wider: of two bases the one that is ahead
@@ -28,7 +28,7 @@ REACHES = (REACH, 0.5, 0.25)  # of the smooth intensity, in blocks; the first wi
 NOTHING = 1e-3  # misallocated share below which two bases are equal
 DECISIVE = np.log(2.0)  # a sector that gains more than this has no more to say about the others
 FEW = 12  # tiles up to which all four ways to pair cells are judged
-WORTH = {
+REQUIRED_IMPROVEMENT = {
     "mean": 0.70,
     "exposure": 0.95,
     "more layers": 0.97,
@@ -109,17 +109,17 @@ class ChosenBase:
         """
         if kind == SMOOTH:
             return self.smooth(scene)
-        bent = self._bent("poisson" if kind == MEAN else kind, scene)
+        bent = self._curvilinear("poisson" if kind == MEAN else kind, scene)
         if kind != MEAN:
             return bent
-        density = meet_totals(self.smooth(scene), scene).astype(np.float64)
-        return np.sqrt(density * meet_totals(bent, scene))
+        density = rescale_to_totals(self.smooth(scene), scene).astype(np.float64)
+        return np.sqrt(density * rescale_to_totals(bent, scene))
 
-    def _bent(self, fit: str, scene: Scene) -> Masses:
+    def _curvilinear(self, fit: str, scene: Scene) -> Masses:
         group = max(1, scene.side // self.factor)
         fitted = self.exposures[fit]
         exposure = fitted[max((known for known in fitted if known <= group), default=min(fitted))]
-        return smoothly_bent(exposure(scene) * self.mask(scene), scene, self.reach) * self.mask(scene)
+        return with_smoothed_ratio(exposure(scene) * self.mask(scene), scene, self.reach) * self.mask(scene)
 
     def chosen(self, tiles: Sequence[Tile], few: bool = False) -> "ChosenBase":
         """With the kind of each sector chosen by what it misses of totals it was not shown.
@@ -173,7 +173,9 @@ class ChosenBase:
             part = tile.fitted(SHOWN)
             scene = part.scene(SHOWN)
             counted = spread(counted_groups(part, SHOWN), SHOWN)
-            found = merge(meet_totals(self.candidate(kind, scene), scene).astype(np.float64), tile.factor)
+            found = merge(
+                rescale_to_totals(self.candidate(kind, scene), scene).astype(np.float64), tile.factor
+            )
             truth = np.where(part.known, part.totals, 0.0)
             wrong += 0.5 * (np.abs(found - truth) * counted).sum(axis=(1, 2, 3))
             mass += (truth * counted).sum(axis=(1, 2, 3))
@@ -182,7 +184,7 @@ class ChosenBase:
     def plain(self) -> ChosenBaseRecord:
         """As JSON values.
 
-        JSON has no whole numbers as keys, so coarsenings become strings; from_plain() turns them back.
+        JSON has no whole numbers as keys, so coarsenings become strings; from_json() turns them back.
         """
         exposures: dict[str, dict[str, ExposureRecord]] = {}
         for fit, fitted in self.exposures.items():
@@ -194,14 +196,14 @@ class ChosenBase:
         }  # fmt: skip
 
     @classmethod
-    def from_plain(cls, plain: ChosenBaseRecord) -> "ChosenBase":
+    def from_json(cls, plain: ChosenBaseRecord) -> "ChosenBase":
         """The inverse of plain()."""
         exposures: dict[str, dict[int, Exposure]] = {}
         for fit, fitted in plain["exposures"].items():
-            exposures[fit] = {int(group): Exposure.from_plain(entry) for group, entry in fitted.items()}
+            exposures[fit] = {int(group): Exposure.from_json(entry) for group, entry in fitted.items()}
         scores = dict(zip(plain["scores"], map(tuple, plain["scores"].values()), strict=True))
         return cls(
-            Base.from_plain(plain["smooth"]),
+            Base.from_json(plain["smooth"]),
             tuple(plain["kinds"]),
             exposures,
             plain["factor"],
@@ -255,12 +257,12 @@ def _pick(logs: Mapping[str, NDArray[np.float64]], sector: int, few: bool) -> st
     value = {kind: float(values[sector]) for kind, values in logs.items()}
     exposure, *others = (kind for kind in value if kind not in (SMOOTH, MEAN))  # simple ones first
     for other in others:
-        if value[other] < value[exposure] + np.log(WORTH["more layers"]):
+        if value[other] < value[exposure] + np.log(REQUIRED_IMPROVEMENT["more layers"]):
             exposure = other
     if few:
-        ahead = value[exposure] < value[SMOOTH] + np.log(WORTH["exposure of few"])
+        ahead = value[exposure] < value[SMOOTH] + np.log(REQUIRED_IMPROVEMENT["exposure of few"])
     else:
-        ahead = value[exposure] < min(value[SMOOTH], value[MEAN]) + np.log(WORTH["exposure"])
+        ahead = value[exposure] < min(value[SMOOTH], value[MEAN]) + np.log(REQUIRED_IMPROVEMENT["exposure"])
     if ahead:
         return exposure
-    return MEAN if value[MEAN] < value[SMOOTH] + np.log(WORTH["mean"]) else SMOOTH
+    return MEAN if value[MEAN] < value[SMOOTH] + np.log(REQUIRED_IMPROVEMENT["mean"]) else SMOOTH

@@ -110,17 +110,17 @@ def smooth_density(scene: Scene) -> Masses:
     """The totals shown as a smooth density, (sectors, time, H, W) in mass per fine cell.
 
     The surface has at most SUB_PIXELS pixels along a block and meets the totals there; read at the middles of
-    fine cells it meets them only nearly, which meet_totals mends.
+    fine cells it meets them only nearly, which rescale_to_totals mends.
     """
     parts = min(SUB_PIXELS, scene.side)
     surface = pycnophylactic(scene.totals, scene.known, parts)
     return bilinear(surface * (parts / scene.side) ** 2, parts, scene.side)
 
 
-def meet_totals(estimate: Masses, scene: Scene) -> NDArray[np.float32]:
+def rescale_to_totals(estimate: Masses, scene: Scene) -> NDArray[np.float32]:
     """Scales each block to the total shown, where it is known.
 
-    A block that holds mass but no estimate stays empty: the ladder of inference has a place for it.
+    A block that holds mass but no estimate stays empty: the fallback of inference has a place for it.
     """
     found = merge(estimate, scene.side)
     usable = scene.known & (found > 0.0)
@@ -180,7 +180,7 @@ class Base:
         return {"mask_layers": list(self.mask_layers), "floor": list(self.floor)}
 
     @classmethod
-    def from_plain(cls, plain: BaseRecord) -> "Base":
+    def from_json(cls, plain: BaseRecord) -> "Base":
         """The inverse of plain()."""
         return cls(tuple(plain["mask_layers"]), tuple(plain["floor"]))
 

@@ -31,7 +31,7 @@ class CutOffRecord(TypedDict):
 
 
 @dataclass(frozen=True)
-class CutOff:
+class ReportingThreshold:
     """Many products set to zero what lies below a threshold, before anybody sums them up.
 
     The smallest totals are then those of blocks with a single fine cell, and crowd just above that threshold.
@@ -45,7 +45,7 @@ class CutOff:
     sparse: tuple[bool, ...] = ()
 
     @classmethod
-    def of(cls, survey: Survey, asked: str | float = AUTO) -> "CutOff":
+    def of(cls, survey: Survey, asked: str | float = AUTO) -> "ReportingThreshold":
         """As told, or read off the known totals, each sector alone.
 
         Args: asked: auto, none, or the least itself in the unit of the survey.
@@ -56,7 +56,7 @@ class CutOff:
             least = (0.0 if isinstance(asked, str) else float(asked),) * len(survey.sectors)
         return cls(least, (False,) * len(least))
 
-    def measured(self, tiles: Sequence[Tile], base: Callable[[Scene], Masses]) -> "CutOff":
+    def measured(self, tiles: Sequence[Tile], base: Callable[[Scene], Masses]) -> "ReportingThreshold":
         """With `sparse` found where totals are small: they cannot fill the cells that the base allows.
 
         A total of n times the least lies in n cells at most. If blocks of small totals can fill less than half of
@@ -111,7 +111,7 @@ class CutOff:
         return {"least": list(self.least), "sparse": list(self.sparse)}
 
     @classmethod
-    def from_plain(cls, plain: CutOffRecord) -> "CutOff":
+    def from_json(cls, plain: CutOffRecord) -> "ReportingThreshold":
         """The inverse of plain()."""
         return cls(tuple(plain["least"]), tuple(plain["sparse"]))
 

@@ -2,7 +2,7 @@
 
 import torch
 
-from model.ground.errors import NumberFault
+from model.ground.errors import NumberError
 from model.training.sampler import Draw
 
 MEMORY_WORDS = ("out of memory", "can't allocate memory", "not enough memory")
@@ -16,9 +16,9 @@ def is_memory(error: BaseException) -> bool:
     )
 
 
-def unusable(found: str, step: int, draw: Draw, explained: str) -> NumberFault:
+def unusable(found: str, step: int, draw: Draw, explained: str) -> NumberError:
     """Names the step, the items and the range of what is in them."""
-    return NumberFault(
+    return NumberError(
         f"train: step {step}, {', '.join(draw.names)}",
         f"{found}; {explained}",
         "finite numbers",

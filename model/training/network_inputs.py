@@ -62,7 +62,7 @@ class Inputs:
         std = np.sqrt(np.maximum(squares / max(count, 1) - mean**2, 0.0))
         std = np.where(std > 1e-3, std, 1.0)
         plain = self.plain() | {"mean": mean.tolist(), "std": std.tolist()}
-        return Inputs.from_plain(plain)
+        return Inputs.from_json(plain)
 
     def auxiliary(self, scene: Scene, mask: Bools) -> Floats:
         """(channels, time, H, W): standardised covariates and the mask blurred by one cell."""
@@ -85,7 +85,7 @@ class Inputs:
         return {name: list(getattr(self, name)) for name in names}
 
     @classmethod
-    def from_plain(cls, plain: Mapping[str, Any]) -> "Inputs":
+    def from_json(cls, plain: Mapping[str, Any]) -> "Inputs":
         """The inverse of plain()."""
         return cls(**{name: tuple(values) for name, values in plain.items()})
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from model.ground.errors import ResourceFault, UsageFault
+from model.ground.errors import ResourceError, UsageError
 from model.training.failures import is_memory, unusable
 from model.training.phase import OptimisationStep, Phase, Standing
 from model.training.policy import HALVE_AFTER, SKIPS_IN_A_ROW, USUAL, Policy
@@ -99,14 +99,14 @@ class Trainer:
     def _begin(self, start: State) -> None:
         """Takes over what another training had learned; it is judged beside the untrained state.
 
-        Raises: UsageFault (exit 2) when it is of other networks.
+        Raises: UsageError (exit 2) when it is of other networks.
         """
         now, average, _ = unpacked(start, {})
         ours = self._weights()
         wrong = [name for name, value in ours.items() if name not in now or now[name].shape != value.shape]
         if wrong or len(now) != len(ours):
             found = f"a state of other networks: {', '.join(wrong[:3]) or 'it holds more weights'}"
-            raise UsageFault("train.start", found, "one of the same method, width and layers", "leave it out")
+            raise UsageError("train.start", found, "one of the same method, width and layers", "leave it out")
         unpacked(start, self.optimisers)
         self._put(now)
         for name, value in self.average.items():
@@ -244,13 +244,13 @@ class Trainer:
     def _halve(self, batch: Sequence[Any], error: BaseException) -> None:
         """Works on half as many items at once from now on.
 
-        Raises: ResourceFault (exit 6) when it is already one at a time.
+        Raises: ResourceError (exit 6) when it is already one at a time.
         """
         progress, where = self.progress, f"train: step {self.progress.total + 1}"
         at_once = -(-len(batch) // (self.policy.accumulate * progress.parts))
         if at_once == 1:
             found = f"memory ran out with a single item at once: {str(error).splitlines()[0][:160]}"
-            raise ResourceFault(
+            raise ResourceError(
                 where,
                 found,
                 "memory for one item",
@@ -266,7 +266,7 @@ class Trainer:
     def _leave_out(self, found: str, draw: Draw) -> None:
         """Counts the step as skipped.
 
-        Raises: NumberFault (exit 7) where the policy is to stop, or too many follow each other.
+        Raises: NumberError (exit 7) where the policy is to stop, or too many follow each other.
         """
         progress = self.progress
         fault = unusable(found, progress.total + 1, draw, self.data.explain(draw))

@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from model.ground.errors import Fault
+    from model.ground.errors import HectareError
     from pipeline.system.run_log import Journal
     from pipeline.workspace import Workspace
 
 
 def show_usage(error: click.ClickException) -> int:
     """Tells what is wrong with the words of the command line; returns the exit code."""
-    from model.ground.errors import UsageFault
+    from model.ground.errors import UsageError
 
     wanted = "words as `pipeline --help` lists them"
-    fault = UsageFault("command line", error.format_message(), wanted, "pipeline --help")
+    fault = UsageError("command line", error.format_message(), wanted, "pipeline --help")
     click.echo(block([fault]), err=True)
     return fault.code
 
@@ -45,7 +45,7 @@ def show(error: BaseException, workspace: "Workspace | None", options: str, word
       words: the whole call.
     Returns: the exit code.
     """
-    from model.ground.errors import BusyFault, Fault, Faults
+    from model.ground.errors import BusyError, HectareError, HectareErrors
     from pipeline.system import resources
     from pipeline.system.run_log import Journal
     from pipeline.system.signals import Stopped
@@ -56,27 +56,27 @@ def show(error: BaseException, workspace: "Workspace | None", options: str, word
             journal.event("stopped", signal=str(error), code=error.code)
         return show_stop(words, error.code)
     folder = workspace.folder if workspace else Path.cwd()
-    faults: list[Fault] = []
-    if isinstance(error, Faults):
+    faults: list[HectareError] = []
+    if isinstance(error, HectareErrors):
         faults = error.faults
-    elif isinstance(error, Fault):
+    elif isinstance(error, HectareError):
         faults = [error]
     elif (fault := resources.as_fault(error, "pipeline", folder)) is not None:
         faults = [fault]
     if not faults:
         faults = [_defect(error, journal)]
-    complete: list[Fault] = []
+    complete: list[HectareError] = []
     for fault in faults:
         complete.append(fault.of_run(options))
-        if journal and not isinstance(fault, BusyFault):  # the log belongs to the run that holds the lock
+        if journal and not isinstance(fault, BusyError):  # the log belongs to the run that holds the lock
             journal.fault(complete[-1])
     click.echo(block(complete), err=True)
     return faults[0].code
 
 
-def _defect(error: BaseException, journal: "Journal | None") -> "Fault":
+def _defect(error: BaseException, journal: "Journal | None") -> "HectareError":
     """The fault of the program itself; the log keeps the traceback."""
-    from model.ground.errors import Fault
+    from model.ground.errors import HectareError
     from pipeline.system import resources
 
     found = f"{type(error).__name__}: {resources.first_line(error)}"
@@ -85,10 +85,10 @@ def _defect(error: BaseException, journal: "Journal | None") -> "Fault":
         log = f"; the whole story is in {journal.path}"
         journal.event("error", text=found, traceback="".join(traceback.format_exception(error)))
     fix = f"run again with --debug and report it{log}"
-    return Fault("pipeline", found, "no unexpected error: this is a defect", fix)
+    return HectareError("pipeline", found, "no unexpected error: this is a defect", fix)
 
 
-def block(faults: "Sequence[Fault]") -> str:
+def block(faults: "Sequence[HectareError]") -> str:
     """The faults as a user reads them: four labelled lines each, an empty line between two.
 
     What comes from a file is shown without control characters.

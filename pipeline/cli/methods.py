@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any, get_args, get_origin
 
-from model.ground.errors import UsageFault
+from model.ground.errors import UsageError
 from model.methods import METHODS
 from model.methods.row import MethodRow
 
@@ -21,10 +21,10 @@ def table() -> Iterator[str]:
 def page(name: str) -> Iterator[str]:
     """Everything about one method.
 
-    Raises: UsageFault (exit 2) when the table has no such name.
+    Raises: UsageError (exit 2) when the table has no such name.
     """
     if name not in METHODS:
-        raise UsageFault(
+        raise UsageError(
             "pipeline methods", f"no method {name!r}", f"one of {', '.join(METHODS)}", "check the name"
         )
     row = METHODS[name]

@@ -37,7 +37,7 @@ class Request:
     def config(self) -> "RunConfig":
         """The checked configuration; the workspace is known from then on.
 
-        Raises: UsageFault or Faults (exit 2) naming everything that is wrong.
+        Raises: UsageError or HectareErrors (exit 2) naming everything that is wrong.
         """
         from pipeline.config.load import load
         from pipeline.workspace import Workspace
@@ -76,13 +76,13 @@ class Request:
     def finished_maps(self) -> Path:
         """The published maps of the run; only after config().
 
-        Raises: ArtifactFault (exit 4) when there are none yet, naming the command that makes them.
+        Raises: ArtifactError (exit 4) when there are none yet, naming the command that makes them.
         """
-        from model.ground.errors import ArtifactFault
+        from model.ground.errors import ArtifactError
 
         maps = self.place().shelf.link("maps")
         if not maps.exists():
-            raise ArtifactFault(str(maps), "no maps yet", "finished maps", f"pipeline run {self.words}")
+            raise ArtifactError(str(maps), "no maps yet", "finished maps", f"pipeline run {self.words}")
         return maps
 
 

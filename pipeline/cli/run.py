@@ -74,16 +74,16 @@ def chosen_state(asked: str | None, runner: "Runner", chain: "Sequence[Task]") -
 
     Args:
       asked: a state's name, ASK to choose one on the terminal, None to go on from the latest.
-    Raises: UsageFault (exit 2) when a choice is asked for and there is no terminal to make it on.
+    Raises: UsageError (exit 2) when a choice is asked for and there is no terminal to make it on.
     """
     if asked != ASK:
         return asked
-    from model.ground.errors import UsageFault
+    from model.ground.errors import UsageError
     from pipeline import runner as loop
 
     names = loop.states(runner, chain)
     if not sys.stdin.isatty():
-        raise UsageFault("--from", "no name", f"one of {', '.join(names)}", "name it: --from STATE")
+        raise UsageError("--from", "no name", f"one of {', '.join(names)}", "name it: --from STATE")
     return str(click.prompt("go back to", type=click.Choice(names), default=names[-1]))
 
 

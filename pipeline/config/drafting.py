@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from model.ground.errors import Fault, UsageFault
+from model.ground.errors import HectareError, UsageError
 from stages.formats.atomic import replace_file
 from stages.ingest.draft.config import draft
 
@@ -20,7 +20,7 @@ class Drafted:
 
     file: Path
     questions: int
-    left_out: tuple[Fault, ...]
+    left_out: tuple[HectareError, ...]
 
 
 def write_draft(folder: Path, file: Path) -> Drafted:
@@ -29,12 +29,12 @@ def write_draft(folder: Path, file: Path) -> Drafted:
     Args:
       folder: searched with all its subfolders for GeoTIFFs, NetCDF files and Zarr stores.
       file: to write; never overwritten.
-    Raises: UsageFault (exit 2) where the file cannot stand; InputFault (exit 3) when nothing in the folder is readable.
+    Raises: UsageError (exit 2) where the file cannot stand; InputError (exit 3) when nothing in the folder is readable.
     """
     if not file.absolute().parent.is_dir():
-        raise UsageFault(str(file), "no such folder", "a folder that is there", "make it first")
+        raise UsageError(str(file), "no such folder", "a folder that is there", "make it first")
     if file.exists():
-        raise UsageFault(str(file), "a file of this name", "a new file", "name another one with -o")
+        raise UsageError(str(file), "a file of this name", "a new file", "name another one with -o")
     text, left_out = draft(folder, file.absolute().parent)
     replace_file(file, text.encode(), shared=True)
     # Why less one: the heading explains the sign.

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from model.ground.errors import Fault, UsageFault
+from model.ground.errors import HectareError, UsageError
 from model.methods import METHODS
 from model.methods.choice import UNHEARD, UNKNOWN
 from model.training.options import TrainingOptions
@@ -17,7 +17,9 @@ from pipeline.config.yaml_source import Document, KeyPath, Place, YamlValue, spe
 from stages.contract.section import LACKING, Renamed, Section
 
 
-def mistakes(stage: str, cls: type[Section], document: Document, error: ValidationError) -> list[Fault]:
+def mistakes(
+    stage: str, cls: type[Section], document: Document, error: ValidationError
+) -> list[HectareError]:
     """One fault a place; what the members of a union want is told together, and what is wrong alike in a list once."""
     gathered: dict[tuple[KeyPath, str], tuple[ErrorDetails, list[str]]] = {}
     for detail in error.errors(include_url=False):
@@ -27,7 +29,7 @@ def mistakes(stage: str, cls: type[Section], document: Document, error: Validati
         _, wants = gathered.setdefault((path, own), (detail, []))
         if wanted not in wants:
             wants.append(wanted)
-    told: list[tuple[KeyPath, Fault]] = []
+    told: list[tuple[KeyPath, HectareError]] = []
     for (path, _), (detail, wants) in gathered.items():
         told.append(_told(path, detail, wants, cls, document))
     return _alike_once(told, document)
@@ -35,8 +37,8 @@ def mistakes(stage: str, cls: type[Section], document: Document, error: Validati
 
 def _told(
     path: KeyPath, detail: ErrorDetails, wants: list[str], cls: type[Section], document: Document
-) -> tuple[KeyPath, Fault]:
-    where = f"{place_of(document, path)}: {spell(path)}"
+) -> tuple[KeyPath, HectareError]:
+    where = f"{coordinates_of(document, path)}: {spell(path)}"
     if detail["type"] == UNHEARD:
         return path, _unheard(where, path, detail)
     if detail["type"] == UNKNOWN:
@@ -46,29 +48,29 @@ def _told(
     if detail["type"] == "extra_forbidden":
         known = schema.keys_at(cls, path[1:-1])
         accepted = "one of " + ", ".join(known) if known else "no such key"
-        return path, UsageFault(
+        return path, UsageError(
             where, f"unknown key `{path[-1]}`", accepted, hint(str(path[-1]), known, {}, path[:-1])
         )
     if detail["type"] == "missing":
         key = f"`{path[-1]}`"
-        return path, UsageFault(where, "nothing", f"a value for {key}", f"add {key} at this place")
+        return path, UsageError(where, "nothing", f"a value for {key}", f"add {key} at this place")
     wanted = " or ".join(wants)
     if lacking := _lacking(detail):
         path = (*path, lacking)
-        where = f"{place_of(document, path)}: {spell(path)}"
-        return path, UsageFault(where, "nothing", wanted, f"set `{spell(path)}`")
+        where = f"{coordinates_of(document, path)}: {spell(path)}"
+        return path, UsageError(where, "nothing", wanted, f"set `{spell(path)}`")
     fix = f"change `{spell(path)}`" if path in document.places else f"set `{spell(path)}`"
-    return path, UsageFault(where, _shorten(detail["input"]), wanted, fix)
+    return path, UsageError(where, _shorten(detail["input"]), wanted, fix)
 
 
-def _renamed(where: str, path: KeyPath, new: Renamed) -> UsageFault:
+def _renamed(where: str, path: KeyPath, new: Renamed) -> UsageError:
     """Of a key that an earlier version knew."""
     name = f"{path[0]}.{new.to}"
     also = f"; {new.how}" if new.how else ""
-    return UsageFault(where, f"`{spell(path)}`, its former name", f"`{name}`", f"renamed to `{name}`{also}")
+    return UsageError(where, f"`{spell(path)}`, its former name", f"`{name}`", f"renamed to `{name}`{also}")
 
 
-def _unheard(where: str, path: KeyPath, detail: ErrorDetails) -> UsageFault:
+def _unheard(where: str, path: KeyPath, detail: ErrorDetails) -> UsageError:
     """Of an option that the chosen method does not have."""
     told, key = detail["ctx"], str(path[-1])
     found = f"`{key}`, which {told['method']} does not hear"
@@ -81,14 +83,14 @@ def _unheard(where: str, path: KeyPath, detail: ErrorDetails) -> UsageFault:
         fix = f"it belongs to the training loop: `{path[0]}.{key}`"
     else:
         fix = hint(key, told["known"], {}, holder)
-    return UsageFault(where, found, told["wanted"], fix)
+    return UsageError(where, found, told["wanted"], fix)
 
 
-def _unknown_method(where: str, path: KeyPath, detail: ErrorDetails) -> UsageFault:
+def _unknown_method(where: str, path: KeyPath, detail: ErrorDetails) -> UsageError:
     """Of a name that the table of methods does not have."""
     close = difflib.get_close_matches(str(detail["input"]), METHODS, 1, 0.6)
     fix = f"did you mean `{close[0]}`?" if close else "`pipeline methods` tells what each is for"
-    return UsageFault(where, _shorten(detail["input"]), detail["ctx"]["wanted"], fix)
+    return UsageError(where, _shorten(detail["input"]), detail["ctx"]["wanted"], fix)
 
 
 def _lacking(detail: ErrorDetails) -> str | None:
@@ -108,16 +110,16 @@ class _Alike(NamedTuple):
     wanted: str
 
 
-def _alike_once(told: list[tuple[KeyPath, Fault]], document: Document) -> list[Fault]:
+def _alike_once(told: list[tuple[KeyPath, HectareError]], document: Document) -> list[HectareError]:
     """One fault for the entries of a list that lack or hold the same."""
-    alike: dict[_Alike, list[tuple[KeyPath, Fault]]] = {}
+    alike: dict[_Alike, list[tuple[KeyPath, HectareError]]] = {}
     for path, fault in told:
         key = _Alike(tuple("" if isinstance(part, int) else part for part in path), fault.found, fault.wanted)
         alike.setdefault(key, []).append((path, fault))
     faults = []
     for (_, first), *others in alike.values():
         if others:
-            lines = ", ".join(str(place_of(document, path).line) for path, _ in others)
+            lines = ", ".join(str(coordinates_of(document, path).line) for path, _ in others)
             first.where += (
                 f"; the same {len(others)} more times, line{'s' if len(others) > 1 else ''} {lines}"
             )
@@ -141,7 +143,7 @@ def _written(detail: ErrorDetails, data: YamlValue) -> KeyPath:
     return tuple(path)
 
 
-def place_of(document: Document, path: KeyPath) -> Place:
+def coordinates_of(document: Document, path: KeyPath) -> Place:
     """Where the path, or what holds it, is written."""
     while path not in document.places:
         path = path[:-1]

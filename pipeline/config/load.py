@@ -9,9 +9,9 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from model.ground.errors import Fault, UsageFault, raise_all
+from model.ground.errors import HectareError, UsageError, raise_together
 from pipeline.config import schema
-from pipeline.config.explain import hint, mistakes, place_of
+from pipeline.config.explain import coordinates_of, hint, mistakes
 from pipeline.config.yaml_source import Document, KeyPath, Place, YamlValue, parse, read, spell
 from stages import EVALUATE, STAGES, Stage
 from stages.contract.section import Section, safe_name
@@ -54,7 +54,7 @@ class RunConfig:
 def load(path: Path, overrides: Sequence[str] = (), table: Sequence[Stage] = TABLE) -> RunConfig:
     """Reads, merges and checks a configuration.
 
-    Raises: UsageFault or Faults (exit 2) naming everything that is wrong.
+    Raises: UsageError or HectareErrors (exit 2) naming everything that is wrong.
     """
     file = Path(path).absolute()
     classes: dict[str, type[Section]] = {stage.name: stage.body().Config for stage in table}
@@ -66,22 +66,22 @@ def load(path: Path, overrides: Sequence[str] = (), table: Sequence[Stage] = TAB
     name = _run_name(document, file, faults)
     _refuse_unknown_sections(document, classes, faults)
     sections = {stage: _section(stage, cls, document, file.parent, faults) for stage, cls in classes.items()}
-    raise_all(faults)
+    raise_together(faults)
     checked = {stage: section for stage, section in sections.items() if section is not None}
-    raise_all(list(_clashes(checked, document, table)))
+    raise_together(list(_clashes(checked, document, table)))
     return RunConfig(name, file, MappingProxyType(checked), tuple(overrides), tuple(table))
 
 
 def section_of(path: Path, cls: type[Checked]) -> Checked:
     """A file that holds one section and nothing else.
 
-    Raises: UsageFault or Faults (exit 2) with every mistake.
+    Raises: UsageError or HectareErrors (exit 2) with every mistake.
     """
     document = read(path, str(path))
     whole = Document({"it": document.data}, {("it", *keys): place for keys, place in document.places.items()})
     faults = list(document.faults)
     section = _section("it", cls, whole, path.parent, faults)
-    raise_all(faults)
+    raise_together(faults)
     assert section is not None
     return section
 
@@ -94,18 +94,18 @@ def _read_with_bases(
     if document.data is None:
         document.data = {}
     if not isinstance(document.data, dict):
-        raise UsageFault(shown, "not a mapping", "sections such as `ingest:`", "write `key: value` lines")
+        raise UsageError(shown, "not a mapping", "sections such as `ingest:`", "write `key: value` lines")
     _spell_out(document, _choices(classes))
     extends = document.data.pop("extends", None)
     if extends is None:
         return document
     where = f"{document.places.get(('extends',), shown)}: extends"
     if not isinstance(extends, str) or not extends.strip() or "\0" in extends:
-        raise UsageFault(where, f"{extends!r}", "the path of one other configuration", "name one YAML file")
+        raise UsageError(where, f"{extends!r}", "the path of one other configuration", "name one YAML file")
     base_file = (file.parent / extends).resolve()
     if base_file in (*seen, file.resolve()):
         loop = " -> ".join(step.name for step in (*seen, file, base_file))
-        raise UsageFault(where, f"a loop: {loop}", "a chain that ends", "remove one `extends:`")
+        raise UsageError(where, f"a loop: {loop}", "a chain that ends", "remove one `extends:`")
     base = _read_with_bases(base_file, str(Path(shown).parent / extends), classes, (*seen, file.resolve()))
     if base_file.parent != file.parent.resolve():
         for stage, cls in classes.items():
@@ -182,16 +182,16 @@ def _override(document: Document, word: str, chosen: Sequence[tuple[str, str]]) 
     shown = f"--set {word}"
     keys, equals, text = word.partition("=")
     if not equals or not all(keys.split(".")):
-        document.faults.append(UsageFault(shown, f"`{word}`", "KEY=VALUE", "write --set train.epochs=5"))
+        document.faults.append(UsageError(shown, f"`{word}`", "KEY=VALUE", "write --set train.epochs=5"))
         return
     if keys == "extends":
         document.faults.append(
-            UsageFault(shown, "`extends`", "a setting", "write `extends:` into the file itself")
+            UsageError(shown, "`extends`", "a setting", "write `extends:` into the file itself")
         )
         return
     try:
         value = parse(text, shown, one_line=True)
-    except UsageFault as fault:
+    except UsageError as fault:
         document.faults.append(fault)
         return
     document.faults.extend(value.faults)
@@ -205,7 +205,7 @@ def _override(document: Document, word: str, chosen: Sequence[tuple[str, str]]) 
         reached = isinstance(holder, dict) or (isinstance(holder, list) and step in range(len(holder)))
         if not reached:
             document.faults.append(
-                UsageFault(shown, f"`{spell(path)}` cannot be reached", "keys of the file", "check the key")
+                UsageError(shown, f"`{spell(path)}` cannot be reached", "keys of the file", "check the key")
             )
             return
         if number == len(parts) - 1:
@@ -224,7 +224,7 @@ def _override(document: Document, word: str, chosen: Sequence[tuple[str, str]]) 
     _spell_out(document, chosen)
 
 
-def _run_name(document: Document, file: Path, faults: list[Fault]) -> str:
+def _run_name(document: Document, file: Path, faults: list[HectareError]) -> str:
     name = document.data.pop("name", None)
     place = document.places.get(("name",), Place(file.name))
     if name is None:
@@ -235,20 +235,20 @@ def _run_name(document: Document, file: Path, faults: list[Fault]) -> str:
         return safe_name(name)
     except ValueError as error:
         shown = repr(name) if len(str(name)) <= 90 else f"{str(name)[:80]!r}... ({len(str(name))} characters)"
-        faults.append(UsageFault(f"{place}: name", shown, str(error), "set a plain `name:` for the run"))
+        faults.append(UsageError(f"{place}: name", shown, str(error), "set a plain `name:` for the run"))
         return ""
 
 
 def _refuse_unknown_sections(
-    document: Document, classes: Mapping[str, type[Section]], faults: list[Fault]
+    document: Document, classes: Mapping[str, type[Section]], faults: list[HectareError]
 ) -> None:
     known = [*OWN_KEYS, *classes]
     for key in document.data:
         if key in classes:
             continue
         faults.append(
-            UsageFault(
-                f"{place_of(document, (key,))}: {key}",
+            UsageError(
+                f"{coordinates_of(document, (key,))}: {key}",
                 f"unknown key `{key}`",
                 "one of " + ", ".join(known),
                 hint(key, known, classes, ()),
@@ -257,7 +257,7 @@ def _refuse_unknown_sections(
 
 
 def _section(
-    stage: str, cls: type[Checked], document: Document, folder: Path, faults: list[Fault]
+    stage: str, cls: type[Checked], document: Document, folder: Path, faults: list[HectareError]
 ) -> Checked | None:
     data = document.data.get(stage)
     data = {} if data is None else data
@@ -266,12 +266,14 @@ def _section(
         return cls.model_validate_json(json.dumps(data), context={"folder": folder})
     except ValidationError as error:
         faults.extend(mistakes(stage, cls, document, error))
-    except Fault as fault:  # a section may say all four parts itself
+    except HectareError as fault:  # a section may say all four parts itself
         faults.append(fault)
     return None
 
 
-def _clashes(sections: Mapping[str, Section], document: Document, table: Sequence[Stage]) -> Iterator[Fault]:
+def _clashes(
+    sections: Mapping[str, Section], document: Document, table: Sequence[Stage]
+) -> Iterator[HectareError]:
     """What bodies say of settings in different sections that cannot work together (CFG-05)."""
     factor = next(
         (found for section in sections.values() if (found := getattr(section, "known_factor", None))), None
@@ -280,4 +282,4 @@ def _clashes(sections: Mapping[str, Section], document: Document, table: Sequenc
         if factor is None:
             continue
         for clash in stage.body().clashes(sections[stage.name], factor):
-            yield clash.fault(stage.name, str(place_of(document, (stage.name, clash.key))))
+            yield clash.fault(stage.name, str(coordinates_of(document, (stage.name, clash.key))))

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
-from model.ground.errors import Fault, UsageFault
+from model.ground.errors import HectareError, UsageError
 
 KeyPath = tuple[str | int, ...]
 YamlValue: TypeAlias = "dict[str, YamlValue] | list[YamlValue] | str | int | float | bool | None"
@@ -42,7 +42,7 @@ class Document:
 
     data: Any
     places: dict[KeyPath, Place]
-    faults: list[Fault] = field(default_factory=list)
+    faults: list[HectareError] = field(default_factory=list)
 
 
 class _Loader(yaml.SafeLoader):
@@ -69,16 +69,16 @@ def read(path: Path, shown: str) -> Document:
 
     Args:
       shown: how messages name the file.
-    Raises: UsageFault when the file cannot be read or is not YAML.
+    Raises: UsageError when the file cannot be read or is not YAML.
     """
     fix = "give the path of a configuration with -c FILE"
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         found = f"byte {error.start} is not UTF-8 text"
-        raise UsageFault(shown, found, "a YAML file in UTF-8", fix) from error
+        raise UsageError(shown, found, "a YAML file in UTF-8", fix) from error
     except OSError as error:
-        raise UsageFault(shown, error.strerror or str(error), "a readable YAML file", fix) from error
+        raise UsageError(shown, error.strerror or str(error), "a readable YAML file", fix) from error
     return parse(text, shown)
 
 
@@ -89,7 +89,7 @@ def parse(text: str, shown: str, *, one_line: bool = False) -> Document:
       shown: how messages name it.
       one_line: places have no line numbers, as for words of the command line.
     Returns: the document; what is wrong with it although it could be read is among its faults.
-    Raises: UsageFault (exit 2) when it is not YAML.
+    Raises: UsageError (exit 2) when it is not YAML.
     """
     loader: yaml.SafeLoader | None = None
     try:
@@ -98,10 +98,10 @@ def parse(text: str, shown: str, *, one_line: bool = False) -> Document:
     except yaml.YAMLError as error:
         mark = error.problem_mark or error.context_mark if isinstance(error, yaml.MarkedYAMLError) else None
         place = Place(shown, 0 if one_line or mark is None else mark.line + 1)
-        raise UsageFault(str(place), _problem(error), "YAML", "correct the text at this place") from error
+        raise UsageError(str(place), _problem(error), "YAML", "correct the text at this place") from error
     except RecursionError as error:
         wanted = f"at most {DEEPEST} levels"
-        raise UsageFault(shown, "nested without end", wanted, "flatten the text") from error
+        raise UsageError(shown, "nested without end", wanted, "flatten the text") from error
     finally:
         if loader is not None:
             loader.dispose()
@@ -129,7 +129,7 @@ class _Reading:
 
     def complain(self, node: Node, path: KeyPath, found: str, wanted: str, fix: str) -> None:
         where = f"{self.place(node)}: {spell(path)}" if path else str(self.place(node))
-        self.document.faults.append(UsageFault(where, found, wanted, fix))
+        self.document.faults.append(UsageError(where, found, wanted, fix))
 
 
 def _value(node: Node, path: KeyPath, reading: _Reading) -> YamlValue:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from model.ground.errors import UsageFault
+from model.ground.errors import UsageError
 from model.methods import installed
 from model.methods.choice import MethodChoice
 from pipeline.config.load import RunConfig
@@ -45,7 +45,7 @@ def carry_out(runner: Runner, everything: Sequence[Task]) -> Task:
     """Runs whatever is not fresh, in order, under the lock of the workspace.
 
     Returns: the last task, whose artifact now is fresh.
-    Raises: BusyFault when another process holds the run; whatever a stage raises.
+    Raises: BusyError when another process holds the run; whatever a stage raises.
     """
     shelf = runner.workspace.shelf
     if all(staleness(task, runner.hashes) is None for task in everything):
@@ -215,7 +215,7 @@ def cases(
 
     The case that uses the run's own layers shares the run's artifacts.
 
-    Raises: UsageFault (exit 2) for a layer that the configuration does not declare.
+    Raises: UsageError (exit 2) for a layer that the configuration does not declare.
     """
     named = settings_of(config, last).cases
     if not named:
@@ -225,7 +225,7 @@ def cases(
     known = layers_of(whole, table)
     for case, layers in named.items():
         if unknown := sorted(set(layers) - set(known)):
-            raise UsageFault(
+            raise UsageError(
                 f"{last.name}.cases.{case}",
                 f"no layer {', '.join(unknown)}",
                 f"layers that are declared: {', '.join(known)}",

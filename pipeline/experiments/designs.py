@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from pydantic import JsonValue
 
 from model.evaluation.perturbations import Fold
-from model.ground.errors import UsageFault
+from model.ground.errors import UsageError
 from pipeline.config.load import RunConfig
 from pipeline.experiments.comparison import (
     Asked,
@@ -120,7 +120,7 @@ def spatial_cross_validation(
 def years(runner: Runner, config: RunConfig, table: Table = STAGES, last: Stage = EVALUATE) -> Task:
     """Hides the last year of the totals from training and scores each method on the truth of that year.
 
-    Raises: UsageFault (exit 2) when the totals are of a single year.
+    Raises: UsageError (exit 2) when the totals are of a single year.
     """
     given: list[int] = []
     for stage in table:
@@ -128,7 +128,7 @@ def years(runner: Runner, config: RunConfig, table: Table = STAGES, last: Stage 
     if len(given) < 2:
         found, wanted = f"totals of {given[0]} alone", "totals of at least two years"
         fix = "add totals of other years, or use spatial_cross_validation"
-        raise UsageFault("evaluate --protocol years", found, wanted, fix)
+        raise UsageError("evaluate --protocol years", found, wanted, fix)
     year = given[-1]
     row = replace(CROSS_VALIDATION, gives="years")
     return _kept_apart(runner, config, row, [Withheld(f"year {year}", years=(year,))], table, last)

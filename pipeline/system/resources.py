@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from model.ground.errors import Fault, ResourceFault
+from model.ground.errors import HectareError, ResourceError
 
 try:
     import resource
@@ -25,7 +25,7 @@ MEMORY_WORDS = ("out of memory", "can't allocate memory", "cannot allocate memor
 MEGABYTE = 1_000_000
 
 
-def as_fault(error: BaseException, where: str, folder: Path) -> Fault | None:
+def as_fault(error: BaseException, where: str, folder: Path) -> HectareError | None:
     """The fault behind an error of a stage when it is about disk, memory or permission; else None.
 
     Args:
@@ -34,7 +34,7 @@ def as_fault(error: BaseException, where: str, folder: Path) -> Fault | None:
     """
     chain = list(_chain(error))
     if any(_is_memory(link) for link in chain):
-        return ResourceFault(
+        return ResourceError(
             where,
             f"memory ran out: {first_line(error)}",
             f"more than the {_size(available_memory())} left on this machine",
@@ -45,8 +45,8 @@ def as_fault(error: BaseException, where: str, folder: Path) -> Fault | None:
             path = Path(os.fsdecode(link.filename or folder))
             if folder not in (path, *path.parents) and path not in folder.parents:
                 fix = "check who owns it and its permissions"
-                return ResourceFault(str(path), f"{link.strerror} ({where})", "a file this user may use", fix)
-            return ResourceFault(
+                return ResourceError(str(path), f"{link.strerror} ({where})", "a file this user may use", fix)
+            return ResourceError(
                 str(path),
                 f"{link.strerror} ({where})",
                 "a folder this user may write to",
@@ -57,12 +57,12 @@ def as_fault(error: BaseException, where: str, folder: Path) -> Fault | None:
     return None
 
 
-def _disk_fault(error: BaseException, where: str, folder: Path) -> Fault:
+def _disk_fault(error: BaseException, where: str, folder: Path) -> HectareError:
     named = (link.filename for link in _chain(error) if isinstance(link, OSError) and link.filename)
     path = os.fsdecode(next(named, folder))
     limit = _file_size_limit()
     limited = "" if limit is None else f"; files are limited to {_size(limit)}"
-    return ResourceFault(
+    return ResourceError(
         path,
         f"{_size(free_space(folder))} free{limited}: {first_line(error)} ({where})",
         f"more than the {_size(folder_size(folder))} already written there",

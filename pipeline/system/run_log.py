@@ -5,7 +5,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from model.ground.errors import Fault
+from model.ground.errors import HectareError
 
 
 class Journal:
@@ -25,7 +25,7 @@ class Journal:
             # A full disk is told on the screen; failing to log it must not hide it.
             return
 
-    def fault(self, fault: Fault, stage: str | None = None) -> None:
+    def fault(self, fault: HectareError, stage: str | None = None) -> None:
         """The four parts and the exit code."""
         parts = {"where": fault.where, "found": fault.found, "wanted": fault.wanted, "fix": fault.fix}
         self.event("fault", stage=stage, error=type(fault).__name__, code=fault.code, **parts)

@@ -57,7 +57,7 @@ def write_applicability(
 
     Cells above the threshold, which the file's tags carry, lie outside what was learned.
     """
-    reference = Reference.from_plain(cast(ReferenceRecord, plain))
+    reference = Reference.from_json(cast(ReferenceRecord, plain))
     names = [layer.name for layer in cube.layers]
     columns = [names.index(name) for name in reference.layers]
     path = out / f"{cube.name}_{NAME}.tif"

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import load as parse_tensors
 from safetensors.numpy import save as format_tensors
 
-from model.ground.errors import ArtifactFault, Fix, InputFault
+from model.ground.errors import ArtifactError, Fix, InputError
 from model.method import Method
 from model.methods import METHODS, method_class
 from model.methods.choice import RENAMED_OPTIONS
@@ -48,7 +48,7 @@ def load(folder: Path, cube: Cube | None = None) -> tuple[Method, dict[str, Any]
 
     Args:
       cube: when given, the checkpoint must have been trained on the same layers, sectors, factor and unit.
-    Raises: ArtifactFault when a file is missing, cut or changed, or does not fit the cube.
+    Raises: ArtifactError when a file is missing, cut or changed, or does not fit the cube.
     """
     record = _read_record(folder / FACTS)
     arrays = _read_weights(folder / WEIGHTS, record["weights"])
@@ -59,7 +59,7 @@ def load(folder: Path, cube: Cube | None = None) -> tuple[Method, dict[str, Any]
     try:
         method.load_state(arrays, record["state"])
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise ArtifactFault(
+        raise ArtifactError(
             f"{FACTS} of {folder.name}",
             f"weights and description do not belong together ({error})",
             "one state",
@@ -103,7 +103,7 @@ def _flat(line: Mapping[str, Any]) -> dict[str, Any]:
 def network_weights(path: str) -> tuple[dict[str, NDArray], str]:
     """Weights of a published network by name, and the SHA-256 of their file; nothing in it is run.
 
-    Raises: InputFault (exit 3) when it is missing, damaged, or holds more than numbers.
+    Raises: InputError (exit 3) when it is missing, damaged, or holds more than numbers.
     """
     import torch
 
@@ -116,12 +116,12 @@ def network_weights(path: str) -> tuple[dict[str, NDArray], str]:
             loaded = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
             arrays = {str(key): value.float().numpy() for key, value in loaded.items()}
     except FileNotFoundError as error:
-        raise InputFault(
+        raise InputError(
             name, "no such file", "the file of weights", "correct `train.method.vgg19`"
         ) from error
     except Exception as error:
         told = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
-        raise InputFault(
+        raise InputError(
             name, f"refused: not weights alone, or damaged ({told})", "a state dictionary of tensors, nothing else",
             "save the plain weights, best as .safetensors",
         ) from error  # fmt: skip
@@ -134,12 +134,12 @@ def _read_record(path: Path) -> dict[str, Any]:
         found = {"format": record["format"], "method": record["method"]}
         complete = all(key in record for key in ("weights", "state", "facts"))
     except FileNotFoundError as error:
-        raise ArtifactFault(FACTS, "missing", "a checkpoint", REDO) from error
+        raise ArtifactError(FACTS, "missing", "a checkpoint", REDO) from error
     except (ValueError, KeyError, TypeError) as error:
-        raise ArtifactFault(FACTS, f"not readable ({error})", "a whole checkpoint.json", REDO) from error
+        raise ArtifactError(FACTS, f"not readable ({error})", "a whole checkpoint.json", REDO) from error
     if found["format"] not in (OLD_FORMAT, FORMAT) or found["method"] not in METHODS or not complete:
         said = f"format {found['format']}, method {found['method']!r}"
-        raise ArtifactFault(FACTS, said, f"format {FORMAT} and one of {', '.join(METHODS)}", REDO)
+        raise ArtifactError(FACTS, said, f"format {FORMAT} and one of {', '.join(METHODS)}", REDO)
     return _of_today(record) if found["format"] == OLD_FORMAT else record
 
 
@@ -158,12 +158,12 @@ def _of_today(record: dict[str, Any]) -> dict[str, Any]:
 
 def _read_weights(path: Path, wanted: Mapping[str, Any]) -> dict[str, NDArray]:
     if not path.exists():
-        raise ArtifactFault(WEIGHTS, "missing", "the weights beside checkpoint.json", REDO)
+        raise ArtifactError(WEIGHTS, "missing", "the weights beside checkpoint.json", REDO)
     content = path.read_bytes()
     if len(content) != wanted["bytes"]:
-        raise ArtifactFault(WEIGHTS, f"{len(content)} bytes", f"{wanted['bytes']} bytes", REDO)
+        raise ArtifactError(WEIGHTS, f"{len(content)} bytes", f"{wanted['bytes']} bytes", REDO)
     if (digest := hashlib.sha256(content).hexdigest()) != wanted["sha256"]:
-        raise ArtifactFault(WEIGHTS, f"changed since training: SHA-256 {digest[:16]}...",
+        raise ArtifactError(WEIGHTS, f"changed since training: SHA-256 {digest[:16]}...",
                             f"{wanted['sha256'][:16]}...", REDO)  # fmt: skip
     return parse_tensors(content)
 
@@ -182,7 +182,7 @@ def _check_fit(
     if not differences and old != new:
         differences.append(f"layers in the order {', '.join(old)} in training, {', '.join(new)} in the cube")
     if differences:
-        raise ArtifactFault(
+        raise ArtifactError(
             path.name,
             "trained on other data: " + "; ".join(differences),
             "a checkpoint trained on this cube",

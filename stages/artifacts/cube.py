@@ -45,7 +45,7 @@ class Cube:
     def open(cls, folder: Path) -> "Cube":
         """Opens the artifact folder.
 
-        Raises: ArtifactFault (exit 4).
+        Raises: ArtifactError (exit 4).
         """
         return cls(arrays.open_group(folder / STORE, "ingest"))
 

@@ -1,4 +1,4 @@
-"""The field: mass per fine cell in float64 as inference left it, and which rung of the ladder placed each block."""
+"""The field: mass per fine cell in float64 as inference left it, and which fallback level placed each block."""
 
 import json
 from pathlib import Path
@@ -7,7 +7,7 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from model.ground.errors import ArtifactFault, remake
+from model.ground.errors import ArtifactError, remake
 from stages.artifacts.cube import Cube
 from stages.artifacts.records import FieldRecord
 from stages.formats import zarr_groups as arrays
@@ -27,13 +27,13 @@ class Field:
     def open(cls, folder: Path) -> "Field":
         """Opens the artifact folder.
 
-        Raises: ArtifactFault (exit 4).
+        Raises: ArtifactError (exit 4).
         """
         group = arrays.open_group(folder / STORE, "infer")
         try:
             record = FieldRecord.from_json(json.loads((folder / FACTS).read_text("utf-8")))
         except (OSError, ValueError) as error:
-            raise ArtifactFault(
+            raise ArtifactError(
                 f"field/{FACTS}",
                 f"not readable ({error})",
                 "the facts of the field",
@@ -46,9 +46,9 @@ class Field:
         region = (slice(None), slice(None), slice(row, row + rows), slice(col, col + cols))
         return arrays.read_region(arrays.array_of(self._group, "mass"), region, "infer")
 
-    def rungs(self) -> NDArray[np.uint8]:
-        """(sectors, time, h, w) the rung that placed each block's total, as model.conservation.fallback names them."""
-        return arrays.read_region(arrays.array_of(self._group, "rung"), (...,), "infer")
+    def fallback_levels(self) -> NDArray[np.uint8]:
+        """(sectors, time, h, w) the level that placed each block's total, as model.conservation.fallback names them."""
+        return arrays.read_region(arrays.array_of(self._group, "fallback_level"), (...,), "infer")
 
 
 def lay_out(path: Path, cube: Cube, chunk: int) -> zarr.Group:
@@ -76,11 +76,11 @@ def lay_out(path: Path, cube: Cube, chunk: int) -> zarr.Group:
     )
     arrays.layout(
         group,
-        "rung",
+        "fallback_level",
         (*leading, *cube.coarse.shape),
         ("sector", "time", "y_coarse", "x_coarse"),
         "uint8",
-        {"long_name": "rung of the ladder that placed the block", "grid_mapping": arrays.MAPPING},
+        {"long_name": "rung of the fallback that placed the block", "grid_mapping": arrays.MAPPING},
         chunks=(*leading, *_blocks(chunk, cube)),
         fill=255,
     )
@@ -88,6 +88,6 @@ def lay_out(path: Path, cube: Cube, chunk: int) -> zarr.Group:
 
 
 def _blocks(chunk: int, cube: Cube) -> tuple[int, int]:
-    """One chunk of rungs per chunk of mass, so that one writer owns both."""
+    """One chunk of fallback_levels per chunk of mass, so that one writer owns both."""
     side = chunk // cube.factor
     return min(side, cube.coarse.rows), min(side, cube.coarse.cols)

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from model.conservation.float_storage import store_float32, store_units
 from model.ground.blocks import spread
-from model.ground.errors import ArtifactFault, NumberFault, remake
-from stages.artifacts.maps import NO_UNITS, Sheet
+from model.ground.errors import ArtifactError, NumberError, remake
+from stages.artifacts.maps import NO_UNITS, MapSpec
 
 
 def add_up(mass: NDArray[np.float64], outside: NDArray[np.bool_], factor: int) -> NDArray[np.float64]:
@@ -26,7 +26,7 @@ def add_up(mass: NDArray[np.float64], outside: NDArray[np.bool_], factor: int) -
 
 
 @dataclass(frozen=True)
-class Strip:
+class MapBand:
     """A band of a map about to be stored, and what faults say of it.
 
     Attributes:
@@ -36,7 +36,7 @@ class Strip:
       weights: (rows, 1) mass of a cell per unit of what is stored; None where mass itself is.
     """
 
-    sheet: Sheet
+    sheet: MapSpec
     first: int
     valid: NDArray[np.bool_]
     placed: NDArray[np.bool_]
@@ -55,8 +55,8 @@ class Strip:
           mass: (members, rows, cols).
           due: (members, h, w) totals, 0 where they have no place.
           outside: (members, h, w) True = unknown or not placed.
-        Raises: ArtifactFault (exit 4) when the field has a hole or misses a total: neither may be papered over.
-          NumberFault (exit 7) when a cell is too large for its type.
+        Raises: ArtifactError (exit 4) when the field has a hole or misses a total: neither may be papered over.
+          NumberError (exit 7) when a cell is too large for its type.
         """
         if scale_factor is not None:
             return self._count(mass, due, outside, scale_factor)
@@ -98,7 +98,7 @@ class Strip:
                 f"{int(holes.sum())} cells without a value, {first}",
                 "a value in every cell that may receive mass",
             )
-            raise ArtifactFault(self._where, found, wanted, remake("infer"))
+            raise ArtifactError(self._where, found, wanted, remake("infer"))
 
     @property
     def _where(self) -> str:
@@ -108,14 +108,14 @@ class Strip:
     def _judged(self, remedy: str) -> Iterator[None]:
         """Turns the storage laws' refusals into faults.
 
-        Raises: ArtifactFault (exit 4), NumberFault (exit 7).
+        Raises: ArtifactError (exit 4), NumberError (exit 7).
         """
         try:
             yield
         except ValueError as error:
             found = f"{error} (block rows counted from {self.first})"
             wanted = "blocks that meet their totals"
-            raise ArtifactFault(self._where, found, wanted, remake("infer")) from error
+            raise ArtifactError(self._where, found, wanted, remake("infer")) from error
         except OverflowError as error:
             wanted = "cells that the stored type can hold"
-            raise NumberFault(self._where, str(error), wanted, f"declare {remedy}") from error
+            raise NumberError(self._where, str(error), wanted, f"declare {remedy}") from error

@@ -17,7 +17,7 @@ from rasterio.errors import RasterioError
 from rasterio.transform import Affine
 from rasterio.windows import Window
 
-from model.ground.errors import ArtifactFault, ResourceFault, UsageFault, remake
+from model.ground.errors import ArtifactError, ResourceError, UsageError, remake
 from model.ground.grid import Grid
 from stages.artifacts.cube import Cube
 from stages.formats.atomic import take_name
@@ -30,7 +30,7 @@ _CACHE = 64 << 20  # bytes GDAL may keep of decoded tiles; its own default is a 
 
 
 @dataclass(frozen=True)
-class Sheet:
+class MapSpec:
     """One map of the set: a sector in a year, or the sum over all sectors.
 
     Attributes:
@@ -76,14 +76,14 @@ class Sheet:
         return len(self.members) > 1
 
 
-def sheets(cube: Cube) -> list[Sheet]:
+def sheets(cube: Cube) -> list[MapSpec]:
     """Every map a cube leads to, sectors first; the sum is made only where there is something to add.
 
-    Raises: UsageFault (exit 2) when a sector bears the name kept for the sum.
+    Raises: UsageError (exit 2) when a sector bears the name kept for the sum.
     """
     count = len(cube.sectors)
     if count > 1 and ALL in cube.sectors:
-        raise UsageFault(
+        raise UsageError(
             f"sector {ALL!r}",
             "a sector of this name",
             "another name: it is kept for the sum",
@@ -99,12 +99,12 @@ def sheets(cube: Cube) -> list[Sheet]:
     return found
 
 
-def _sheet(cube: Cube, members: tuple[int, ...], time: int) -> Sheet:
+def _sheet(cube: Cube, members: tuple[int, ...], time: int) -> MapSpec:
     sector = cube.sectors[members[0]] if len(members) == 1 else ALL
-    return Sheet(cube.name, sector, cube.years[time], members, time, cube.unit, cube.long_name)
+    return MapSpec(cube.name, sector, cube.years[time], members, time, cube.unit, cube.long_name)
 
 
-def _emitted(cube: Cube, members: tuple[int, ...], time: int) -> Sheet:
+def _emitted(cube: Cube, members: tuple[int, ...], time: int) -> MapSpec:
     """What a map's activity emits."""
     told = cube.emission
     assert told is not None
@@ -120,7 +120,7 @@ def bands(coarse: Grid, factor: int) -> list[tuple[int, int]]:
 
 
 @contextmanager
-def frugal() -> Iterator[None]:
+def small_gdal_cache() -> Iterator[None]:
     """Keeps GDAL's cache small, so that memory is bounded by the band and not by the machine."""
     with rasterio.Env(GDAL_CACHEMAX=_CACHE):
         yield
@@ -130,13 +130,13 @@ def frugal() -> Iterator[None]:
 def writing(path: Path) -> Iterator[None]:
     """Turns a failed write into a fault that tells the room left.
 
-    Raises: ResourceFault (exit 6).
+    Raises: ResourceError (exit 6).
     """
     try:
         yield
     except (RasterioError, CPLE_BaseError, OSError) as error:
         free = shutil.disk_usage(path.parent).free
-        raise ResourceFault(
+        raise ResourceError(
             path.name,
             f"not written ({error}); {free} bytes are free",
             "room on the disk and leave to write",
@@ -210,7 +210,7 @@ def read_bands(
 
     Args:
       in_units: a map of whole numbers is given as those, so that sums over it are exact.
-    Raises: ArtifactFault (exit 4) when the file is missing, damaged or lies on another grid.
+    Raises: ArtifactError (exit 4) when the file is missing, damaged or lies on another grid.
     """
     with _opened(path, grid) as dataset:
         for row, count in bands(coarse, factor):
@@ -221,7 +221,7 @@ def read_bands(
 def read_blocks(path: Path, grid: Grid) -> NDArray[np.float64]:
     """(bands, h, w) of a finished block file.
 
-    Raises: ArtifactFault (exit 4) as read_bands.
+    Raises: ArtifactError (exit 4) as read_bands.
     """
     with _opened(path, grid) as dataset:
         return dataset.read()
@@ -289,12 +289,12 @@ def _opened(path: Path, grid: Grid) -> Iterator[Any]:
                 dataset.transform, precision=1e-9 * max(grid.dx, grid.dy)
             )
             if dataset.shape != grid.shape or not same_place:
-                raise ArtifactFault(
+                raise ArtifactError(
                     path.name, f"{dataset.shape} cells at {tuple(dataset.transform)[:6]}",
                     f"{grid.shape} cells at {grid.transform}, the cube's grid", fix,
                 )  # fmt: skip
             yield dataset
     except (RasterioError, CPLE_BaseError, OSError) as error:
-        raise ArtifactFault(
+        raise ArtifactError(
             path.name, f"missing or damaged ({error})", "the map as it was written", fix
         ) from error

@@ -10,10 +10,10 @@ from pyproj import CRS
 
 from model.ground import time_steps as when
 from model.ground.blocks import merge
-from model.ground.errors import ResourceFault, UsageFault
+from model.ground.errors import ResourceError, UsageError
 from stages.artifacts import maps as store
 from stages.artifacts.cube import DEGREES, Cube
-from stages.artifacts.maps import Sheet
+from stages.artifacts.maps import MapSpec
 from stages.artifacts.records import Record
 from stages.contract.progress import track
 from stages.formats.atomic import take_name
@@ -49,7 +49,7 @@ def bytes_needed(cube: Cube) -> int:
 
 
 def write_netcdf(
-    cube: Cube, sector: int, sheets: Sequence[Sheet], maps: Path, words: Mapping[str, str]
+    cube: Cube, sector: int, sheets: Sequence[MapSpec], maps: Path, words: Mapping[str, str]
 ) -> Path:
     """Writes one sector's maps, from the finished GeoTIFFs and their block files, date by date.
 
@@ -57,13 +57,13 @@ def write_netcdf(
       sheets: of the sector, in the order of the cube's dates.
       words: global attributes.
     Why from the files: what is conserved there to the last digit stays so.
-    Raises: UsageFault (exit 2) without the extra; ResourceFault (exit 6) when it cannot be written.
+    Raises: UsageError (exit 2) without the extra; ResourceError (exit 6) when it cannot be written.
     """
     try:
         import h5netcdf
     except ImportError as error:
         fix = "pip install -e '.[netcdf]', or set `mosaic.netcdf: false`"
-        raise UsageFault("mosaic.netcdf", "h5netcdf is not installed", "the extra `netcdf`", fix) from error
+        raise UsageError("mosaic.netcdf", "h5netcdf is not installed", "the extra `netcdf`", fix) from error
     final = maps / file_name(cube, sector)
     draft = maps / f".{final.name}.new"
     try:
@@ -82,7 +82,7 @@ def write_netcdf(
                     made[TRUTH][time] = truth.astype(np.float32)
         take_name(draft, final)
     except (OSError, RuntimeError) as error:
-        raise ResourceFault(
+        raise ResourceError(
             final.name, f"not written ({error})", "room on the disk and leave to write",
             "free some space, or move the workspace with --workspace DIR",
         ) from error  # fmt: skip

@@ -299,7 +299,7 @@ class FallbackRecord(Record):
 
     sector: str
     year: int
-    rungs: dict[str, int]
+    fallback_levels: dict[str, int]
 
 
 class ZoneRecord(Record):

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pyproj import CRS
 
 from model.ground import time_steps as when
-from model.ground.errors import ArtifactFault, remake
+from model.ground.errors import ArtifactError, remake
 from model.ground.grid import Grid, Region
 from model.ground.scene import Tile
 from model.ground.windows import Split
@@ -38,7 +38,7 @@ class Samples:
           split, fold: train or valid while this fold is held out; without a fold, all (what may be learned from)
             or test.
           years: length of the time window.
-        Raises: ArtifactFault (exit 4) when either folder is damaged.
+        Raises: ArtifactError (exit 4) when either folder is damaged.
         """
         self._cube = Cube.open(cube)
         plan = read_plan(tiles)
@@ -136,12 +136,12 @@ def read_plan(tiles: Path) -> TilePlan:
     """The plan of an artifact folder.
 
     Returns: windows with their split and fold, statistics of the ground learned from, dates of pairs.
-    Raises: ArtifactFault (exit 4) when the file is missing or is no plan.
+    Raises: ArtifactError (exit 4) when the file is missing or is no plan.
     """
     try:
         return TilePlan.from_json(json.loads((tiles / PLAN).read_text("utf-8")))
     except (OSError, ValueError) as error:
-        raise ArtifactFault(
+        raise ArtifactError(
             f"tiles/{PLAN}", f"not readable ({error})", "the plan of tiles", remake("tile")
         ) from error
 

@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as parse_tensors
 from safetensors.numpy import save as format_tensors
 
-from model.ground.errors import ArtifactFault
+from model.ground.errors import ArtifactError
 from model.training.protocol import State
 from stages.artifacts.checkpoint import REDO
 from stages.contract.progress import tell
@@ -56,16 +56,16 @@ class States:
     def load(self) -> State | None:
         """The latest that is whole; None when there is nothing.
 
-        Raises: ArtifactFault when none of several is whole, or they belong to other settings.
+        Raises: ArtifactError when none of several is whole, or they belong to other settings.
         """
         found = [self._path(LATEST), *self.folder.glob(f"{STEP}*{SUFFIX}")]
-        damage: list[ArtifactFault] = []
+        damage: list[ArtifactError] = []
         states = []
         for path in found:
             if path.exists():
                 try:
                     states.append(self._read(path))
-                except ArtifactFault as fault:
+                except ArtifactError as fault:
                     damage.append(fault)
         if damage and not states:
             raise damage[0]
@@ -77,11 +77,11 @@ class States:
     def of(path: Path) -> State:
         """A state of another training, whatever its settings were.
 
-        Raises: ArtifactFault when it is damaged.
+        Raises: ArtifactError when it is damaged.
         """
         return _parsed(path)[0]
 
-    def go_back(self, name: str) -> int:
+    def restore(self, name: str) -> int:
         """Makes the named state the latest, and forgets all that came after it.
 
         Returns: the step it stands at.
@@ -109,7 +109,7 @@ class States:
     def _read(self, path: Path) -> State:
         state, config = _parsed(path)
         if config != self._config:
-            raise ArtifactFault(
+            raise ArtifactError(
                 f"{path.parent.name}/{path.name}", "a state of training under other settings",
                 "one of this configuration", "go back to those settings, or start anew with --fresh",
             )  # fmt: skip
@@ -119,7 +119,7 @@ class States:
 def _parsed(path: Path) -> tuple[State, str]:
     """A state and the hash of its settings.
 
-    Raises: ArtifactFault when the file is not whole.
+    Raises: ArtifactError when the file is not whole.
     """
     content = path.read_bytes()
     try:
@@ -128,4 +128,4 @@ def _parsed(path: Path) -> tuple[State, str]:
         return (parse_tensors(content), json.loads(told["plain"])), told["config"]
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
         where, found = f"{path.parent.name}/{path.name}", f"damaged state of unfinished training ({error})"
-        raise ArtifactFault(where, found, "a whole file", REDO) from error
+        raise ArtifactError(where, found, "a whole file", REDO) from error

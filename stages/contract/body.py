@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from model.ground.errors import Fault, UsageFault
+from model.ground.errors import HectareError, UsageError
 from model.ground.grid import Grid
 from stages.contract.experiments import AnswersExperiments, SectionType
 from stages.contract.section import Clash
@@ -87,14 +87,14 @@ class StageBody(AnswersExperiments[SectionType]):
     def check(self, config: SectionType, preview: Preview) -> Preview:
         """Judges what can be judged before anything is made; returns the preview with what it found.
 
-        Raises: Fault or Faults.
+        Raises: HectareError or HectareErrors.
         """
         return preview
 
     def check_place(self, config: SectionType, preview: Preview) -> None:
         """Judges what depends on where the map lies, after every stage's check.
 
-        Raises: Fault or Faults.
+        Raises: HectareError or HectareErrors.
         """
 
     def expect(self, config: SectionType, preview: Preview, free: int) -> Preview:
@@ -110,15 +110,15 @@ class StageBody(AnswersExperiments[SectionType]):
     def restore(self, config: SectionType, out: Path, name: str) -> str:
         """Makes unfinished work in `out` stand where it stood; returns what was done, in words.
 
-        Raises: UsageFault (exit 2) when there is no such state.
+        Raises: UsageError (exit 2) when there is no such state.
         """
-        raise UsageFault("--from", f"no state {name!r}", "a stage that keeps states", "leave --from out")
+        raise UsageError("--from", f"no state {name!r}", "a stage that keeps states", "leave --from out")
 
     def certify(self, cube: Path, artifact: Path) -> bool:
         """Whether every total still holds on the files as they are."""
         return True
 
-    def contradictions(self, cube: Path, artifact: Path) -> list[Fault]:
+    def contradictions(self, cube: Path, artifact: Path) -> list[HectareError]:
         """Places where the files of the artifact contradict the cube."""
         return []
 

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from model.ground.errors import UsageFault
+from model.ground.errors import UsageError
 
 Device = Literal["auto", "cpu", "cuda"]
 
@@ -11,14 +11,14 @@ def device_of(asked: Device, key: str) -> str:
     """cpu or cuda; auto is a CUDA device where there is one.
 
     Args: key: of the configuration that asks.
-    Raises: UsageFault (exit 2) when cuda is asked for and there is none.
+    Raises: UsageError (exit 2) when cuda is asked for and there is none.
     """
     import torch
 
     if asked == "cpu" or (asked == "auto" and not torch.cuda.is_available()):
         return "cpu"
     if not torch.cuda.is_available():
-        raise UsageFault(
+        raise UsageError(
             key, "cuda, but this machine offers no CUDA device", "cpu or auto", f"set {key}: auto"
         )
     return "cuda"

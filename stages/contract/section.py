@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import AfterValidator
 from pydantic_core import PydanticCustomError
 
-from model.ground.errors import UsageFault
+from model.ground.errors import UsageError
 from model.options import StrictModel
 
 
@@ -82,10 +82,10 @@ class Clash:
     found: str
     wanted: str
 
-    def fault(self, stage: str, place: str = "") -> UsageFault:
+    def fault(self, stage: str, place: str = "") -> UsageError:
         """Exit 2, at a place in the file when it is known."""
         where = f"{place}: {stage}.{self.key}" if place else f"{stage}.{self.key}"
-        return UsageFault(where, self.found, self.wanted, f"correct `{stage}.{self.key}`, or leave it out")
+        return UsageError(where, self.found, self.wanted, f"correct `{stage}.{self.key}`, or leave it out")
 
 
 def dump(section: Any) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, PositiveFloat, model_validator
 
-from model.ground.errors import InputFault
+from model.ground.errors import InputError
 from model.ground.focal import CUT, density, distance, focal_mean, margin_of
 from model.ground.grid import Grid, Region
 from stages.artifacts.records import LayerRecord
@@ -76,7 +76,7 @@ class Derived(Section):
 def margins(items: Iterable[Derived], fine: Grid) -> int:
     """Fine cells around the map that layers are asked for, so that those made of them see as far at its edge.
 
-    Raises: InputFault (exit 3) when that is farther than memory should hold.
+    Raises: InputError (exit 3) when that is farther than memory should hold.
     """
     far: dict[str, int] = {}
     for item in items:
@@ -84,7 +84,7 @@ def margins(items: Iterable[Derived], fine: Grid) -> int:
         if own > FARTHEST:
             wanted = f"at most {FARTHEST:,} fine cells"
             found = f"{item.metres:g} m, which are {own:,} fine cells"
-            raise InputFault(f"derived layer {item.name}", found, wanted, f"lower `{RANGES[item.way]}:`")
+            raise InputError(f"derived layer {item.name}", found, wanted, f"lower `{RANGES[item.way]}:`")
         far[item.name] = own + max((far.get(part, 0) for part in item.parts), default=0)
     return max(far.values(), default=0)
 
@@ -129,7 +129,7 @@ def _on_map(fine: Grid, region: Region) -> NDArray[np.bool_]:
 def record_of(item: Derived, parts: Sequence[LayerRecord]) -> LayerRecord:
     """What the cube tells of it.
 
-    Raises: InputFault (exit 3) for the density of a layer that is no amount per cell.
+    Raises: InputError (exit 3) for the density of a layer that is no amount per cell.
     """
     kind, unit = _kind_and_unit(item, parts)
     clip = f", clipped to {item.clip[0]:g}..{item.clip[1]:g}" if item.clip else ""
@@ -155,7 +155,7 @@ def _kind_and_unit(item: Derived, parts: Sequence[LayerRecord]) -> tuple[str, st
     if item.way == "focal_mean":
         return ("share" if first.kind == "share" else "continuous"), first.unit
     if first.kind != "total":
-        raise InputFault(
+        raise InputError(
             f"derived layer {item.name}", f"the density of {first.name}, a {first.kind} layer",
             "a length or a count per cell (kind length or total)", "use `focal_mean` with `radius:` for a mean",
         )  # fmt: skip

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field, NonNegativeFloat, model_validator
 
-from model.ground.errors import Fault, InputFault, raise_all
+from model.ground.errors import HectareError, InputError, raise_together
 from model.ground.units import ACCEPTED_UNITS, Unit, parse_unit
 from stages.artifacts.records import EmissionRecord, FactorRecord, FuelRecord
 from stages.contract.section import SafeName, Section
@@ -71,11 +71,11 @@ def resolve(
 ) -> EmissionRecord | None:
     """The table of factors by sector and year, in canonical units; None when none are asked for.
 
-    Raises: Fault or Faults (exit 3), all that is wrong in one go.
+    Raises: HectareError or HectareErrors (exit 3), all that is wrong in one go.
     """
     if declared is None or unit is None:
         return None
-    faults: list[Fault] = []
+    faults: list[HectareError] = []
     if declared.variable == variable:
         faults.append(
             _fault("ingest.emission", f"the name {variable!r}, which the activity has", "another name")
@@ -111,7 +111,7 @@ def resolve(
         faults.append(
             _fault("ingest.emission", f"factors for {told}", "one unit and substance: maps add them up")
         )
-    raise_all(faults)
+    raise_together(faults)
     canonical, substance = next(iter(units))
     return EmissionRecord(
         variable=declared.variable,
@@ -151,5 +151,5 @@ def _read_unit(text: str, activity: Unit) -> tuple[str, str, float] | None:
     return mass.canonical, match["substance"] or "", mass.scale / per.scale
 
 
-def _fault(where: str, found: str, wanted: str) -> InputFault:
-    return InputFault(where, found, wanted, "correct `ingest.emission`")
+def _fault(where: str, found: str, wanted: str) -> InputError:
+    return InputError(where, found, wanted, "correct `ingest.emission`")

@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 from pydantic import model_validator
 from pyproj import CRS, Transformer
 
-from model.ground.errors import InputFault
+from model.ground.errors import InputError
 from model.ground.grid import Grid, Region
 from stages.artifacts.records import ExtentRecord
 from stages.contract.section import Section
@@ -53,7 +53,7 @@ class Clipped:
 def clip(whole: Grid, area: Area | None) -> Clipped:
     """The part of a grid that an area reaches into; all of it without one.
 
-    Raises: InputFault (exit 3) when it lies beside the totals.
+    Raises: InputError (exit 3) when it lies beside the totals.
     """
     if area is None:
         return Clipped(whole, Region(0, 0, *whole.shape), None)
@@ -101,8 +101,8 @@ def _reached(grid: Grid, outline: VectorFile) -> NDArray[np.bool_]:
     return reached
 
 
-def _beside(found: str, grid: Grid) -> InputFault:
-    return InputFault(
+def _beside(found: str, grid: Grid) -> InputError:
+    return InputError(
         "ingest.area", found, f"an overlap with the totals, there {_box(grid.bounds)}",
         "correct the area, its CRS or its axis order (x, y)",
     )  # fmt: skip

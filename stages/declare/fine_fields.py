@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from model.ground import time_steps as when
 from model.ground.blocks import merge
-from model.ground.errors import Fault, InputFault
+from model.ground.errors import HectareError, InputError
 from model.ground.grid import Grid, Region
 from model.ground.quantity import cell_weights
 from stages.contract.progress import track
@@ -67,13 +67,13 @@ class FineFields:
     pairs: dict[tuple[str, int], FineField]
 
 
-def open_fine_fields(config: Config, fine: Grid) -> tuple[FineFields, list[Fault]]:
+def open_fine_fields(config: Config, fine: Grid) -> tuple[FineFields, list[HectareError]]:
     """Opens what is declared on the fine grid, and tells everything that is wrong with it.
 
     Args: fine: the whole fine grid, whose cells the fields must share.
     Returns: the fields without a fault, and all faults (exit 3); files of dates are closed and open themselves again.
     """
-    faults: list[Fault] = []
+    faults: list[HectareError] = []
     hashes: dict[str, str] = {}
     valid = None
     if config.valid is not None:
@@ -93,7 +93,9 @@ def open_fine_fields(config: Config, fine: Grid) -> tuple[FineFields, list[Fault
     return FineFields(valid, pairs), faults
 
 
-def open_field(item: File, fine: Grid, hashes: dict[str, str], faults: list[Fault]) -> FineField | None:
+def open_field(
+    item: File, fine: Grid, hashes: dict[str, str], faults: list[HectareError]
+) -> FineField | None:
     """A field whose cells are those of the fine grid; None, and a fault among the others, when they are not.
 
     Args:
@@ -107,7 +109,7 @@ def open_field(item: File, fine: Grid, hashes: dict[str, str], faults: list[Faul
         hashes[item.path] = sha256_of(item.path)
     try:
         raster = item.open()
-    except Fault as fault:
+    except HectareError as fault:
         faults.append(fault)
         return None
     grid = raster.grid
@@ -115,7 +117,7 @@ def open_field(item: File, fine: Grid, hashes: dict[str, str], faults: list[Faul
         return _interpolated(item, raster, fine, hashes[item.path], faults)
     if grid is None or nesting(grid, fine) != ("coarser", 1):
         size = "no regular cells" if grid is None else f"cells of {grid.dx:g} x {grid.dy:g}"
-        faults.append(InputFault(
+        faults.append(InputError(
             raster.where, f"{size} that are not those of the fine grid",
             f"cells of {fine.dx:g} x {fine.dy:g} on its lines",
             "correct `ingest.factor`, `index_grid:` or `registration:`, or regrid it conservatively first",
@@ -125,11 +127,13 @@ def open_field(item: File, fine: Grid, hashes: dict[str, str], faults: list[Faul
     return FineField(item, raster, row, col, hashes[item.path])
 
 
-def _interpolated(item: Fine, raster: Band, fine: Grid, sha256: str, faults: list[Fault]) -> FineField | None:
+def _interpolated(
+    item: Fine, raster: Band, fine: Grid, sha256: str, faults: list[HectareError]
+) -> FineField | None:
     """A coarse field in the place of a fine one; None, and a fault among the others, when it is none."""
     nest = nesting(raster.grid, fine)
     if nest is None or nest[0] != "coarser" or nest[1] < 2:
-        faults.append(InputFault(
+        faults.append(InputError(
             raster.where, "cells that are not whole blocks of the fine grid", "a coarse field to interpolate",
             "leave out `interpolated:`, or name the file of the totals",
         ))  # fmt: skip
@@ -138,17 +142,17 @@ def _interpolated(item: Fine, raster: Band, fine: Grid, sha256: str, faults: lis
     return FineField(item, raster, 0, 0, sha256, onto=fine)
 
 
-def _values(found: FineField, fine: Grid) -> list[Fault]:
+def _values(found: FineField, fine: Grid) -> list[HectareError]:
     """What is wrong with the numbers of a fine field."""
     values = found.values(0, 0, *fine.shape)
     if not np.isfinite(values).any():
-        return [InputFault(found.where, "no value in any cell", "values", "leave the date out of `pairs`")]
+        return [InputError(found.where, "no value in any cell", "values", "leave the date out of `pairs`")]
     if np.isinf(values).any():
-        return [InputFault(found.where, "infinite values", "finite numbers", "correct the file")]
+        return [InputError(found.where, "infinite values", "finite numbers", "correct the file")]
     low = float(np.nanmin(values))
     if low < 0:
         count = int((values < 0).sum())
-        return [InputFault(
+        return [InputError(
             found.where, f"{count} negative value(s), the lowest {low:g} {found.unit.canonical}",
             "values of at least 0",
             "correct the file, or declare what stands for no value with `nodata:`",
@@ -158,12 +162,12 @@ def _values(found: FineField, fine: Grid) -> list[Fault]:
 
 def contradictions(
     config: Config, found: FineFields, fine: Grid, factor: int, means: NDArray[np.float64]
-) -> list[Fault]:
+) -> list[HectareError]:
     """Pairs whose block means are not the totals they stand beside: a wrong unit, a wrong date or another region.
 
     Args: means: (sectors, dates, h, w) in the canonical unit; NaN where not known.
     """
-    faults: list[Fault] = []
+    faults: list[HectareError] = []
     weights = cell_weights(fine, factor, config.weights)
     for (sector, label), pair in found.pairs.items():
         given = means[config.sectors.index(sector), config.years.index(label)]
@@ -178,7 +182,7 @@ def contradictions(
             continue
         ratio = float(own[both].mean()) / level
         if abs(ratio - 1.0) > CONTRADICTS:
-            faults.append(InputFault(
+            faults.append(InputError(
                 f"{pair.where}, {when.spelled(label)}",
                 f"block means that are {ratio:.4g} times the totals of that date",
                 f"the same mean, within {CONTRADICTS:.0%}",

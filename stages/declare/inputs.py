@@ -105,7 +105,7 @@ class File(Section):
     def open(self, *, nearest: bool = False) -> Band:
         """The band it means; nearest: a year may stand for another.
 
-        Raises: Fault when the file does not hold it.
+        Raises: HectareError when the file does not hold it.
         """
         if not is_gridded(self.path):
             return Raster(self.path, self.band, self.nodata, self.crs, self.registration)

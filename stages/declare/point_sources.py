@@ -9,7 +9,7 @@ from pydantic import Field
 from pyproj import CRS, Transformer
 
 from model.conservation.point_sources import settle
-from model.ground.errors import Fault, InputFault, raise_all
+from model.ground.errors import HectareError, InputError, raise_together
 from model.ground.grid import Grid
 from model.ground.units import ACCEPTED_UNITS, Unit, parse_unit
 from stages.artifacts.point_table import PointTable
@@ -46,18 +46,18 @@ def settle_all(
 
     Args:
       totals: (sectors, years, h, w), NaN where not known.
-    Raises: Fault or Faults (exit 3), all that is wrong in one go.
+    Raises: HectareError or HectareErrors (exit 3), all that is wrong in one go.
     """
-    faults: list[Fault] = []
+    faults: list[HectareError] = []
     parts: list[Columns] = []
     for index, item in enumerate(items):
         try:
             part = _read(item, unit, coarse, factor, sectors, years)
-        except InputFault as fault:
+        except InputError as fault:
             faults.append(fault)
             continue
         parts.append(part | {"file": np.full(part["given"].size, index)})
-    raise_all(faults)
+    raise_together(faults)
     every = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     blocks = _blocks(every, coarse, factor, len(years))
     settled = settle(every["given"], blocks, np.nan_to_num(totals).ravel(), np.isfinite(totals).ravel())
@@ -82,7 +82,7 @@ def _read(
     where = f"{table.name}, layer {table.layer}"
     scale = _scale(item, unit, where)
     if item.sector not in sectors or item.year not in years:
-        raise InputFault(
+        raise InputError(
             where, f"points of sector {item.sector}, {item.year}", "a sector and year that has totals",
             f"one of {', '.join(sectors)} and {', '.join(map(str, years))}",
         )  # fmt: skip
@@ -92,13 +92,13 @@ def _read(
         amounts.append(_numbers(batch.columns[item.value], item, where))
     geometry, given = np.concatenate(shapes), np.concatenate(amounts) * scale
     if not given.size:
-        raise InputFault(
+        raise InputError(
             where, "no point", "points with an amount", "correct `where:`, or leave the file out"
         )
     library = vectors.shapely()
     placeless = library.is_missing(geometry) | library.is_empty(geometry)
     if (other := ~placeless & (library.get_type_id(geometry) != 0)).any():
-        raise InputFault(
+        raise InputError(
             where, f"{int(other.sum())} features that are no single points", "points",
             "export their centres (ogr2ogr -dialect sqlite -sql 'SELECT ST_Centroid(...)')",
         )  # fmt: skip
@@ -129,7 +129,7 @@ def _scale(item: Facilities, unit: Unit, where: str) -> float:
     except ValueError:
         found = None
     if found is None or found.canonical != unit.canonical:
-        raise InputFault(
+        raise InputError(
             where, f"the unit {item.unit!r}", f"a unit of the same kind as {unit.text!r}: {ACCEPTED_UNITS}",
             "correct `unit:` of these points",
         )  # fmt: skip
@@ -146,7 +146,7 @@ def _numbers(values: NDArray[Any], item: Facilities, where: str) -> Floats:
             continue
     if (wrong := ~np.isfinite(out) | (out < 0)).any():
         first = int(np.argmax(wrong))
-        raise InputFault(
+        raise InputError(
             where, f"{int(wrong.sum())} points whose {item.value!r} is no amount, the first is {values[first]!r}",
             "a number of at least 0 for every point", f"correct {item.value!r}, or leave such points out by `where:`",
         )  # fmt: skip

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from model.ground.errors import Fault, InputFault, raise_all
+from model.ground.errors import HectareError, InputError, raise_together
 from model.ground.grid import Grid, Region
 from model.options import SourcePath
 from stages.artifacts.records import FileRecord, LayerRecord
@@ -52,7 +52,7 @@ class VectorLayer(VectorFile):
 
 
 @dataclass
-class Drawn:
+class GriddedVector:
     """A vector layer on the fine grid."""
 
     declared: VectorLayer
@@ -112,24 +112,25 @@ def files(items: tuple[VectorFile, ...]) -> list[str]:
 
 def open_drawn(
     items: tuple[VectorLayer, ...], fine: Grid, margin: int = 0, folder: Path | None = None
-) -> dict[str, Drawn]:
+) -> dict[str, GriddedVector]:
     """Reads every vector layer and cuts it to the grid.
 
     Args:
       margin: fine cells beyond the grid that other layers need.
       folder: where shapes go that do not fit in memory.
-    Raises: Fault or Faults (exit 3), all that is wrong in one go; ResourceFault (exit 6) without the extra.
+    Raises: HectareError or HectareErrors (exit 3), all that is wrong in one go; ResourceError (exit 6)
+      without the extra.
     """
-    faults: list[Fault] = []
-    drawn: dict[str, Drawn] = {}
+    faults: list[HectareError] = []
+    drawn: dict[str, GriddedVector] = {}
     if items and folder is not None:
         vectors.keep_scratch_in(folder)
     for item in track(items, "reading vector layers", len(items), "layers"):
         try:
             drawn[item.name] = _open(item, fine, margin, folder)
-        except InputFault as fault:
+        except InputError as fault:
             faults.append(fault)
-    raise_all(faults)
+    raise_together(faults)
     _warn_of_edges(drawn)
     return drawn
 
@@ -137,18 +138,18 @@ def open_drawn(
 def open_declared(item: VectorFile) -> vectors.Table:
     """The layer of a file, with a place on the ground.
 
-    Raises: InputFault (exit 3).
+    Raises: InputError (exit 3).
     """
     table = vectors.open_table(item.path, item.layer, item.crs)
     if table.crs is None:
-        raise InputFault(
+        raise InputError(
             f"{table.name}, layer {table.layer}", "no coordinate system", "a CRS in the file (.prj of a Shapefile)",
             "set `crs:` for this file, e.g. crs: EPSG:3035",
         )  # fmt: skip
     return table
 
 
-def _open(item: VectorLayer, fine: Grid, margin: int, folder: Path | None) -> Drawn:
+def _open(item: VectorLayer, fine: Grid, margin: int, folder: Path | None) -> GriddedVector:
     table = open_declared(item)
     assert table.crs is not None
     shapes = Shapes(fine, table.crs, item.kind, margin, folder)
@@ -161,23 +162,23 @@ def _open(item: VectorLayer, fine: Grid, margin: int, folder: Path | None) -> Dr
         tell(f"layer {item.name}: {shapes.other:,} features are no {what} and are left out", warning=True)
     if shapes.mended:
         tell(f"layer {item.name}: {shapes.mended:,} outlines cross themselves and were made valid")
-    return Drawn(item, table, shapes, sha256_of(item.path))
+    return GriddedVector(item, table, shapes, sha256_of(item.path))
 
 
-def _nothing(item: VectorLayer, table: vectors.Table, shapes: Shapes) -> InputFault:
+def _nothing(item: VectorLayer, table: vectors.Table, shapes: Shapes) -> InputError:
     """Why no feature counts: of another type, elsewhere, or not among those asked for."""
     where = f"{table.name}, layer {table.layer}"
     if shapes.other:
         wanted = "lines" if item.kind == "length" else "polygons"
         fix = "set `kind:`, or `layer:` to another layer of the file"
-        return InputFault(where, f"{shapes.other:,} features, none of them {wanted}", wanted, fix)
+        return InputError(where, f"{shapes.other:,} features, none of them {wanted}", wanted, fix)
     boxes = []
     for batch in vectors.read(table, item.where):
         if batch.geometry.size:
             boxes.append(vectors.shapely().total_bounds(batch.geometry))
     if boxes:
         low, high = np.nanmin(boxes, axis=0), np.nanmax(boxes, axis=0)
-        return InputFault(
+        return InputError(
             where,
             f"its features lie within {_box((low[0], low[1], high[2], high[3]))}",
             f"an overlap with the totals, there {_box(shapes.box)}",
@@ -188,12 +189,12 @@ def _nothing(item: VectorLayer, table: vectors.Table, shapes: Shapes) -> InputFa
     for name in item.where:
         there.append(f"{name} has {', '.join(vectors.values_of(table, name)) or 'no value'}")
     told = "; ".join(there)
-    return InputFault(
+    return InputError(
         where, f"no feature with {chosen or 'geometry'}", told or "features", "correct `where:`"
     )
 
 
-def _warn_of_edges(drawn: dict[str, Drawn]) -> None:
+def _warn_of_edges(drawn: dict[str, GriddedVector]) -> None:
     """Says where a file's features end inside the map: nothing drawn may also mean nothing surveyed."""
     for path in dict.fromkeys(item.table.path for item in drawn.values()):
         same = [item for item in drawn.values() if item.table.path == path]

@@ -5,7 +5,7 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from model.ground.errors import Fault, InputFault, raise_all
+from model.ground.errors import HectareError, InputError, raise_together
 from model.ground.units import parse_unit
 from model.options import SourcePath
 from stages.artifacts.maps import ALL
@@ -42,7 +42,7 @@ def read_totals(
 ) -> list[ZoneTotal]:
     """Every row, in the cube's unit.
 
-    Raises: Fault or Faults (exit 3), every row that is wrong in one go.
+    Raises: HectareError or HectareErrors (exit 3), every row that is wrong in one go.
     """
     name = Path(declared.totals).name
     scale = _scale(declared.unit, unit)
@@ -50,11 +50,11 @@ def read_totals(
         with Path(declared.totals).open(encoding="utf-8-sig", newline="") as stream:
             rows = list(csv.DictReader(stream))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputFault(name, f"not readable ({error})", "a CSV in UTF-8", "give the file again") from error
+        raise InputError(name, f"not readable ({error})", "a CSV in UTF-8", "give the file again") from error
     if not rows or not set(COLUMNS) <= set(rows[0]):
         found = ", ".join(map(str, rows[0])) if rows else "no row"
-        raise InputFault(name, found, f"columns {', '.join(COLUMNS)}", "name the columns in the first line")
-    faults: list[Fault] = []
+        raise InputError(name, found, f"columns {', '.join(COLUMNS)}", "name the columns in the first line")
+    faults: list[HectareError] = []
     found_rows: dict[tuple[str, int | None, int], ZoneTotal] = {}
     for line, row in enumerate(rows, start=2):
         try:
@@ -62,10 +62,10 @@ def read_totals(
             if (entry.zone, entry.sector, entry.time) in found_rows:
                 raise ValueError("the same zone, sector and year twice")
         except ValueError as error:
-            faults.append(InputFault(f"{name}, line {line}", str(error), "a total that fits the run", FIX))
+            faults.append(InputError(f"{name}, line {line}", str(error), "a total that fits the run", FIX))
         else:
             found_rows[entry.zone, entry.sector, entry.time] = entry
-    raise_all(faults)
+    raise_together(faults)
     return list(found_rows.values())
 
 
@@ -73,10 +73,10 @@ def _scale(text: str, wanted: str) -> float:
     try:
         unit = parse_unit(text)
     except ValueError as error:
-        raise InputFault("infer.zone_totals.unit", str(error), "a known unit", "correct `unit:`") from error
+        raise InputError("infer.zone_totals.unit", str(error), "a known unit", "correct `unit:`") from error
     if unit.canonical != wanted or unit.is_density:
         kind = f"an amount of the same kind as the totals' {wanted}"
-        raise InputFault("infer.zone_totals.unit", f"the unit {text!r}", kind, "correct `unit:`")
+        raise InputError("infer.zone_totals.unit", f"the unit {text!r}", kind, "correct `unit:`")
     return unit.scale * unit.periods
 
 

@@ -2,7 +2,7 @@
 
 from pydantic import PositiveInt, model_validator
 
-from model.ground.errors import InputFault, raise_all
+from model.ground.errors import InputError, raise_together
 from model.ground.grid import Grid
 from stages.declare.vector_layers import VectorFile, open_declared
 from stages.formats.preflight import inspect
@@ -43,7 +43,7 @@ def zone_files(zones: ZoneFile | None) -> list[str]:
 def open_zones(declared: ZoneFile, fine: Grid, where: str = "mosaic.zones") -> Zones:
     """Reads the zones onto the fine grid; where: the setting that names them, for faults.
 
-    Raises: Fault or Faults (exit 3).
+    Raises: HectareError or HectareErrors (exit 3).
     """
     zones = Zones(fine, where)
     if declared.is_raster:
@@ -53,7 +53,7 @@ def open_zones(declared: ZoneFile, fine: Grid, where: str = "mosaic.zones") -> Z
         assert declared.key is not None
         zones.add_table(table, declared.where, declared.key, declared.label)
     if not any(shapes.bins for shapes in zones.shapes.values()):
-        raise InputFault(
+        raise InputError(
             where, "no zone reaches into the map", "zones that overlap the map",
             "check the CRS, the axis order (x, y), `where:` and whether this is the right file",
         )  # fmt: skip
@@ -63,7 +63,7 @@ def open_zones(declared: ZoneFile, fine: Grid, where: str = "mosaic.zones") -> Z
 def judge(declared: ZoneFile | None, fine: Grid | None, where: str) -> None:
     """Opens the zones as a run would; without a grid only their file is looked at.
 
-    Raises: Fault or Faults (exit 3).
+    Raises: HectareError or HectareErrors (exit 3).
     """
     if declared is None:
         return
@@ -76,15 +76,15 @@ def judge(declared: ZoneFile | None, fine: Grid | None, where: str) -> None:
 
 
 def _open_raster(declared: ZoneFile) -> Raster:
-    raise_all(inspect(declared.path, declared.band))
+    raise_together(inspect(declared.path, declared.band))
     raster = Raster(declared.path, declared.band, declared.nodata, declared.crs)
     where = f"{raster.name}, band {declared.band}"
     if raster.crs is None or not raster.has_transform:
         wanted = "a CRS and an origin in the file"
-        raise InputFault(where, "no place on the ground", wanted, "set `crs:`, or export it with its place")
+        raise InputError(where, "no place on the ground", wanted, "set `crs:`, or export it with its place")
     counted = scan(raster, tag_is_real=declared.nodata == "none")
     if not (counted.low >= -(2**31) and counted.high < 2**31) or _has_fractions(raster):
-        raise InputFault(
+        raise InputError(
             where, "values that are no whole numbers", "ids of zones", "give a raster of zone ids"
         )
     return raster

@@ -10,7 +10,7 @@ from pydantic import Field as Setting
 from pydantic import NonNegativeInt, PositiveInt
 
 from model.evaluation.perturbations import Fold, hidden
-from model.ground.errors import UsageFault
+from model.ground.errors import UsageError
 from stages.artifacts.cube import Cube
 from stages.artifacts.field import FACTS, Field
 from stages.artifacts.records import FieldRecord
@@ -33,14 +33,14 @@ class Hide(Section):
 def grounds(hide: Hide, cube: Cube) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """(h, w) the fold's own ground, and all that is hidden for it.
 
-    Raises: UsageFault (exit 2) when the map has fewer blocks than folds.
+    Raises: UsageError (exit 2) when the map has fewer blocks than folds.
     """
     mass = np.abs(cube.totals()).sum(axis=(0, 1))
     try:
         return hidden(Fold(**hide.model_dump()), mass)
     except ValueError as error:
         rows, cols = cube.coarse.shape
-        raise UsageFault(
+        raise UsageError(
             "evaluate.folds",
             f"{error} on {rows} x {cols} coarse cells, blocks {hide.side} wide",
             "at least as many spatial blocks as folds",

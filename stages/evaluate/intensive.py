@@ -26,7 +26,7 @@ def judge(config: Config, cube: Cube, maps: Mapping[str, Path], out: Path) -> No
     Args:
       maps: folder of finished maps by method; the first is the one judged.
       out: folder of scores.json, .csv, .md, the page, and a NetCDF file of all fields a sector.
-    Raises: Faults (exit 3) for a truth that does not fit the cube, or that was learned from.
+    Raises: HectareErrors (exit 3) for a truth that does not fit the cube, or that was learned from.
     """
     opened = open_held_out(config.truth, cube)
     found = FieldScores(cube.unit, config.wet, config.bootstrap_draws, _methods(maps), PROTOCOL)

@@ -11,10 +11,10 @@ from model.evaluation.bootstrap import spatial_blocks
 from model.evaluation.field_scores import mapped
 from model.ground import time_steps as when
 from model.ground.blocks import spread
-from model.ground.errors import Fault, InputFault, raise_all
+from model.ground.errors import HectareError, InputError, raise_together
 from model.priors.pycnophylactic import bilinear, fill_unknown
 from stages.artifacts.cube import Cube
-from stages.artifacts.maps import Sheet, read_part, sheets
+from stages.artifacts.maps import MapSpec, read_part, sheets
 from stages.contract.progress import step
 from stages.declare.fine_fields import FineField, open_field
 from stages.evaluate.truth import Truth
@@ -50,9 +50,9 @@ def open_held_out(truth: tuple[Truth, ...], cube: Cube) -> dict[tuple[str, int],
     """Opens the truth of every sector and date that is declared.
 
     Returns: fields by sector and label of the date, each knowing its unit.
-    Raises: InputFault or Faults (exit 3) for what does not fit the cube, or was learned from.
+    Raises: InputError or HectareErrors (exit 3) for what does not fit the cube, or was learned from.
     """
-    faults: list[Fault] = []
+    faults: list[HectareError] = []
     found: dict[tuple[str, int], FineField] = {}
     learned = {(pair.sector, pair.year) for pair in cube.record.pairs}
     hashes: dict[str, str] = {}
@@ -68,22 +68,22 @@ def open_held_out(truth: tuple[Truth, ...], cube: Cube) -> dict[tuple[str, int],
                 if field is not None:
                     field.unit = item.unit_for(cube)
                     found[place] = field
-            except Fault as fault:
+            except HectareError as fault:
                 faults.append(fault)
-    raise_all(faults)
+    raise_together(faults)
     return found
 
 
-def _misplaced(item: Truth, place: tuple[str, int], cube: Cube, is_learned: bool) -> Fault | None:
+def _misplaced(item: Truth, place: tuple[str, int], cube: Cube, is_learned: bool) -> HectareError | None:
     """What keeps a truth from judging anything; None when it may."""
     sector, label = place
     name, date = Path(item.path).name, when.spelled(label)
     if sector not in cube.sectors or label not in cube.years:
         found, wanted = f"a truth of {sector}, {date}", "a sector and date that has totals"
-        return InputFault(name, found, wanted, "correct `evaluate.truth`")
+        return InputError(name, found, wanted, "correct `evaluate.truth`")
     if is_learned:
         found, wanted = f"{date}, which was learned from", "dates held out of `ingest.pairs`"
-        return InputFault(name, found, wanted, "name it under `without:` there")
+        return InputError(name, found, wanted, "name it under `without:` there")
     return None
 
 
@@ -117,7 +117,7 @@ def fields_of_sector(
     return SectorFields(cube.sectors[sector], dates, real, found, units)
 
 
-def _sheets_of(sector: int, dates: tuple[int, ...], cube: Cube) -> list[Sheet]:
+def _sheets_of(sector: int, dates: tuple[int, ...], cube: Cube) -> list[MapSpec]:
     """The map of each date."""
     by_year = {}
     for sheet in sheets(cube):
@@ -126,7 +126,7 @@ def _sheets_of(sector: int, dates: tuple[int, ...], cube: Cube) -> list[Sheet]:
     return [by_year[label] for label in dates]
 
 
-def _map(folder: Path, sheet: Sheet, cube: Cube) -> NDArray[np.float64]:
+def _map(folder: Path, sheet: MapSpec, cube: Cube) -> NDArray[np.float64]:
     return read_part(folder / sheet.map_file, cube.fine, 0, 0, *cube.fine.shape).astype(np.float64)
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from model.methods import METHODS
 from stages.artifacts.cube import Cube
-from stages.artifacts.maps import Sheet, read_part
+from stages.artifacts.maps import MapSpec, read_part
 from stages.artifacts.records import TrainingRecord
 from stages.contract.body import Preview, StageBody
 from stages.contract.progress import step, tell
@@ -55,7 +55,7 @@ def sources(config: Config) -> list[str]:
 def check(config: Config) -> None:
     """Refuses a truth that cannot be used, before maps are made for hours.
 
-    Raises: UsageFault (exit 2) without any truth, InputFault (exit 3) for files that cannot be read.
+    Raises: UsageError (exit 2) without any truth, InputError (exit 3) for files that cannot be read.
     """
     truths.check(config.truth)
 
@@ -76,7 +76,7 @@ def run(config: Config, *, cube: Path, maps: Maps, out: Path) -> None:
       cube: whose totals the maps keep.
       maps: folder of finished maps by case and method; the first method is the one judged.
       out: folder of scores.json, scores.csv, scores.md and the page.
-    Raises: UsageFault (exit 2) without any truth, InputFault (exit 3) for a truth that does not fit the maps.
+    Raises: UsageError (exit 2) without any truth, InputError (exit 3) for a truth that does not fit the maps.
     """
     check(config)
     opened = Cube.open(cube)
@@ -141,7 +141,7 @@ def _plates(item: Opened, cube: Cube, ground: Ground, maps: Maps, table: Table) 
     return plates(f"{sheet.sector} {sheet.year}", found, answer.sums, ground, cube.unit)
 
 
-def _best_other(table: Table, sheet: Sheet) -> str | None:
+def _best_other(table: Table, sheet: MapSpec) -> str | None:
     """The method that the judged one was compared with on this map; None where it stands alone."""
     sector, year = table.keys.index("sector"), table.keys.index("year")
     for difference in table.differences:
@@ -150,7 +150,7 @@ def _best_other(table: Table, sheet: Sheet) -> str | None:
     return None
 
 
-def _map_rows(folder: Path, sheet: Sheet, cube: Cube) -> Rows:
+def _map_rows(folder: Path, sheet: MapSpec, cube: Cube) -> Rows:
     def rows(first: int, count: int) -> NDArray:
         return read_part(folder / sheet.map_file, cube.fine, first, 0, count, cube.fine.cols)
 

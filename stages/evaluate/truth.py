@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import model_validator
 
-from model.ground.errors import Fault, InputFault, UsageFault, raise_all
+from model.ground.errors import HectareError, InputError, UsageError, raise_together
 from model.ground.quantity import ACCEPTED_STATES, StateUnit, parse_state
 from model.ground.units import Unit, parse_unit
 from stages.artifacts.cube import Cube
-from stages.artifacts.maps import Sheet, sheets
+from stages.artifacts.maps import MapSpec, sheets
 from stages.contract.section import SafeName, lacking
 from stages.declare.dates import Dates, file_of
 from stages.declare.inputs import File
@@ -54,16 +54,16 @@ class Truth(File):
     def unit_for(self, cube: Cube) -> StateUnit:
         """Its unit, where the cube holds means.
 
-        Raises: InputFault (exit 3) when it is not understood or of another kind.
+        Raises: InputError (exit 3) when it is not understood or of another kind.
         """
         name = Path(self.path).name
         try:
             unit = parse_state(self.unit, self.year or 0)
         except ValueError as error:
-            raise InputFault(name, str(error), ACCEPTED_STATES, "correct `unit:`") from error
+            raise InputError(name, str(error), ACCEPTED_STATES, "correct `unit:`") from error
         if unit.canonical != cube.unit:
             wanted = f"a unit of the same kind as the totals' {cube.unit}"
-            raise InputFault(name, f"the unit {self.unit!r}", wanted, "correct `unit:`, or the file")
+            raise InputError(name, f"the unit {self.unit!r}", wanted, "correct `unit:`, or the file")
         return unit
 
 
@@ -71,7 +71,7 @@ class Truth(File):
 class Opened:
     """A truth that fits: which map it judges, and how its cells are read in the cube's unit."""
 
-    sheet: Sheet
+    sheet: MapSpec
     raster: Band
     unit: Unit
     areas: NDArray[np.float64]  # (rows, 1) or (rows, cols) of the fine cells
@@ -93,10 +93,10 @@ class Opened:
 def check(truth: tuple[Truth, ...]) -> None:
     """Refuses a truth that cannot be used, before maps are made for hours.
 
-    Raises: UsageFault (exit 2) without any truth, InputFault (exit 3) for files that cannot be read.
+    Raises: UsageError (exit 2) without any truth, InputError (exit 3) for files that cannot be read.
     """
     if not truth:
-        raise UsageFault(
+        raise UsageError(
             "evaluate.truth",
             "no truth",
             "a fine truth of at least one sector and year",
@@ -104,16 +104,16 @@ def check(truth: tuple[Truth, ...]) -> None:
             "without any truth `pipeline evaluate --protocol scale_shift` scores the totals themselves",
         )
     files = dict.fromkeys((single.path, single.band) for item in truth for single in item.singles())
-    raise_all([fault for path, band in files for fault in inspect(path, band)])
+    raise_together([fault for path, band in files for fault in inspect(path, band)])
 
 
 def open_truth(truth: tuple[Truth, ...], cube: Cube) -> list[Opened]:
     """The truth of each map; all files are judged in one go.
 
-    Raises: Faults (exit 2, 3) naming each file that does not fit.
+    Raises: HectareErrors (exit 2, 3) naming each file that does not fit.
     """
     check(truth)
-    faults: list[Fault] = []
+    faults: list[HectareError] = []
     by_place = {
         (sheet.sector, sheet.year): sheet for sheet in sheets(cube) if not (sheet.is_sum or sheet.is_emission)
     }
@@ -121,31 +121,31 @@ def open_truth(truth: tuple[Truth, ...], cube: Cube) -> list[Opened]:
     for item in (single for entry in truth for single in entry.singles()):
         try:
             found.append(_open(item, cube, by_place))
-        except Fault as fault:
+        except HectareError as fault:
             faults.append(fault)
-    raise_all(faults)
+    raise_together(faults)
     return found
 
 
-def _open(item: Truth, cube: Cube, by_place: dict[tuple[str, int], Sheet]) -> Opened:
+def _open(item: Truth, cube: Cube, by_place: dict[tuple[str, int], MapSpec]) -> Opened:
     name = Path(item.path).name
     sheet = by_place.get((item.sector, item.year or 0))
     if sheet is None:
         found, wanted = f"sector {item.sector}, {item.year}", f"one of {sorted(by_place)}"
-        raise InputFault(name, found, wanted, "correct `sector:` or `year:`")
+        raise InputError(name, found, wanted, "correct `sector:` or `year:`")
     raster = item.open()
     if nesting(raster.grid, cube.fine) != ("coarser", 1):
-        raise InputFault(name, "other cells than the fine grid's", "truth on the fine grid",
+        raise InputError(name, "other cells than the fine grid's", "truth on the fine grid",
                          "resample it conservatively first")  # fmt: skip
     try:
         unit = parse_unit(item.unit)
     except ValueError as error:
-        raise InputFault(name, str(error), "a known unit", "correct `unit:`") from error
+        raise InputError(name, str(error), "a known unit", "correct `unit:`") from error
     if unit.canonical != cube.unit:
         wanted = f"a unit of the same kind as the totals' {cube.unit}"
-        raise InputFault(name, f"the unit {item.unit!r}", wanted, "correct `unit:`, or the file")
+        raise InputError(name, f"the unit {item.unit!r}", wanted, "correct `unit:`, or the file")
     if scan(raster, tag_is_real=True).negative:
-        raise InputFault(name, "negative values", "a truth of at least 0", "correct the file")
+        raise InputError(name, "negative values", "a truth of at least 0", "correct the file")
     grid = raster.grid
     assert grid is not None
     row = round((grid.top - cube.fine.top) / cube.fine.dy)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pydantic import Field, PositiveFloat, PositiveInt
 from pyproj import CRS
 
-from model.ground.errors import InputFault
+from model.ground.errors import InputError
 from model.ground.grid import Grid
 from stages.contract.section import SafeName, Section
 from stages.formats.zarr_groups import make_grid
@@ -67,37 +67,37 @@ class Arrangement(Section):
 def years_of(folder: Path) -> list[int]:
     """Years for which there is an X, in order.
 
-    Raises: InputFault when there is none.
+    Raises: InputError when there is none.
     """
     years = sorted(int(found[1]) for path in folder.glob("X_*.npy") if (found := NAME.fullmatch(path.name)))
     if not years:
-        raise InputFault(str(folder), "no X_{year}.npy", "X_2014.npy and the like", "name their folder")
+        raise InputError(str(folder), "no X_{year}.npy", "X_2014.npy and the like", "name their folder")
     return years
 
 
 def read_stack(path: Path, channels: int) -> Floats:
     """(N, channels, side, side) as written; never a pickle.
 
-    Raises: InputFault (exit 3) when it is no such stack.
+    Raises: InputError (exit 3) when it is no such stack.
     """
     wanted = f"an array of numbers (N, {channels}, side, side)"
     try:
         stack = np.load(path, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError as error:
-        raise InputFault(path.name, "missing", wanted, "put it beside the others of its year") from error
+        raise InputError(path.name, "missing", wanted, "put it beside the others of its year") from error
     except (OSError, ValueError, EOFError) as error:
-        raise InputFault(path.name, f"not readable ({error})", wanted, "write it with numpy.save") from error
+        raise InputError(path.name, f"not readable ({error})", wanted, "write it with numpy.save") from error
     if stack.ndim != 4 or stack.shape[1] != channels or stack.shape[2] != stack.shape[3] or not len(stack):
-        raise InputFault(path.name, f"shape {stack.shape}", wanted, "correct `layers`, or export it again")
+        raise InputError(path.name, f"shape {stack.shape}", wanted, "correct `layers`, or export it again")
     if stack.dtype.kind not in "fiu":
-        raise InputFault(path.name, f"type {stack.dtype}", wanted, "write numbers")
+        raise InputError(path.name, f"type {stack.dtype}", wanted, "write numbers")
     return stack
 
 
 def laid_out(stack: Floats, arrangement: Arrangement, name: str) -> NDArray[np.float64]:
     """(channels, rows, cols) of the declared grid; NaN where no window lies.
 
-    Raises: InputFault (exit 3) when windows that overlap do not hold the same, so the arrangement is wrong.
+    Raises: InputError (exit 3) when windows that overlap do not hold the same, so the arrangement is wrong.
     """
     windows, channels, side = stack.shape[:3]
     grid = arrangement.grid(windows, side)
@@ -107,7 +107,7 @@ def laid_out(stack: Floats, arrangement: Arrangement, name: str) -> NDArray[np.f
         window = stack[index].astype(np.float64)
         both = np.isfinite(part) & np.isfinite(window)
         if not np.allclose(part[both], window[both], rtol=1e-5, atol=1e-9):
-            raise InputFault(
+            raise InputError(
                 f"{name}, window {index}", "it contradicts a window that overlaps it",
                 "windows cut from one field", "correct `columns` or `stride`",
             )  # fmt: skip
@@ -127,7 +127,7 @@ def cut(field: NDArray, arrangement: Arrangement, windows: int, side: int) -> Fl
 def split_of(folder: Path, windows: int) -> dict[str, list[int]] | None:
     """The published split, window numbers by name; None when there is no split_config.json.
 
-    Raises: InputFault (exit 3) when it names windows that are not there, or one twice.
+    Raises: InputError (exit 3) when it names windows that are not there, or one twice.
     """
     path = folder / SPLIT
     if not path.exists():
@@ -139,11 +139,11 @@ def split_of(folder: Path, windows: int) -> dict[str, list[int]] | None:
             if isinstance(value, list) and all(isinstance(index, int) for index in value):
                 split[name] = list(map(int, value))
     except (ValueError, AttributeError) as error:
-        raise InputFault(
+        raise InputError(
             SPLIT, f"not readable ({error})", "lists of window numbers", "export it again"
         ) from error
     numbers = list(chain.from_iterable(split.values()))
     if len(set(numbers)) < len(numbers) or any(not 0 <= index < windows for index in numbers):
         found = f"{len(numbers)} numbers, {len(set(numbers))} of them distinct, for {windows} windows"
-        raise InputFault(SPLIT, found, "each window once", "use the split that belongs to these stacks")
+        raise InputError(SPLIT, found, "each window once", "use the split that belongs to these stacks")
     return split

@@ -5,14 +5,14 @@ from pathlib import Path
 import rasterio
 from rasterio.errors import RasterioError
 
-from model.ground.errors import Fault, InputFault
+from model.ground.errors import HectareError, InputError
 from stages.formats.netcdf.untrusted import engine_of, foreign, is_gridded
 from stages.formats.raster.geotiff import damaged
 
 MAX_CELLS = 4_000_000_000  # declared cells of one band; more is refused before anything is allocated
 
 
-def inspect(path: str, band: int) -> list[Fault]:
+def inspect(path: str, band: int) -> list[HectareError]:
     """Everything wrong with the file itself, before any value is read; an empty list means it opens.
 
     Args: band: of a GeoTIFF, from 1; of no meaning for NetCDF and Zarr.
@@ -32,7 +32,7 @@ def inspect(path: str, band: int) -> list[Fault]:
         return [damaged(file.name, band, str(error))]
 
 
-def _inspect_gridded(file: Path) -> list[Fault]:
+def _inspect_gridded(file: Path) -> list[HectareError]:
     """A NetCDF file or Zarr store: known by its first bytes, reading nothing but itself."""
     if not file.is_dir() and (fault := _not_a_readable_file(file, "a NetCDF file or Zarr store")):
         return [fault]
@@ -40,7 +40,7 @@ def _inspect_gridded(file: Path) -> list[Fault]:
     if engine is None:
         looks = "a folder that is no Zarr store" if file.is_dir() else describe(file.read_bytes()[:512])
         fix = "give the file itself; GRIB, HDF4 and CDF-5 must be turned into NetCDF first"
-        return [InputFault(file.name, looks, "a NetCDF file (HDF5 or classic) or a Zarr store", fix)]
+        return [InputError(file.name, looks, "a NetCDF file (HDF5 or classic) or a Zarr store", fix)]
     from stages.formats.netcdf.open import open_store  # xarray takes half a second
 
     try:
@@ -48,13 +48,13 @@ def _inspect_gridded(file: Path) -> list[Fault]:
             return faults
         with open_store(str(file)) as data:
             cells = {str(name): data[name].size for name in data.data_vars}
-    except Fault as fault:
+    except HectareError as fault:
         return [fault]
-    too_large: list[Fault] = []
+    too_large: list[HectareError] = []
     for name, size in cells.items():
         if size > MAX_CELLS:
             too_large.append(
-                InputFault(
+                InputError(
                     f"{file.name}, variable {name}",
                     f"{size:,} values declared",
                     f"at most {MAX_CELLS:,}",
@@ -64,18 +64,18 @@ def _inspect_gridded(file: Path) -> list[Fault]:
     return too_large
 
 
-def _inspect_open(name: str, data: rasterio.DatasetReader, band: int) -> list[Fault]:
+def _inspect_open(name: str, data: rasterio.DatasetReader, band: int) -> list[HectareError]:
     if not 1 <= band <= data.count:
-        return [InputFault(name, f"{data.count} band(s)", f"band {band}", "set `band:` to one that exists")]
+        return [InputError(name, f"{data.count} band(s)", f"band {band}", "set `band:` to one that exists")]
     if data.dtypes[band - 1].startswith("complex"):  # GDAL knows complex integers, NumPy does not
         return [
-            InputFault(
+            InputError(
                 f"{name}, band {band}", "complex numbers", "real numbers", "export the amplitude alone"
             )
         ]
     if data.width * data.height > MAX_CELLS:
         return [
-            InputFault(
+            InputError(
                 name,
                 f"{data.width} x {data.height} cells declared",
                 f"at most {MAX_CELLS:,} cells a band",
@@ -85,19 +85,19 @@ def _inspect_open(name: str, data: rasterio.DatasetReader, band: int) -> list[Fa
     return []
 
 
-def _not_a_readable_file(file: Path, wanted: str = "a GeoTIFF file") -> Fault | None:
+def _not_a_readable_file(file: Path, wanted: str = "a GeoTIFF file") -> HectareError | None:
     fix = "correct `path:` (it is relative to the configuration file)"
     if file.is_symlink() and not file.exists():
-        return InputFault(file.name, f"a link to {file.readlink()}, which is not there", wanted, fix)
+        return InputError(file.name, f"a link to {file.readlink()}, which is not there", wanted, fix)
     if not file.exists():
-        return InputFault(str(file), "no such file", wanted, fix)
+        return InputError(str(file), "no such file", wanted, fix)
     if not file.is_file():
-        return InputFault(str(file), "a folder" if file.is_dir() else "no regular file", wanted, fix)
+        return InputError(str(file), "a folder" if file.is_dir() else "no regular file", wanted, fix)
     try:
         with file.open("rb"):
             return None
     except OSError as error:
-        return InputFault(
+        return InputError(
             str(file),
             f"cannot be opened ({error.strerror})",
             "a readable file",
@@ -105,7 +105,7 @@ def _not_a_readable_file(file: Path, wanted: str = "a GeoTIFF file") -> Fault | 
         )
 
 
-def _looks_like(file: Path) -> Fault | None:
+def _looks_like(file: Path) -> HectareError | None:
     """Judges a file by its first bytes: a name ending in .tif proves nothing."""
     with file.open("rb") as stream:
         head = stream.read(512)
@@ -114,7 +114,7 @@ def _looks_like(file: Path) -> Fault | None:
     fix = "give the GeoTIFF itself; export or unpack it first"
     if head.startswith((b"\x89HDF", b"CDF")):
         fix = "name it .nc if it is one, and it is read as such"
-    return InputFault(file.name, describe(head), "a GeoTIFF", fix)
+    return InputError(file.name, describe(head), "a GeoTIFF", fix)
 
 
 def describe(head: bytes) -> str:

@@ -19,7 +19,7 @@ from zarr.codecs import ZstdCodec
 from zarr.storage import LocalStore
 
 from model.ground import time_steps as when
-from model.ground.errors import ArtifactFault, remake
+from model.ground.errors import ArtifactError, remake
 from model.ground.grid import Grid
 
 Group = zarr.Group
@@ -43,12 +43,12 @@ def create_group(path: Path, attributes: Mapping[str, JsonValue]) -> zarr.Group:
 def open_group(path: Path, stage: str, *, mode: Literal["r", "r+"] = "r") -> zarr.Group:
     """Opens a published or partial store.
 
-    Raises: ArtifactFault (exit 4) when it is missing or not a store.
+    Raises: ArtifactError (exit 4) when it is missing or not a store.
     """
     try:
         group = zarr.open_group(store=str(path), mode=mode, zarr_format=3, use_consolidated=False)
     except (FileNotFoundError, ValueError, KeyError) as error:
-        raise ArtifactFault(
+        raise ArtifactError(
             path.name,
             f"no readable Zarr store ({type(error).__name__})",
             "a whole store",
@@ -60,11 +60,11 @@ def open_group(path: Path, stage: str, *, mode: Literal["r", "r+"] = "r") -> zar
 def array_of(group: zarr.Group, name: str) -> zarr.Array:
     """One array of a store.
 
-    Raises: ArtifactFault (exit 4) when the store does not hold it.
+    Raises: ArtifactError (exit 4) when the store does not hold it.
     """
     found = group.get(name)
     if not isinstance(found, zarr.Array):
-        raise ArtifactFault(
+        raise ArtifactError(
             name, "not in the store", "a whole store", "run again with --force for the stage that makes it"
         )
     return found
@@ -200,7 +200,7 @@ def axis_attributes(crs: CRS, axis: str) -> dict[str, str]:
 def read_grid(group: zarr.Group, *, suffix: str = "") -> Grid:
     """The grid that put_grid wrote, from its geotransform: coordinates would come back with rounding.
 
-    Raises: ArtifactFault (exit 4) when the store lacks its coordinates.
+    Raises: ArtifactError (exit 4) when the store lacks its coordinates.
     """
     place: Any = group.attrs["geotransform" + suffix]
     left, dx, _, top, _, minus_dy = map(float, place)
@@ -265,7 +265,7 @@ def read_years(group: zarr.Group) -> tuple[int, ...]:
     """The years, or shorter steps, that put_years wrote.
 
     Returns: labels as model.ground.time_steps names them, in the order of the axis.
-    Raises: ArtifactFault (exit 4) when the store has no time axis.
+    Raises: ArtifactError (exit 4) when the store has no time axis.
     """
     stored = array_of(group, "time")
     step = str(stored.attrs.get("step", "Y"))
@@ -293,12 +293,12 @@ def sweep(path: Path) -> None:
 def read_region(array: zarr.Array, region: Index, stage: str) -> NDArray:
     """Reads one region; damage is told by its name.
 
-    Raises: ArtifactFault (exit 4) naming the array when a chunk is damaged.
+    Raises: ArtifactError (exit 4) naming the array when a chunk is damaged.
     """
     try:
         return np.asarray(array[region])
     except (RuntimeError, ValueError, OSError) as error:
-        raise ArtifactFault(
+        raise ArtifactError(
             array.path,
             f"a chunk near {region} is damaged ({error})",
             "chunks as they were written",

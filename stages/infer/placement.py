@@ -6,7 +6,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from model.conservation.fallback import Rung, place
+from model.conservation.fallback import FallbackLevel, place
 from model.conservation.laws import Law
 from model.ground.blocks import from_blocks, to_blocks
 from model.ground.grid import Region
@@ -19,12 +19,12 @@ class PlacedRegion:
 
     Attributes:
       mass: (sectors, years, fine rows, fine cols) in the cube's unit; every block sums to its total.
-      rungs: (sectors, years, rows, cols) uint8, which fallback level placed each block.
+      fallback_levels: (sectors, years, rows, cols) uint8, which fallback level placed each block.
       not_finite: estimates that were no number, where a fallback took over.
     """
 
     mass: NDArray[np.float64]
-    rungs: NDArray[np.uint8]
+    fallback_levels: NDArray[np.uint8]
     not_finite: int
 
 
@@ -62,16 +62,16 @@ class Placement:
         totals, known = self._totals[..., rows, cols], self._known[..., rows, cols]
         valid = to_blocks(self.cube.valid(*cells), self.cube.factor)
         proxies = self._proxies(cells, valid)
-        mass, rungs, not_finite = np.empty_like(raw), np.empty(totals.shape, np.uint8), 0
+        mass, fallback_levels, not_finite = np.empty_like(raw), np.empty(totals.shape, np.uint8), 0
         for here in np.ndindex(totals.shape[:2]):
             estimate = to_blocks(raw[here], self.cube.factor)
             placed = place(
                 estimate, totals[here].ravel(), known[here].ravel(), valid, proxies[here[1]], self.law
             )
             mass[here] = from_blocks(placed.mass, *blocks.shape, self.cube.factor)
-            rungs[here] = placed.rungs.reshape(blocks.shape)
+            fallback_levels[here] = placed.fallback_levels.reshape(blocks.shape)
             not_finite += placed.not_finite
-        return self._with_points(mass, rungs, not_finite, blocks)
+        return self._with_points(mass, fallback_levels, not_finite, blocks)
 
     def _proxies(self, cells: Region, valid: NDArray[np.bool_]) -> list[NDArray[np.float64]]:
         """Per year (blocks, cells) the proxy's values; zeros without one, so that its level places nothing."""
@@ -83,14 +83,16 @@ class Placement:
         return [to_blocks(layer[year], self.cube.factor) for year in range(years)]
 
     def _with_points(
-        self, mass: NDArray[np.float64], rungs: NDArray[np.uint8], not_finite: int, blocks: Region
+        self, mass: NDArray[np.float64], fallback_levels: NDArray[np.uint8], not_finite: int, blocks: Region
     ) -> PlacedRegion:
         """Adds point sources at their places, valid or not: a plant on an island stands where it stands."""
         if self.cube.points is None:
-            return PlacedRegion(mass, rungs, not_finite)
+            return PlacedRegion(mass, fallback_levels, not_finite)
         there = self.cube.points.on_window(mass.shape[:2], *blocks.refined(self.cube.factor))
         rows, cols = blocks.slices
         held = self.cube.point_mass[..., rows, cols]
         mass = np.where(there > 0, np.nan_to_num(mass, nan=0.0) + there, mass)
-        alone = (held > 0) & (rungs == Rung.NOTHING)
-        return PlacedRegion(mass, np.where(alone, Rung.POINT, rungs).astype(np.uint8), not_finite)
+        alone = (held > 0) & (fallback_levels == FallbackLevel.NOTHING)
+        return PlacedRegion(
+            mass, np.where(alone, FallbackLevel.POINT, fallback_levels).astype(np.uint8), not_finite
+        )

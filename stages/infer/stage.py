@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from pydantic import Field as Setting
 from pydantic import NonNegativeInt, PositiveInt
 
-from model.conservation.fallback import Rung
+from model.conservation.fallback import FallbackLevel
 from model.conservation.laws import LAWS, Law, additive
-from model.ground.errors import ArtifactFault, Fault, InputFault, UsageFault, raise_all
+from model.ground.errors import ArtifactError, HectareError, InputError, UsageError, raise_together
 from model.ground.grid import Region, regions_of
 from model.method import Method, Placeable, ThresholdAware
 from model.options import SourcePath
@@ -36,7 +36,7 @@ from stages.predict.windowed import Estimates
 from stages.regrid.zones import Zones
 from stages.report.training_figures import carry_figures
 
-VERSION = 5
+VERSION = 6
 NEAR = 120  # fine cells along the core of a window
 HALO = 20  # fine cells around it
 CORE_CHUNK = 240  # fine cells along a region that is projected and written at once
@@ -99,7 +99,7 @@ def halo_blocks(config: Config, factor: int) -> int:
 def check_place(config: Config, preview: Preview) -> None:
     """Judges the zones whose totals are to be met.
 
-    Raises: Fault or Faults (exit 3).
+    Raises: HectareError or HectareErrors (exit 3).
     """
     judge(config.zone_totals, preview.fine, "infer.zone_totals")
 
@@ -118,7 +118,7 @@ def run(config: Config, *, cube: Path, checkpoint: Path | None = None, out: Path
     chunk = max(1, round(CORE_CHUNK / opened.factor)) * opened.factor
     if config.zone_totals is not None and not opened.quantity.adds_up:
         found, wanted = f"set, but {opened.name} is a mean over the cell", "amounts, which add up over zones"
-        raise UsageFault("infer.zone_totals", found, wanted, "leave `infer.zone_totals` out")
+        raise UsageError("infer.zone_totals", found, wanted, "leave `infer.zone_totals` out")
     zones = (
         None
         if config.zone_totals is None
@@ -166,7 +166,7 @@ def _meet_zones(
         journal.add("raked")
     arrays.sweep(out / field.STORE)
     group = arrays.open_group(out / field.STORE, "infer", mode="r+")
-    arrays.array_of(group, "rung")[...] = arrays.array_of(placed, "rung")[...]
+    arrays.array_of(group, "fallback_level")[...] = arrays.array_of(placed, "fallback_level")[...]
     for done, region in enumerate(regions, start=1):
         arrays.array_of(group, "mass")[:, :, *region.slices] = raking.region(region)
         step("meeting zones", done, len(regions), "regions")
@@ -190,42 +190,42 @@ def _law(config: Config, cube: Cube, estimates: Estimates) -> tuple[str, Law, di
 def _load(config: Config, folder: Path | None, cube: Cube) -> tuple[Method, dict[str, Any]]:
     """The method of this run, or the one trained elsewhere.
 
-    Raises: InputFault (exit 3) when the latter does not fit the cube; ArtifactFault (exit 4) when a file is damaged.
+    Raises: InputError (exit 3) when the latter does not fit the cube; ArtifactError (exit 4) when a file is damaged.
     """
     if config.checkpoint is None:
         assert folder is not None
         return checkpoint.load(folder, cube)
     try:
         method, facts = checkpoint.load(Path(config.checkpoint), cube)
-    except ArtifactFault as fault:
+    except ArtifactError as fault:
         fix = "name the checkpoint folder of a run with the same layers, sectors, factor and unit, or train here"
-        raise InputFault(f"infer.checkpoint, {fault.where}", fault.found, fault.wanted, fix) from fault
+        raise InputError(f"infer.checkpoint, {fault.where}", fault.found, fault.wanted, fix) from fault
     if isinstance(method, ThresholdAware):
         method.forget_threshold()
     return method, {**facts, "transferred": Path(config.checkpoint).absolute().parent.name}
 
 
 def _check(config: Config, cube: Cube) -> None:
-    """Raises UsageFault (exit 2) for settings that the cube does not allow."""
-    faults: list[Fault] = [clash.fault("infer") for clash in clashes(config, cube.factor)]
-    raise_all([*faults, *_unknown_proxy(config, [layer.name for layer in cube.layers])])
+    """Raises UsageError (exit 2) for settings that the cube does not allow."""
+    faults: list[HectareError] = [clash.fault("infer") for clash in clashes(config, cube.factor)]
+    raise_together([*faults, *_unknown_proxy(config, [layer.name for layer in cube.layers])])
 
 
 def check(config: Config, preview: Preview) -> None:
     """Refuses what cannot work, before anything is made.
 
-    Raises: UsageFault (exit 2) for a proxy that is no layer, where the layers are known.
+    Raises: UsageError (exit 2) for a proxy that is no layer, where the layers are known.
     """
     if config.device == "cuda":
         device_of(config.device, "infer.device")
-    raise_all(_unknown_proxy(config, preview.layers) if preview.layers is not None else [])
+    raise_together(_unknown_proxy(config, preview.layers) if preview.layers is not None else [])
 
 
-def _unknown_proxy(config: Config, names: Sequence[str]) -> list[Fault]:
+def _unknown_proxy(config: Config, names: Sequence[str]) -> list[HectareError]:
     if config.proxy is None or config.proxy in names:
         return []
     wanted, fix = "a layer of the cube: " + ", ".join(names), "correct `infer.proxy`, or leave it out"
-    return [UsageFault("infer.proxy", f"no layer {config.proxy!r}", wanted, fix)]
+    return [UsageError("infer.proxy", f"no layer {config.proxy!r}", wanted, fix)]
 
 
 def _fill(
@@ -243,8 +243,10 @@ def _fill(
     for done, region in enumerate(todo, start=before + 1):
         placed = placement.place(estimates.region(*region), region)
         arrays.array_of(group, "mass")[:, :, *region.refined(cube.factor).slices] = placed.mass
-        arrays.array_of(group, "rung")[:, :, *region.slices] = placed.rungs
-        journal.add(_key(region), {"rungs": _count(placed.rungs), "not_finite": placed.not_finite})
+        arrays.array_of(group, "fallback_level")[:, :, *region.slices] = placed.fallback_levels
+        journal.add(
+            _key(region), {"fallback_levels": _count(placed.fallback_levels), "not_finite": placed.not_finite}
+        )
         step("estimating", done, len(regions), "regions", before=before)
 
 
@@ -253,11 +255,14 @@ def _key(region: Region) -> str:
     return f"{region.row},{region.col}"
 
 
-def _count(rungs: NDArray[np.uint8]) -> list[list[dict[str, int]]]:
-    """Per sector and year, how many blocks each rung placed."""
+def _count(fallback_levels: NDArray[np.uint8]) -> list[list[dict[str, int]]]:
+    """Per sector and year, how many blocks each level placed."""
     return [
-        [{Rung(code).name.lower(): int((year == code).sum()) for code in np.unique(year)} for year in sector]
-        for sector in rungs
+        [
+            {FallbackLevel(code).name.lower(): int((year == code).sum()) for code in np.unique(year)}
+            for year in sector
+        ]
+        for sector in fallback_levels
     ]
 
 
@@ -267,8 +272,10 @@ def _summary(config: Config, cube: Cube, facts: dict[str, Any], regions: list[di
         for when, year in enumerate(cube.years):
             summed: Counter[str] = Counter()
             for region in regions:
-                summed.update(region["rungs"][index][when])
-            counts.append(FallbackRecord(sector=sector, year=year, rungs=dict(sorted(summed.items()))))
+                summed.update(region["fallback_levels"][index][when])
+            counts.append(
+                FallbackRecord(sector=sector, year=year, fallback_levels=dict(sorted(summed.items())))
+            )
     return FieldRecord(
         method=facts["method"],
         describe=facts.get("describe", {}),
@@ -285,7 +292,7 @@ def _say(record: FieldRecord) -> None:
     for entry in record.counts:
         fell = [
             f"{count} by {name}"
-            for name, count in entry.rungs.items()
+            for name, count in entry.fallback_levels.items()
             if name not in ("model", "nothing", "point")
         ]
         if fell:
@@ -295,7 +302,8 @@ def _say(record: FieldRecord) -> None:
         tell(f"infer: {sector} {span}: blocks not placed by the estimate: {words}", warning=True)
     if record.not_finite:
         tell(
-            f"infer: {record.not_finite} estimates were not finite; the ladder took over there", warning=True
+            f"infer: {record.not_finite} estimates were not finite; the fallback took over there",
+            warning=True,
         )
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from model.ground.errors import Fault, Faults, InputFault, raise_all
+from model.ground.errors import HectareError, HectareErrors, InputError, raise_together
 from model.ground.grid import Grid
 from stages.artifacts.records import EmissionRecord
 from stages.contract.execution import spread, workers
@@ -15,7 +15,7 @@ from stages.declare.emission_factors import resolve
 from stages.declare.extent import Clipped, clip
 from stages.declare.fine_fields import FineFields, open_fine_fields
 from stages.declare.inputs import FACTOR, Config, Covariate, Total
-from stages.declare.vector_layers import Drawn, open_drawn
+from stages.declare.vector_layers import GriddedVector, open_drawn
 from stages.formats.content_hash import sha256_of
 from stages.formats.preflight import inspect
 from stages.formats.raster.block_cache import Keeper
@@ -45,7 +45,7 @@ class Sources:
     clipped: Clipped
     resampling: dict[int, str] = field(default_factory=dict)  # by id of the covariate source
     blocky: dict[int, bool] = field(default_factory=dict)
-    drawn: dict[str, Drawn] = field(default_factory=dict)  # vector layers by name
+    drawn: dict[str, GriddedVector] = field(default_factory=dict)  # vector layers by name
     emission: EmissionRecord | None = None  # factors by sector and year
     fine: FineFields = field(default_factory=lambda: FineFields(None, {}))  # given on the fine grid
 
@@ -53,21 +53,21 @@ class Sources:
 def open_sources(config: Config, folder: Path | None = None) -> Sources:
     """Opens and judges every file; folder: where shapes of vector layers go that do not fit in memory.
 
-    Raises: Fault or Faults (exit 3), all that is wrong in one go.
+    Raises: HectareError or HectareErrors (exit 3), all that is wrong in one go.
     """
     sources, faults = judge(config, folder)
-    raise_all(faults)
+    raise_together(faults)
     assert sources is not None
     return sources
 
 
-def judge(config: Config, folder: Path | None = None) -> tuple[Sources | None, list[Fault]]:
+def judge(config: Config, folder: Path | None = None) -> tuple[Sources | None, list[HectareError]]:
     """Opens every file that can be opened and tells everything that is wrong.
 
     Returns: the sources, None when the totals say no place; and all faults.
     """
     declared: list[Total | Covariate] = [*config.every_total, *config.every_layer]
-    faults: list[Fault] = []
+    faults: list[HectareError] = []
     broken: set[tuple[str, int]] = set()
     for path, band in dict.fromkeys(map(_band_of, declared)):
         if wrong := inspect(path, band):
@@ -100,9 +100,9 @@ def judge(config: Config, folder: Path | None = None) -> tuple[Sources | None, l
         sources.fine, wrong = open_fine_fields(config, fine)
         faults += wrong
         sources.drawn = open_drawn(config.vectors, fine, margins(config.derived, fine), folder)
-    except Fault as fault:
+    except HectareError as fault:
         faults.append(fault)
-    except Faults as several:
+    except HectareErrors as several:
         faults += several.faults
     return sources, faults
 
@@ -121,12 +121,12 @@ def _tell_notes(opened: list[Source]) -> None:
         tell(text)
 
 
-def _rotated(totals: list[Source]) -> list[Fault]:
-    faults: list[Fault] = []
+def _rotated(totals: list[Source]) -> list[HectareError]:
+    faults: list[HectareError] = []
     for source in totals:
         if source.raster.is_rotated:
             faults.append(
-                InputFault(
+                InputError(
                     source.where,
                     "a rotated or mirrored grid",
                     "totals on a north-up grid",
@@ -137,8 +137,8 @@ def _rotated(totals: list[Source]) -> list[Fault]:
 
 
 def _place(
-    totals: list[Source], covariates: list[Source], config: Config, faults: list[Fault]
-) -> tuple[Sources, list[Fault]]:
+    totals: list[Source], covariates: list[Source], config: Config, faults: list[HectareError]
+) -> tuple[Sources, list[HectareError]]:
     first = totals[0].raster
     _one_kind_of_unit(totals, faults)
     coarse = first.grid
@@ -149,7 +149,7 @@ def _place(
     factor = _factor(config, coarse, totals[0].where, faults)
     try:
         clipped = clip(coarse, config.area)
-    except Fault as fault:
+    except HectareError as fault:
         faults.append(fault)
         clipped = clip(coarse, None)
     sources = Sources(totals, covariates, clipped.grid, factor, clipped)
@@ -159,12 +159,12 @@ def _place(
     return sources, faults
 
 
-def _one_kind_of_unit(totals: list[Source], faults: list[Fault]) -> None:
+def _one_kind_of_unit(totals: list[Source], faults: list[HectareError]) -> None:
     first = totals[0].unit
     for source in totals[1:]:
         if first and source.unit and not source.unit.is_of_one_kind_with(first):
             faults.append(
-                InputFault(
+                InputError(
                     source.where,
                     f"the unit {source.unit.text!r}",
                     f"a unit of the same kind as {first.text!r}: sectors are added up",
@@ -173,11 +173,11 @@ def _one_kind_of_unit(totals: list[Source], faults: list[Fault]) -> None:
             )
 
 
-def _same_grid(coarse: Grid, name: str, other: Grid, where: str) -> list[Fault]:
+def _same_grid(coarse: Grid, name: str, other: Grid, where: str) -> list[HectareError]:
     fix = "give all totals on one grid, or correct the origin with `registration: [x, y]`"
     if not same_crs(other.crs, coarse.crs):
         return [
-            InputFault(
+            InputError(
                 where,
                 "another coordinate system",
                 f"that of {name}",
@@ -191,17 +191,17 @@ def _same_grid(coarse: Grid, name: str, other: Grid, where: str) -> list[Fault]:
     ):
         found = f"{other.rows} x {other.cols} cells of {other.dx:g} x {other.dy:g}"
         wanted = f"{coarse.rows} x {coarse.cols} cells of {coarse.dx:g} x {coarse.dy:g}, as in {name}"
-        return [InputFault(where, found, wanted, fix)]
+        return [InputError(where, found, wanted, fix)]
     across, down = (other.left - coarse.left) / coarse.dx, (coarse.top - other.top) / coarse.dy
     if max(abs(across), abs(down)) > NEST_TOLERANCE:
         found = (
             f"shifted by {across * coarse.dx:g}, {-down * coarse.dy:g} CRS units ({across:g}, {down:g} cells)"
         )
-        return [InputFault(where, found, f"the grid of {name}", fix)]
+        return [InputError(where, found, f"the grid of {name}", fix)]
     return []
 
 
-def _factor(config: Config, coarse: Grid, where: str, faults: list[Fault]) -> int:
+def _factor(config: Config, coarse: Grid, where: str, faults: list[HectareError]) -> int:
     if config.fine_pixel is None:
         return config.factor or FACTOR
     ratio = coarse.dx / config.fine_pixel
@@ -210,7 +210,7 @@ def _factor(config: Config, coarse: Grid, where: str, faults: list[Fault]) -> in
         below, above = int(np.floor(ratio)), int(np.ceil(ratio))
         works = " or ".join(f"{coarse.dx / max(k, 2):g} (factor {max(k, 2)})" for k in (below, above))
         faults.append(
-            InputFault(
+            InputError(
                 where,
                 f"cells of {coarse.dx:g} are {ratio:g} fine cells of {config.fine_pixel:g}",
                 "a whole number of fine cells in a coarse cell",
@@ -220,7 +220,7 @@ def _factor(config: Config, coarse: Grid, where: str, faults: list[Fault]) -> in
     return factor
 
 
-def _place_covariate(source: Source, sources: Sources, faults: list[Fault]) -> None:
+def _place_covariate(source: Source, sources: Sources, faults: list[HectareError]) -> None:
     declared, raster, coarse = source.declared, source.raster, sources.coarse
     assert isinstance(declared, Covariate)
     fine = coarse.refine(sources.factor)
@@ -231,7 +231,7 @@ def _place_covariate(source: Source, sources: Sources, faults: list[Fault]) -> N
         return
     if not meets(raster, coarse):
         faults.append(
-            InputFault(
+            InputError(
                 source.where,
                 f"covers {_box(bounds_of(raster))} in its own coordinates",
                 f"an overlap with the totals, there {_box(bounds_of(raster, coarse))}",
@@ -244,7 +244,7 @@ def _place_covariate(source: Source, sources: Sources, faults: list[Fault]) -> N
     sources.blocky[id(source)] = cells_across(raster, coarse) >= BLOCKY
 
 
-def _off_the_lines(source: Source, grid: Grid, fine: Grid, coarse: Grid) -> list[Fault]:
+def _off_the_lines(source: Source, grid: Grid, fine: Grid, coarse: Grid) -> list[HectareError]:
     """A file in the grid's own CRS whose cells would nest but for their origin: most likely a half-cell slip.
 
     Cells larger than fine ones are held against the coarse grid: a 1 km census half a kilometre off nests
@@ -261,7 +261,7 @@ def _off_the_lines(source: Source, grid: Grid, fine: Grid, coarse: Grid) -> list
     if abs(ratio - round(ratio)) > 1e-6 * ratio or max(abs(across), abs(down)) <= NEST_TOLERANCE:
         return []
     return [
-        InputFault(
+        InputError(
             source.where,
             f"its cells lie {across * small.dx:g}, {down * small.dy:g} CRS units ({across:g}, {down:g} cells) "
             f"off the lines of the {name} grid",
@@ -272,7 +272,7 @@ def _off_the_lines(source: Source, grid: Grid, fine: Grid, coarse: Grid) -> list
     ]
 
 
-def _slipped(source: Source, grid: Grid, coarse: Grid) -> list[Fault]:
+def _slipped(source: Source, grid: Grid, coarse: Grid) -> list[HectareError]:
     """A layer cut to lines of the coarse cells, as most are, tells when the totals lie beside those lines.
 
     Why not caught by nesting: half a kilometre is five whole cells of 100 m.
@@ -294,7 +294,7 @@ def _slipped(source: Source, grid: Grid, coarse: Grid) -> list[Fault]:
         )
         return []
     return [
-        InputFault(
+        InputError(
             source.where,
             f"as large as the totals, but shifted by {found}",
             "edges that coincide",
@@ -308,7 +308,7 @@ def _box(bounds: tuple[float, ...]) -> str:
     return f"x {left:.10g} to {right:.10g}, y {bottom:.10g} to {top:.10g}"
 
 
-def _years(config: Config, covariates: list[Source], faults: list[Fault]) -> None:
+def _years(config: Config, covariates: list[Source], faults: list[HectareError]) -> None:
     names = dict.fromkeys(
         source.declared.name for source in covariates if isinstance(source.declared, Covariate)
     )
@@ -317,7 +317,7 @@ def _years(config: Config, covariates: list[Source], faults: list[Fault]) -> Non
         lacking = [year for year in config.years if year not in years and "static" not in years]
         if lacking and config.year_policy == "exact":
             faults.append(
-                InputFault(
+                InputError(
                     f"layer {name}",
                     f"years {years}",
                     f"a file for {lacking}",

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import field_serializer, field_validator
 
-from model.ground.errors import Fault, InputFault
+from model.ground.errors import HectareError, InputError
 from model.ground.grid import Grid, Region
 from stages.artifacts.records import LayerRecord, Record
 from stages.contract.progress import tell
@@ -178,7 +178,7 @@ def thumbnail(regions: Mapping[tuple[int, int], Tally]) -> str:
     return value_picture(np.block(list(bands.values())))
 
 
-def gaps(plan: list[LayerPlan], counted: Sequence[Tally], fine: Grid) -> list[Fault]:
+def gaps(plan: list[LayerPlan], counted: Sequence[Tally], fine: Grid) -> list[HectareError]:
     """A fault for every gap that nobody allowed, with its share and its box; bands with one gap share the fault.
 
     Args: counted: in the order of the plan; fine: the whole fine grid, for the box in CRS units.
@@ -194,9 +194,9 @@ def gaps(plan: list[LayerPlan], counted: Sequence[Tally], fine: Grid) -> list[Fa
     return [_gap(names, layers, gap / wanted, box, fine) for (names, gap, box), layers in alike.items()]
 
 
-def _gap(names: str, layers: list[str], share: float, box: Region, fine: Grid) -> Fault:
+def _gap(names: str, layers: list[str], share: float, box: Region, fine: Grid) -> HectareError:
     bounds = fine.window(*box).bounds
-    return InputFault(
+    return InputError(
         f"{names} (layer{'s' if len(layers) > 1 else ''} {_listed(layers)})",
         f"{share:.1%} of the area with totals has no value, "
         f"within x {bounds[0]:.10g} to {bounds[2]:.10g}, y {bounds[1]:.10g} to {bounds[3]:.10g}",

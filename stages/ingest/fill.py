@@ -104,7 +104,7 @@ class Filler:
         """What each layer covers, read once without being kept.
 
         Returns: a tally over the whole map for each layer, in the order of the plan.
-        Raises: InputFault (exit 3) when a file is damaged.
+        Raises: InputError (exit 3) when a file is damaged.
         """
         regions = self.regions if self._plan else []
         counted = [Tally() for _ in self._plan]
@@ -117,7 +117,7 @@ class Filler:
         """Writes every region that the journal does not name, and notes there what was counted of it.
 
         Args: group: the cube, laid out; journal: of an attempt that may have been cut off.
-        Raises: InputFault (exit 3) when a file is damaged; what was written before stays.
+        Raises: InputError (exit 3) when a file is damaged; what was written before stays.
         """
         regions = self.regions
         todo = [region for region in regions if _key(region) not in journal.done]
@@ -174,7 +174,7 @@ class Filler:
 def read_stored(group: arrays.Group, layer: LayerPlan, region: Region) -> Floats:
     """(rows, cols) of a layer of the cube as written, of its last year.
 
-    Raises: ArtifactFault (exit 4) when the cube is damaged.
+    Raises: ArtifactError (exit 4) when the cube is damaged.
     """
     stored = arrays.array_of(group, layer.name)
     place = region.slices if stored.ndim == 2 else (-1, *region.slices)

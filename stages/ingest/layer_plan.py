@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from model.ground.errors import InputFault
+from model.ground.errors import InputError
 from model.ground.units import DAYS_PER_YEAR
 from stages.artifacts.records import (
     CubeRecord,
@@ -18,7 +18,7 @@ from stages.artifacts.records import (
 from stages.declare.derived_layers import Derived, record_of
 from stages.declare.fine_fields import FineField, FineFields
 from stages.declare.inputs import Config, Covariate, Total
-from stages.declare.vector_layers import Drawn
+from stages.declare.vector_layers import GriddedVector
 from stages.ingest.align import Sources
 from stages.ingest.open_sources import Source
 from stages.regrid.conservative_reproject import Codes
@@ -35,7 +35,7 @@ class LayerPlan:
         by_year: Sequence[Source] = (),
         code: Codes | None = None,
         derived: Derived | None = None,
-        drawn: Drawn | None = None,
+        drawn: GriddedVector | None = None,
     ) -> None:
         self.name, self.record, self.by_year = name, record, by_year
         self.code, self.derived = code, derived
@@ -45,7 +45,7 @@ class LayerPlan:
 def plan_layers(config: Config, found: Sources) -> list[LayerPlan]:
     """Every layer of the cube in its order: those of files, of shapes, then those made of others.
 
-    Raises: InputFault (exit 3) for a layer made of one that is not there, or two things of one name.
+    Raises: InputError (exit 3) for a layer made of one that is not there, or two things of one name.
     """
     plan: list[LayerPlan] = []
     by_name: dict[str, list[Source]] = {}
@@ -63,7 +63,7 @@ def plan_layers(config: Config, found: Sources) -> list[LayerPlan]:
     known = {layer.name for layer in plan}
     for derived in config.derived:
         if missing := [part for part in derived.parts if part not in known]:
-            raise InputFault(
+            raise InputError(
                 f"derived layer {derived.name}",
                 f"made of {missing}",
                 f"layers of the cube: {sorted(known)}",
@@ -75,7 +75,7 @@ def plan_layers(config: Config, found: Sources) -> list[LayerPlan]:
     names = Counter([config.variable, "valid"])
     names.update(layer.name for layer in plan)
     if twice := sorted(name for name in names if names[name] > 1):
-        raise InputFault("ingest", f"two things named {twice}", "one name each", "rename a layer")
+        raise InputError("ingest", f"two things named {twice}", "one name each", "rename a layer")
     return plan
 
 
@@ -106,7 +106,7 @@ def _classes(files: list[Source]) -> Mapping[str, Codes | None]:
     found: set[int] = set()
     for source in files:
         if source.scan.codes is None:
-            raise InputFault(
+            raise InputError(
                 source.where,
                 "over 256 distinct values, or values that are no integers",
                 "class codes",

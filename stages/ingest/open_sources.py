@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from model.ground import time_steps as when
-from model.ground.errors import Fault, InputFault, UsageFault
+from model.ground.errors import HectareError, InputError, UsageError
 from model.ground.units import AmountUnit, Unit
 from stages.contract.progress import tell
 from stages.declare.inputs import Config, Covariate, Total
@@ -64,7 +64,7 @@ def describe(source: Source) -> str:
 
 def open_file(
     item: Total | Covariate, config: Config, sha256: str, keeper: Keeper
-) -> tuple[Source | None, list[Fault]]:
+) -> tuple[Source | None, list[HectareError]]:
     """The source a declaration means, and everything wrong with it; None when it cannot be read.
 
     Args:
@@ -77,19 +77,19 @@ def open_file(
         if isinstance(item, Total) and item.coarsen:
             factor = config.known_factor
             if factor is None:
-                raise UsageFault(
+                raise UsageError(
                     "ingest.totals", "`coarsen` with `fine_pixel`", "`factor`", "set `ingest.factor`"
                 )
             raster = Coarsened(raster, factor, config.weights, config.least_valid)
-    except Fault as fault:
+    except HectareError as fault:
         return None, [fault]
-    if bent := _bent(item, raster):
+    if bent := _curvilinear(item, raster):
         return None, [bent]
     where = raster.where
-    faults: list[Fault] = []
+    faults: list[HectareError] = []
     if raster.crs is None:
         faults.append(
-            InputFault(
+            InputError(
                 where,
                 "no coordinate system",
                 "a CRS in the file",
@@ -98,7 +98,7 @@ def open_file(
         )
     if not raster.has_transform:
         faults.append(
-            InputFault(
+            InputError(
                 where,
                 "no transform: pixels have no place on the ground",
                 "an origin and a pixel size",
@@ -112,7 +112,7 @@ def open_file(
         faults += _steps(raster, unit) if unit else []
     try:
         counted = scan(raster, tag_is_real=item.nodata == "none", keeper=keeper)
-    except InputFault as fault:
+    except InputError as fault:
         return None, [*faults, fault]
     faults += _values(item, where, counted, config, unit)
     _compare_years(item, raster)
@@ -121,11 +121,11 @@ def open_file(
     return Source(item, raster, counted, sha256, unit), faults
 
 
-def _bent(item: Total | Covariate, raster: Band) -> Fault | None:
+def _curvilinear(item: Total | Covariate, raster: Band) -> HectareError | None:
     """Amounts need cells that are rectangles of their own: what is read on a lattice cannot be conserved."""
     if raster.bent is None or not (isinstance(item, Total) or item.kind == "total"):
         return None
-    return InputFault(
+    return InputError(
         raster.where,
         f"{'totals' if isinstance(item, Total) else 'counts'}, but {raster.bent}",
         "amounts on regular cells, which can be divided without loss",
@@ -148,7 +148,7 @@ def _compare_years(item: Total | Covariate, raster: Band) -> None:
         tell(f"{raster.name}: declared for {item.year}, but its name says {named.pop()}", warning=True)
 
 
-def _steps(raster: Band, unit: Unit) -> list[Fault]:
+def _steps(raster: Band, unit: Unit) -> list[HectareError]:
     """Steps of a year that add up must be amounts; those that average must be rates or states."""
     steps, method = raster.steps, raster.method
     if steps == 1 or not unit.timed:
@@ -160,25 +160,25 @@ def _steps(raster: Band, unit: Unit) -> list[Fault]:
     else:
         return []
     return [
-        InputFault(raster.where, f"{method} of {steps} steps in {unit.text!r}", "amounts that add up", fix)
+        InputError(raster.where, f"{method} of {steps} steps in {unit.text!r}", "amounts that add up", fix)
     ]
 
 
 def _values(
     item: Total | Covariate, where: str, counted: Scan, config: Config, unit: Unit | None
-) -> list[Fault]:
-    faults: list[Fault] = []
+) -> list[HectareError]:
+    faults: list[HectareError] = []
     gone = counted.nodata + counted.nans
     if gone == counted.cells:
         return [
-            InputFault(
+            InputError(
                 where, "every cell is nodata", "values", "check `band:` and `nodata:`, or leave the layer out"
             )
         ]
     if counted.infinite and counted.first_infinite is not None:
         row, col = counted.first_infinite
         faults.append(
-            InputFault(
+            InputError(
                 where,
                 f"{counted.infinite} infinite value(s), the first at row {row}, column {col}",
                 "finite numbers",
@@ -187,7 +187,7 @@ def _values(
         )
     for value, count in counted.sentinels.items():
         faults.append(
-            InputFault(
+            InputError(
                 where,
                 f"{count} cells ({count / counted.cells:.1%}) hold {value:g}, which is not declared as nodata",
                 "physical values",
@@ -197,7 +197,7 @@ def _values(
     if isinstance(item, Covariate):
         if item.kind == "share" and counted.low < 0 and not counted.sentinels:
             faults.append(
-                InputFault(
+                InputError(
                     where,
                     f"shares down to {counted.low:g}",
                     "shares of at least 0",
@@ -207,7 +207,7 @@ def _values(
         return faults
     if gone and item.missing == "error":
         faults.append(
-            InputFault(
+            InputError(
                 where,
                 f"{gone} of {counted.cells} cells have no value ({counted.nodata} nodata, {counted.nans} NaN)",
                 "a total in every cell",
@@ -217,7 +217,7 @@ def _values(
     below = counted.negative and (unit is None or unit.to_mass(np.array(counted.low), _ONE) < 0)
     if below and not counted.sentinels and not config.allow_negative:
         faults.append(
-            InputFault(
+            InputError(
                 where,
                 f"{counted.negative} negative total(s), the lowest {counted.low:g}",
                 "totals of at least 0",

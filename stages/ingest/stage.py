@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from model.ground.errors import Fault, Faults, raise_all
+from model.ground.errors import HectareError, HectareErrors, raise_together
 from model.ground.grid import Grid, Region
 from stages.artifacts import point_table as points
 from stages.artifacts.cube import STORE, lay_out
@@ -66,11 +66,11 @@ def check(config: Config) -> Preview:
     """Judges every input, cell by cell, without making anything.
 
     Returns: sizes of what a run would make.
-    Raises: Fault or Faults (exit 3), all that is wrong in one go.
+    Raises: HectareError or HectareErrors (exit 3), all that is wrong in one go.
     """
     found, faults = judge(config)
     if found is None:
-        raise_all(faults)
+        raise_together(faults)
     assert found is not None
     fine, plan = found.coarse.refine(found.factor), _possible_plan(config, found, faults)
     if all(source.unit for source in found.totals) and len(found.totals) == len(config.every_total):
@@ -86,7 +86,7 @@ def check(config: Config) -> Preview:
             return reader.read(layer, region)[-1]
 
         misplaced.warn(plan, totals, found.coarse, found.factor, last_year)
-    raise_all(faults)
+    raise_together(faults)
     return _preview(config, found, fine, plan)
 
 
@@ -107,7 +107,7 @@ def _preview(config: Config, found: Sources, fine: Grid, plan: list[LayerPlan]) 
     )
 
 
-def _possible_plan(config: Config, found: Sources, faults: list[Fault]) -> list[LayerPlan]:
+def _possible_plan(config: Config, found: Sources, faults: list[HectareError]) -> list[LayerPlan]:
     """The layers that can be made of files without a fault; those are told beside, not once more."""
     if faults:
         vectors = config.vectors if found.drawn else ()
@@ -115,7 +115,7 @@ def _possible_plan(config: Config, found: Sources, faults: list[Fault]) -> list[
         found = replace(found, covariates=[one for one in found.covariates if id(one) in found.resampling])
     try:
         return plan_layers(config, found)
-    except Fault as fault:
+    except HectareError as fault:
         faults.append(fault)
         return []
 
@@ -123,7 +123,7 @@ def _possible_plan(config: Config, found: Sources, faults: list[Fault]) -> list[
 def run(config: Config, *, out: Path) -> None:
     """Makes the cube; goes on with the regions that an earlier attempt left.
 
-    Raises: Fault or Faults (exit 3) for inputs that do not fit together, all that is wrong in one go.
+    Raises: HectareError or HectareErrors (exit 3) for inputs that do not fit together, all that is wrong in one go.
     """
     found = open_sources(config, folder=out)
     plan = plan_layers(config, found)
@@ -138,7 +138,7 @@ def run(config: Config, *, out: Path) -> None:
     arrays.sweep(store)
     group = arrays.open_group(store, "ingest", mode="r+")
     given = mass_of_totals(config, found)
-    raise_all(fine_fields.contradictions(config, found.fine, fine, found.factor, given))
+    raise_together(fine_fields.contradictions(config, found.fine, fine, found.factor, given))
     totals = with_enough_cells(config, found, given)
     arrays.array_of(group, config.variable)[...] = totals
     put_pairs(group, config, found)
@@ -169,11 +169,11 @@ def _describe_layers(
 ) -> list[coverage.Tally]:
     """Puts what was counted of every layer into its record.
 
-    Raises: Fault or Faults (exit 3) for gaps that nobody allowed.
+    Raises: HectareError or HectareErrors (exit 3) for gaps that nobody allowed.
     """
     tallies = filler.tallies(journal)
     counted = [coverage.sum_up(regions.values()) for regions in tallies]
-    raise_all(coverage.gaps(plan, counted, fine))
+    raise_together(coverage.gaps(plan, counted, fine))
     for layer, regions, tally in zip(plan, tallies, counted, strict=True):
         layer.record = tally.described(layer.record).with_(thumbnail=coverage.thumbnail(regions))
     return counted
@@ -188,12 +188,12 @@ def _settled(config: Config, found: Sources, totals: Floats) -> points.PointTabl
     return facilities.settle_all(config.points, unit, *place, totals, config.sectors, config.years)
 
 
-def _point_faults(config: Config, found: Sources, totals: Floats) -> list[Fault]:
+def _point_faults(config: Config, found: Sources, totals: Floats) -> list[HectareError]:
     try:
         _settled(config, found, totals)
-    except Fault as fault:
+    except HectareError as fault:
         return [fault]
-    except Faults as several:
+    except HectareErrors as several:
         return several.faults
     return []
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from model.ground import time_steps as when
 from model.ground.blocks import merge
-from model.ground.errors import InputFault
+from model.ground.errors import InputError
 from stages.artifacts.records import TotalRecord
 from stages.contract.progress import tell
 from stages.declare.extent import within
@@ -55,7 +55,7 @@ def with_enough_cells(config: Config, found: Sources, totals: Floats) -> Floats:
     """Without the means of blocks in which too few fine cells are valid: those are not known.
 
     Returns: (sectors, years, h, w); unchanged where no field of validity is declared.
-    Raises: InputFault (exit 3) when no block has enough.
+    Raises: InputError (exit 3) when no block has enough.
     """
     if found.fine.valid is None:
         return totals
@@ -66,7 +66,7 @@ def with_enough_cells(config: Config, found: Sources, totals: Floats) -> Floats:
     known = known_in_some(totals)
     lost = int((scarce & known).sum())
     if lost and not (~scarce & known).any():
-        raise InputFault(
+        raise InputError(
             found.fine.valid.where, f"at most {share.max():.1%} of the cells of a block are valid",
             f"at least {config.least_valid:.1%} in some block", "lower `ingest.least_valid`, or correct the field",
         )  # fmt: skip

@@ -10,15 +10,15 @@ from typing import Any, ClassVar
 import numpy as np
 from pydantic import PositiveFloat, PositiveInt
 
-from model.conservation.fallback import Rung
-from model.ground.errors import Fault, Fix, NumberFault, ResourceFault, UsageFault, remake
+from model.conservation.fallback import FallbackLevel
+from model.ground.errors import Fix, HectareError, NumberError, ResourceError, UsageError, remake
 from stages.artifacts import maps as store
 from stages.artifacts import netcdf_maps
 from stages.artifacts.applicability import write_applicability
 from stages.artifacts.cube import Cube
 from stages.artifacts.field import Field
-from stages.artifacts.map_encoding import Strip
-from stages.artifacts.maps import ALL, Sheet
+from stages.artifacts.map_encoding import MapBand
+from stages.artifacts.maps import ALL, MapSpec
 from stages.artifacts.netcdf_maps import NetcdfRecord
 from stages.artifacts.records import ZonalSumsRecord
 from stages.contract import progress
@@ -29,7 +29,7 @@ from stages.mosaic.zonal_statistics import as_csv, measure_zones
 from stages.report.certificate import CERTIFICATE, LIMIT, book_of, certify, read_map
 from stages.report.certificate_record import Certificate
 from stages.report.diagnose import contradictions
-from stages.report.page import FACTS, PAGE, RUNGS, gather, render
+from stages.report.page import FACTS, FALLBACK_LEVELS, PAGE, gather, render
 from stages.report.point_certificate import TABLE as POINTS
 from stages.report.preview import write_preview
 from stages.report.qgis_style import Legend, block_style, legend, map_style
@@ -37,7 +37,7 @@ from stages.report.training_figures import carry_figures
 
 __all__ = ["BODY", "VERSION", "Config", "certify", "contradictions", "render", "run", "sources"]
 
-VERSION = 4
+VERSION = 5
 
 ZONES = "zones.csv"
 _DRAFT_BYTES = 4 << 30  # drafts on the disk at once; more maps take another pass over the field
@@ -66,7 +66,7 @@ def sources(config: Config) -> list[str]:
 def check_place(config: Config, preview: Preview) -> None:
     """Judges the zones before maps are made for hours.
 
-    Raises: Fault or Faults (exit 3).
+    Raises: HectareError or HectareErrors (exit 3).
     """
     judge(config.zones, preview.fine, "mosaic.zones")
 
@@ -74,15 +74,15 @@ def check_place(config: Config, preview: Preview) -> None:
 def run(config: Config, *, cube: Path, field: Path, out: Path) -> None:
     """Writes every map, measures what was written, and tells it.
 
-    Raises: NumberFault (exit 7) naming the worst block when a map does not hold its totals; the map is
-      removed, so that the next run makes it anew. ArtifactFault (exit 4) when the field has holes.
+    Raises: NumberError (exit 7) naming the worst block when a map does not hold its totals; the map is
+      removed, so that the next run makes it anew. ArtifactError (exit 4) when the field has holes.
     """
     opened, estimate = Cube.open(cube), Field.open(field)
     _refuse_sums_of_means(config, opened)
     working = out / ".progress"
     shutil.rmtree(working, ignore_errors=True)
     working.mkdir(parents=True)
-    with store.frugal():
+    with store.small_gdal_cache():
         write_maps(config, opened, estimate, out, working)
         legends = write_companions(config, opened, estimate, out, working)
     if opened.points is not None:
@@ -98,7 +98,7 @@ def run(config: Config, *, cube: Path, field: Path, out: Path) -> None:
     if (reference := estimate.record.reference) is not None:
         tags = _tags(opened, estimate, store.sheets(opened)[0])
         tags |= {"unit": "1", "sector": ALL, "cell_methods": ""}
-        with store.frugal():
+        with store.small_gdal_cache():
             note = write_applicability(opened, reference, out, working, tags)
         facts = facts.with_(notes=(*facts.notes, note))
     carry_figures(field, out)
@@ -108,10 +108,10 @@ def run(config: Config, *, cube: Path, field: Path, out: Path) -> None:
 
 
 def _refuse_sums_of_means(config: Config, cube: Cube) -> None:
-    """Raises UsageFault (exit 2) for what has no meaning where cells average and do not add up."""
+    """Raises UsageError (exit 2) for what has no meaning where cells average and do not add up."""
     for key, given in (("scale_factor", config.scale_factor), ("zones", config.zones)):
         if not cube.quantity.adds_up and given is not None:
-            raise UsageFault(
+            raise UsageError(
                 f"mosaic.{key}", f"set, but {cube.name} is a mean over the cell", "an amount per cell",
                 f"leave `mosaic.{key}` out",
             )  # fmt: skip
@@ -136,10 +136,10 @@ def write_maps(config: Config, cube: Cube, field: Field, out: Path, working: Pat
         done += len(chosen)
 
 
-def _fill_drafts(config: Config, cube: Cube, field: Field, chosen: list[Sheet], working: Path) -> None:
+def _fill_drafts(config: Config, cube: Cube, field: Field, chosen: list[MapSpec], working: Path) -> None:
     """One pass over the field fills a draft for each map, band by band of whole blocks."""
-    totals, known, rungs = cube.totals(), cube.known(), field.rungs()
-    books = [book_of(sheet, totals, known, rungs, _scale_factor(config, sheet)) for sheet in chosen]
+    totals, known, fallback_levels = cube.totals(), cube.known(), field.fallback_levels()
+    books = [book_of(sheet, totals, known, fallback_levels, _scale_factor(config, sheet)) for sheet in chosen]
     factor, cols = cube.factor, cube.fine.cols
     with ExitStack() as stack:
         drafts = []
@@ -155,19 +155,19 @@ def _fill_drafts(config: Config, cube: Cube, field: Field, chosen: list[Sheet], 
             valid = cube.valid(row * factor, 0, count * factor, cols)
             for sheet, book, draft in zip(chosen, books, drafts, strict=True):
                 rows, members = slice(row, row + count), list(sheet.members)
-                outside = rungs[members, sheet.time, rows] == Rung.OUTSIDE
+                outside = fallback_levels[members, sheet.time, rows] == FallbackLevel.OUTSIDE
                 counted = slice(row * factor, (row + count) * factor)
                 weights = None if cube.quantity.adds_up else cube.weights[counted]
                 here, strip = (
                     sheet.weigh(mass[members, sheet.time]),
-                    Strip(sheet, row, valid, book.placed[rows], weights),
+                    MapBand(sheet, row, valid, book.placed[rows], weights),
                 )
                 due = np.where(outside, 0.0, sheet.weigh(totals[members, sheet.time, rows]))
                 stored = strip.stored(here, due, outside, _scale_factor(config, sheet))
                 store.write_band(draft, row * factor, stored)
 
 
-def _scale_factor(config: Config, sheet: Sheet) -> float | None:
+def _scale_factor(config: Config, sheet: MapSpec) -> float | None:
     """Maps of emission have another unit, so they hold float32."""
     return None if sheet.is_emission else config.scale_factor
 
@@ -175,11 +175,11 @@ def _scale_factor(config: Config, sheet: Sheet) -> float | None:
 def write_companions(config: Config, cube: Cube, field: Field, out: Path, working: Path) -> dict[str, Legend]:
     """Writes the block file and the styles beside each map, from what the map holds; returns the legends."""
     legends = {}
-    meaning = ", ".join(f"{int(rung)} {words}" for rung, (words, _) in RUNGS.items())
-    totals, known, rungs = cube.totals(), cube.known(), field.rungs()
+    meaning = ", ".join(f"{int(level)} {words}" for level, (words, _) in FALLBACK_LEVELS.items())
+    totals, known, fallback_levels = cube.totals(), cube.known(), field.fallback_levels()
     every = store.sheets(cube)
     for sheet in progress.track(every, "measuring maps", len(every), "maps"):
-        book = book_of(sheet, totals, known, rungs, _scale_factor(config, sheet))
+        book = book_of(sheet, totals, known, fallback_levels, _scale_factor(config, sheet))
         reading = read_map(out / sheet.map_file, cube)
         relative = np.where(book.placed, book.relative_residual(reading.sums), np.nan)
         words = cube.quantity.block_labels
@@ -189,13 +189,17 @@ def write_companions(config: Config, cube: Cube, field: Field, out: Path, workin
             ("relative residual", "1", relative),
         ]
         if not sheet.is_sum:
-            columns.append(("rung", "1", rungs[sheet.members[0], sheet.time].astype(np.float64)))
+            columns.append(
+                ("fallback level", "1", fallback_levels[sheet.members[0], sheet.time].astype(np.float64))
+            )
         if cube.points is not None:
             at_points = sheet.weigh(cube.point_mass[list(sheet.members), sheet.time]).sum(axis=0)
             columns.append(("of it at points", sheet.unit, np.where(book.known, at_points, np.nan)))
         draft = working / sheet.blocks_file
         with store.writing(out / sheet.blocks_file):
-            store.write_blocks(draft, cube.coarse, _tags(cube, field, sheet) | {"rungs": meaning}, columns)
+            store.write_blocks(
+                draft, cube.coarse, _tags(cube, field, sheet) | {"fallback_levels": meaning}, columns
+            )
             store.publish(draft, out / sheet.blocks_file, overviews=config.overviews, resampling="NEAREST")
         legends[sheet.stem] = legend(reading, sheet.unit)
         _write(out / f"{sheet.stem}.qml", map_style(legends[sheet.stem]))
@@ -210,12 +214,12 @@ def _draw_previews(cube: Cube, out: Path, legends: dict[str, Legend]) -> None:
             write_preview(out / f"{sheet.stem}.png", _title(sheet), cube, sheet, out, legends[sheet.stem])
 
 
-def _title(sheet: Sheet) -> str:
+def _title(sheet: MapSpec) -> str:
     sector = "all sectors" if sheet.is_sum else sheet.sector
     return f"{sheet.long_name}, {sector}, {sheet.year} [{sheet.unit}]"
 
 
-def _tags(cube: Cube, field: Field, sheet: Sheet) -> dict[str, str]:
+def _tags(cube: Cube, field: Field, sheet: MapSpec) -> dict[str, str]:
     """What a map says of itself, wherever it is carried."""
     record = cube.record
     licences = [given.licence for given in record.totals]
@@ -242,7 +246,7 @@ def _write_zones(config: Config, cube: Cube, out: Path) -> ZonalSumsRecord | Non
     """Writes the table of totals by zone, from the files as written; None when none are asked for."""
     if config.zones is None:
         return None
-    with store.frugal():
+    with store.small_gdal_cache():
         sums = measure_zones(cube, open_zones(config.zones, cube.fine), out)
     _write(out / ZONES, as_csv(sums))
     return sums
@@ -251,7 +255,7 @@ def _write_zones(config: Config, cube: Cube, out: Path) -> ZonalSumsRecord | Non
 def _write_netcdf(config: Config, cube: Cube, field: Field, out: Path) -> tuple[NetcdfRecord, ...]:
     """One file a sector, measured again as it was written.
 
-    Raises: NumberFault (exit 7) when a file does not hold what was given; it is removed.
+    Raises: NumberError (exit 7) when a file does not hold what was given; it is removed.
     """
     _ensure_room(out, netcdf_maps.bytes_needed(cube))
     told = []
@@ -269,7 +273,7 @@ def _write_netcdf(config: Config, cube: Cube, field: Field, out: Path) -> tuple[
         record = netcdf_maps.measure_netcdf(cube, sector, out, config.limit)
         if not record.passed:
             path.unlink()
-            raise NumberFault(
+            raise NumberError(
                 f"{path.name}, {record.date}",
                 f"a block {record.worst_relative_residual:.3g} off what was given",
                 f"at most {config.limit:g}",
@@ -282,7 +286,7 @@ def _write_netcdf(config: Config, cube: Cube, field: Field, out: Path) -> tuple[
 def _insist(certificate: Certificate, out: Path) -> None:
     """Raises what the certificate found, worst first, and removes the maps that failed.
 
-    Raises: NumberFault (exit 7).
+    Raises: NumberError (exit 7).
     """
     failed = [single for single in certificate.maps if not single.passed]
     if not failed:
@@ -293,7 +297,7 @@ def _insist(certificate: Certificate, out: Path) -> None:
         (out / single.file).unlink()
     single = max(failed, key=lambda one: abs(one.worst.relative_residual))
     worst = single.worst
-    raise NumberFault(
+    raise NumberError(
         f"{single.file}, block row {worst.row}, column {worst.col} (x {worst.x:.10g}, y {worst.y:.10g})",
         f"{worst.placed!r} {single.unit} stored of {worst.given!r}, relative residual "
         f"{worst.relative_residual:.3g}; {single.holes} holes, {single.negative_blocks} blocks below zero",
@@ -303,11 +307,11 @@ def _insist(certificate: Certificate, out: Path) -> None:
 
 
 def _insist_on_points(certificate: Certificate, out: Path) -> None:
-    """Raises NumberFault (exit 7) where a map holds less in a cell than the points that stand in it."""
+    """Raises NumberError (exit 7) where a map holds less in a cell than the points that stand in it."""
     for single in certificate.points.maps if certificate.points else ():
         if single.short:
             (out / single.file).unlink()
-            raise NumberFault(
+            raise NumberError(
                 single.file,
                 f"{single.short} cells hold less than the point sources in them",
                 "every point source at its place",
@@ -316,12 +320,12 @@ def _insist_on_points(certificate: Certificate, out: Path) -> None:
 
 
 def _insist_on_emission(certificate: Certificate, out: Path) -> None:
-    """Raises NumberFault (exit 7) where a map of an emission is not its factor times the activity."""
+    """Raises NumberError (exit 7) where a map of an emission is not its factor times the activity."""
     for single in certificate.emission.compared if certificate.emission else ():
         if not single.passed:
             (out / single.file).unlink()
             differs = f"the activity times the factor differs by {single.relative_difference:.3g}"
-            raise NumberFault(
+            raise NumberError(
                 single.file,
                 f"{single.emission!r} stored, {differs}",
                 "the activity times its factor",
@@ -332,7 +336,7 @@ def _insist_on_emission(certificate: Certificate, out: Path) -> None:
 def _ensure_room(out: Path, needed: int) -> None:
     free = shutil.disk_usage(out).free
     if free < needed:
-        raise ResourceFault(
+        raise ResourceError(
             str(out.name), f"{free} bytes free", f"about {needed} bytes for maps and their drafts",
             "free some space, or move the workspace with --workspace DIR",
         )  # fmt: skip
@@ -358,7 +362,7 @@ class MosaicBody(StageBody[Config]):
     def certify(self, cube: Path, artifact: Path) -> bool:
         return bool(certify(cube, artifact).passed)
 
-    def contradictions(self, cube: Path, artifact: Path) -> list[Fault]:
+    def contradictions(self, cube: Path, artifact: Path) -> list[HectareError]:
         return contradictions(cube, artifact)
 
     def render(self, artifact: Path) -> str:

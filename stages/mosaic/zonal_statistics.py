@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from model.ground.errors import NumberFault
+from model.ground.errors import NumberError
 from model.ground.grid import Grid, Region
 from stages.artifacts import maps as store
 from stages.artifacts.cube import Cube
-from stages.artifacts.maps import Sheet
+from stages.artifacts.maps import MapSpec
 from stages.artifacts.records import SheetRecord, ZonalSumsRecord, ZoneSumRecord
 from stages.regrid.polygons import BIN
 from stages.regrid.zones import Zones
@@ -65,7 +65,7 @@ def measure_zones(cube: Cube, zones: Zones, maps: Path) -> ZonalSumsRecord:
     Args:
       maps: folder of finished maps.
     Returns: mass in the unit of each map, zones in the order they were first met.
-    Raises: InputFault (exit 3) where zones overlap; NumberFault (exit 7) when the parts of a map do not add up to it.
+    Raises: InputError (exit 3) where zones overlap; NumberError (exit 7) when the parts of a map do not add up to it.
     """
     sheets, fine = store.sheets(cube), cube.fine
     sums = _Sums.zero(list(zones.shapes), len(sheets))
@@ -90,18 +90,18 @@ def _bins(fine: Grid) -> Iterator[tuple[int, int, Region]]:
             yield down, across, Region(row, col, min(BIN, fine.rows - row), min(BIN, fine.cols - col))
 
 
-def _check_parts(sheets: Sequence[Sheet], sums: _Sums) -> None:
-    """Raises NumberFault (exit 7) for a map that its parts do not add up to."""
+def _check_parts(sheets: Sequence[MapSpec], sums: _Sums) -> None:
+    """Raises NumberError (exit 7) for a map that its parts do not add up to."""
     found = sum(sums.inside.values(), sums.outside.copy())
     for sheet, parts, total in zip(sheets, found, sums.whole, strict=True):
         if abs(parts - total) > AGREE * max(abs(total), np.finfo(float).tiny):
-            raise NumberFault(
+            raise NumberError(
                 f"zones of {sheet.map_file}", f"parts that add up to {parts!r}", f"the map's {total!r}",
                 "report it with the zones: their shares do not add up",
             )  # fmt: skip
 
 
-def _record(sheets: Sequence[Sheet], zones: Zones, sums: _Sums) -> ZonalSumsRecord:
+def _record(sheets: Sequence[MapSpec], zones: Zones, sums: _Sums) -> ZonalSumsRecord:
     told = []
     for zone, mass in sums.inside.items():
         name, cells = zones.names[zone], sums.cells[zone]
@@ -115,7 +115,7 @@ def _record(sheets: Sequence[Sheet], zones: Zones, sums: _Sums) -> ZonalSumsReco
     )
 
 
-def _sheet_record(sheet: Sheet) -> SheetRecord:
+def _sheet_record(sheet: MapSpec) -> SheetRecord:
     return SheetRecord(
         variable=sheet.name, unit=sheet.unit, sector=sheet.sector, year=sheet.year, file=sheet.map_file
     )

@@ -31,7 +31,7 @@ class SourceWindow(NamedTuple):
     turn: float
 
 
-def splat(
+def conservative_reproject(
     raster: Band,
     fine: Grid,
     region: Region,

@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from rasterio.warp import transform_bounds
 
 from model.ground.blocks import nested, spread
-from model.ground.errors import InputFault
+from model.ground.errors import InputError
 from model.ground.grid import Grid, Region
 from stages.formats.raster.band import Band
 from stages.formats.zarr_groups import same_crs
 from stages.regrid.bilinear import interpolated
 from stages.regrid.conservative_overlap import overlapped
-from stages.regrid.conservative_reproject import Codes, SourceWindow, as_share, splat
+from stages.regrid.conservative_reproject import Codes, SourceWindow, as_share, conservative_reproject
 from stages.regrid.transform_mesh import between
 
 MAX_SOURCE = 16_000_000  # source cells held at once; a larger need is met in quarters
@@ -99,7 +99,7 @@ def bring(raster: Band, fine: Grid, region: Region, kind: str, code: Codes | Non
         return interpolated(raster, fine, region, MAX_SOURCE)
     span = cells_across(raster, fine)
     if kind == "total" and span > MAX_SPAN:
-        raise InputFault(
+        raise InputError(
             raster.name,
             f"counts on cells {span:.0f} times as wide as the fine ones",
             f"at most {MAX_SPAN} times",
@@ -107,7 +107,9 @@ def bring(raster: Band, fine: Grid, region: Region, kind: str, code: Codes | Non
         )
     if span > DIVIDE:
         return _divided(raster, target, span) if kind == "total" else _shared(raster, target, span, code)
-    return splat(raster, fine, region, list(_source_windows(raster, target)), span, kind == "total", code)
+    return conservative_reproject(
+        raster, fine, region, list(_source_windows(raster, target)), span, kind == "total", code
+    )
 
 
 def _in_one_system(raster: Band, fine: Grid) -> Grid | None:

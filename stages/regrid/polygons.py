@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pyproj import CRS, Geod, Transformer
 
-from model.ground.errors import InputFault
+from model.ground.errors import InputError
 from model.ground.grid import Grid, Region
 from model.ground.overlay import Pieces, cover, cut, sum_lengths
 from stages.formats.vector.read import Bounds, shapely
@@ -68,7 +68,7 @@ class Shapes:
         assert back is not None
         left, bottom, right, top = back.transform_bounds(*around.bounds, densify_pts=101)
         if not np.isfinite([left, bottom, right, top]).all():
-            raise InputFault(
+            raise InputError(
                 "vector layer", f"a CRS ({self._crs.name}) that does not know the ground of the totals",
                 "a CRS that covers it", "check `crs:`, or reproject the layer",
             )  # fmt: skip
@@ -79,7 +79,7 @@ class Shapes:
         """Takes features in the CRS of the shapes, in the order of their file.
 
         Args: geometry: (n,) shapely geometries; None or empty where a feature has none.
-        Raises: InputFault (exit 3) for shapes without a place in the CRS of the grid.
+        Raises: InputError (exit 3) for shapes without a place in the CRS of the grid.
         """
         library = shapely()
         missing = library.is_missing(geometry) | library.is_empty(geometry)
@@ -130,7 +130,7 @@ class Shapes:
             return
         edges = library.bounds(shapes)
         if not np.isfinite(edges).all():
-            raise InputFault(
+            raise InputError(
                 "vector layer", "shapes that have no place in the CRS of the totals",
                 "coordinates the projection knows", "check the CRS and the axis order (x, y)",
             )  # fmt: skip
@@ -188,7 +188,7 @@ class Shapes:
     def read(self, row: int, col: int, rows: int, cols: int) -> Floats:
         """(rows, cols) length [m] or share of the cell, 0 to 1, in a window that may reach into the margin.
 
-        Raises: InputFault (exit 3) when a bin holds more shapes than memory should.
+        Raises: InputError (exit 3) when a bin holds more shapes than memory should.
         """
         out, window = np.zeros((rows, cols)), Region(row, col, rows, cols)
         for down in range(row // BIN, (row + rows - 1) // BIN + 1):
@@ -217,7 +217,7 @@ class Shapes:
 
     def _measured(self, place: Bin) -> Floats:
         if (size := self._store.sizes[place]) > MAX_BIN:
-            raise InputFault(
+            raise InputError(
                 "vector layer", f"{size:,} bytes of shapes within {BIN} x {BIN} fine cells", f"at most {MAX_BIN:,}",
                 "simplify the layer, or choose a coarser fine grid",
             )  # fmt: skip

@@ -8,7 +8,7 @@ import rasterio.features
 from numpy.typing import NDArray
 from rasterio.transform import Affine
 
-from model.ground.errors import InputFault
+from model.ground.errors import InputError
 from model.ground.grid import Grid
 from stages.formats.raster.geotiff import Raster
 from stages.formats.vector import read as vectors
@@ -58,7 +58,7 @@ class Zones:
     def _of(self, zone: str, crs: Any) -> Shapes:
         if zone not in self.shapes:
             if len(self.shapes) >= MAX_ZONES:
-                raise InputFault(
+                raise InputError(
                     self._where, f"over {MAX_ZONES:,} zones", "fewer", "merge them, or use another key"
                 )
             self.shapes[zone] = Shapes(self._fine, crs, "area")
@@ -67,7 +67,7 @@ class Zones:
     def shares(self, row: int, col: int) -> dict[str, NDArray[np.float64]]:
         """(BIN, BIN) share of each cell of a bin by zone; zones that do not reach it are left out.
 
-        Raises: InputFault (exit 3) where zones overlap: their sums would count ground twice.
+        Raises: InputError (exit 3) where zones overlap: their sums would count ground twice.
         """
         found, summed = {}, np.zeros((BIN, BIN))
         for zone, shapes in self.shapes.items():
@@ -78,7 +78,7 @@ class Zones:
             down, across = (int(index) for index in np.argwhere(twice)[0])
             there = [zone for zone, share in found.items() if share[down, across] > 0]
             window = self._fine.window(row * BIN + down, col * BIN + across, 1, 1)
-            raise InputFault(
+            raise InputError(
                 f"{self._where}, {' and '.join(there[:3])}",
                 f"zones that overlap at x {window.left:.10g}, y {window.top:.10g}",
                 "ground in one zone at most", "correct the outlines, or choose zones of one level by `where:`",

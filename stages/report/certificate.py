@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from model.conservation.fallback import Rung
+from model.conservation.fallback import FallbackLevel
 from model.ground.blocks import merge, nested
 from stages.artifacts import maps as store
 from stages.artifacts.cube import Cube
-from stages.artifacts.maps import Sheet
+from stages.artifacts.maps import MapSpec
 from stages.formats.content_hash import sha256_of
 from stages.report.certificate_record import (
     Certificate,
@@ -64,7 +64,7 @@ class Reading:
 def read_map(path: Path, cube: Cube) -> Reading:
     """Streams a finished map by bands of blocks; float64 sums of the float32 cells as stored.
 
-    Raises: ArtifactFault (exit 4) when the file is missing, damaged or lies on another grid.
+    Raises: ArtifactError (exit 4) when the file is missing, damaged or lies on another grid.
     """
     factor, coarse, fine, weights = cube.factor, cube.coarse, cube.fine, cube.weights
     sums, lowest = np.zeros(coarse.shape), np.full(coarse.shape, np.nan)
@@ -120,23 +120,28 @@ class Account:
 
 
 def book_of(
-    sheet: Sheet, totals: NDArray, known: NDArray, rungs: NDArray, scale_factor: float | None = None
+    sheet: MapSpec,
+    totals: NDArray,
+    known: NDArray,
+    fallback_levels: NDArray,
+    scale_factor: float | None = None,
 ) -> Account:
     """The account of one map, from arrays of everything a run knows.
 
     Args:
-      totals, known, rungs: (sectors, years, h, w) totals in the cube's unit, whether they are known, fallback levels.
+      totals, known, fallback_levels: (sectors, years, h, w) totals in the cube's unit, whether
+        they are known, and which level placed them.
       scale_factor: mass of a unit where the map holds whole numbers.
     """
     members = list(sheet.members)
     weighed = sheet.weigh(totals[members, sheet.time])
-    return account(weighed, known[members, sheet.time], rungs[members, sheet.time], scale_factor)
+    return account(weighed, known[members, sheet.time], fallback_levels[members, sheet.time], scale_factor)
 
 
 def account(
     totals: NDArray[np.float64],
     known: NDArray[np.bool_],
-    rungs: NDArray[np.uint8],
+    fallback_levels: NDArray[np.uint8],
     scale_factor: float | None = None,
 ) -> Account:
     """Adds up the members of a map; arrays are (members, h, w).
@@ -145,7 +150,7 @@ def account(
       scale_factor: with it every member owes the whole number of units nearest to its total.
     """
     given = np.where(known, totals, 0.0)
-    placed = np.asarray(rungs != Rung.OUTSIDE)
+    placed = np.asarray(fallback_levels != FallbackLevel.OUTSIDE)
     kept = np.where(placed, given, 0.0)
     due = kept if scale_factor is None else np.rint(kept / scale_factor)
     unit = 1.0 if scale_factor is None else scale_factor
@@ -162,18 +167,18 @@ def account(
 def certify(cube: Path, maps: Path, limit: float | None = None) -> Certificate:
     """Measures every map of a folder against the totals in the cube.
 
-    Only the finished files are trusted: the sums are theirs, and so are the rungs that say which blocks lie
+    Only the finished files are trusted: the sums are theirs, and so are the fallback_levels that say which blocks lie
     outside.
 
     Args:
       cube, maps: artifact folders.
       limit: relative residual no block may exceed; without it, the one of the certificate that is there.
     Returns: what was measured; a block that holds mass it was not given has an infinite relative residual.
-    Raises: ArtifactFault (exit 4) when a map is missing, damaged or lies on another grid.
+    Raises: ArtifactError (exit 4) when a map is missing, damaged or lies on another grid.
     """
     opened = Cube.open(cube)
     limit = _stated_limit(maps) if limit is None else limit
-    with store.frugal():
+    with store.small_gdal_cache():
         measured = tuple(measure(opened, sheet, maps, limit) for sheet in store.sheets(opened))
         points = prove_points(opened, maps)
     emission = _emission(opened, measured, limit)
@@ -232,19 +237,19 @@ def _compare(emitted: MapRecord, activity: float, limit: float) -> EmissionCompa
     )
 
 
-def measure(cube: Cube, sheet: Sheet, maps: Path, limit: float) -> MapRecord:
+def measure(cube: Cube, sheet: MapSpec, maps: Path, limit: float) -> MapRecord:
     """The certificate of one map: its file read again, its block file compared, both hashed.
 
     Args:
       sheet: which map; maps: folder of the finished ones.
       limit: relative residual that no block, and not the whole map, may exceed.
-    Raises: ArtifactFault (exit 4) when a file is missing, damaged or lies on another grid.
+    Raises: ArtifactError (exit 4) when a file is missing, damaged or lies on another grid.
     """
-    rungs = np.stack([_rungs(cube, index, sheet, maps) for index in sheet.members])
+    fallback_levels = np.stack([_fallback_levels(cube, index, sheet, maps) for index in sheet.members])
     members = list(sheet.members)
     reading = read_map(maps / sheet.map_file, cube)
     totals, known = sheet.weigh(cube.totals()[members, sheet.time]), cube.known()[members, sheet.time]
-    book = account(totals, known, rungs, reading.scale_factor)
+    book = account(totals, known, fallback_levels, reading.scale_factor)
     relative = book.relative_residual(reading.sums)
     # Of a mean, the whole map's: what is summed over what the cells count for.
     whole = cube.quantity.whole(cube.room[book.known])
@@ -278,7 +283,7 @@ def measure(cube: Cube, sheet: Sheet, maps: Path, limit: float) -> MapRecord:
         scale_factor=reading.scale_factor,
         rounded=given - outside - due,
         exact=exact,
-        rungs={} if sheet.is_sum else _counted(rungs),
+        fallback_levels={} if sheet.is_sum else _counted(fallback_levels),
         relative_residual=total,
         blocks=int(book.known.sum()),
         blocks_outside=int((book.known & ~book.placed).sum()),
@@ -295,9 +300,12 @@ def measure(cube: Cube, sheet: Sheet, maps: Path, limit: float) -> MapRecord:
     )
 
 
-def _counted(rungs: NDArray[np.uint8]) -> dict[str, int]:
-    """How many blocks each rung of the ladder placed."""
-    return {Rung(code).name.lower(): int((rungs == code).sum()) for code in np.unique(rungs)}
+def _counted(fallback_levels: NDArray[np.uint8]) -> dict[str, int]:
+    """How many blocks each fallback level placed."""
+    return {
+        FallbackLevel(code).name.lower(): int((fallback_levels == code).sum())
+        for code in np.unique(fallback_levels)
+    }
 
 
 def _stated_limit(maps: Path) -> float:
@@ -307,8 +315,8 @@ def _stated_limit(maps: Path) -> float:
         return LIMIT
 
 
-def _rungs(cube: Cube, index: int, sheet: Sheet, maps: Path) -> NDArray[np.uint8]:
-    single = Sheet(sheet.name, cube.sectors[index], sheet.year, (index,), sheet.time)
+def _fallback_levels(cube: Cube, index: int, sheet: MapSpec, maps: Path) -> NDArray[np.uint8]:
+    single = MapSpec(sheet.name, cube.sectors[index], sheet.year, (index,), sheet.time)
     return store.read_blocks(maps / single.blocks_file, cube.coarse)[3].astype(np.uint8)
 
 

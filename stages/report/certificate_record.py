@@ -41,7 +41,7 @@ class MapRecord(Record):
       factors: of an emission, one for each sector in the map; none on a map of the activity.
       scale_factor: mass of a unit, where the map holds whole numbers.
       rounded: what whole numbers moved; exact: every block holds just what is due.
-      rungs: blocks by what placed them; none on a sum of sectors.
+      fallback_levels: blocks by what placed them; none on a sum of sectors.
       holes: cells that may receive mass and hold no value, in blocks that placed some.
       negative_blocks: blocks with a cell below 0 under totals that are not.
     """
@@ -60,7 +60,7 @@ class MapRecord(Record):
     scale_factor: float | None
     rounded: float
     exact: bool
-    rungs: dict[str, int]
+    fallback_levels: dict[str, int]
     relative_residual: float
     blocks: int
     blocks_outside: int

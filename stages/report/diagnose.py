@@ -5,15 +5,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from model.ground.errors import Fault, Fix, NumberFault
+from model.ground.errors import Fix, HectareError, NumberError
 from model.ground.grid import Grid
 from stages.artifacts import maps as store
 from stages.artifacts.cube import Cube
-from stages.artifacts.maps import Sheet
+from stages.artifacts.maps import MapSpec
 from stages.report.certificate import read_map
 
 
-def contradictions(cube: Path, maps: Path) -> list[Fault]:
+def contradictions(cube: Path, maps: Path) -> list[HectareError]:
     """What three witnesses say of each block, where they differ.
 
     The cube holds the totals as given; the block file beside a map repeats them and holds what was placed; the map
@@ -25,10 +25,10 @@ def contradictions(cube: Path, maps: Path) -> list[Fault]:
     try:
         opened = Cube.open(cube)
         totals, known = opened.totals(), opened.known()
-    except Fault as fault:
+    except HectareError as fault:
         return [fault]
-    faults: list[Fault] = []
-    with store.frugal():
+    faults: list[HectareError] = []
+    with store.small_gdal_cache():
         for sheet in store.sheets(opened):
             members = list(sheet.members)
             given = np.where(known[members, sheet.time], sheet.weigh(totals[members, sheet.time]), 0.0).sum(
@@ -39,17 +39,17 @@ def contradictions(cube: Path, maps: Path) -> list[Fault]:
 
 
 def _of(
-    cube: Cube, sheet: Sheet, maps: Path, given: NDArray[np.float64], known: NDArray[np.bool_]
-) -> list[Fault]:
+    cube: Cube, sheet: MapSpec, maps: Path, given: NDArray[np.float64], known: NDArray[np.bool_]
+) -> list[HectareError]:
     try:
         told_given, told_placed = store.read_blocks(maps / sheet.blocks_file, cube.coarse)[:2]
-    except Fault as fault:
+    except HectareError as fault:
         told_given, told_placed, faults = None, None, [fault]
     else:
         faults = []
     try:
         sums = read_map(maps / sheet.map_file, cube).sums
-    except Fault as fault:
+    except HectareError as fault:
         return [*faults, fault]
     if told_placed is not None:
         faults += _where(cube.coarse, known & (told_placed != sums), sheet.map_file, sums, told_placed)
@@ -60,7 +60,7 @@ def _of(
 
 def _where(
     coarse: Grid, differs: NDArray[np.bool_], name: str, here: NDArray[np.float64], there: NDArray[np.float64]
-) -> list[Fault]:
+) -> list[HectareError]:
     """One fault for a map, naming its first blocks."""
     places = np.argwhere(differs)
     if not len(places):
@@ -69,7 +69,7 @@ def _where(
     others = "".join(f", also row {r}, column {c}" for r, c in places[1:4])
     others += f" and {len(places) - 4} more" if len(places) > 4 else ""
     return [
-        NumberFault(
+        NumberError(
             f"{name}, block row {row}, column {col} (x {coarse.x[col]:.10g}, y {coarse.y[row]:.10g}){others}",
             f"{here[row, col]!r} there, {there[row, col]!r} in the block file beside the map",
             "the same number in both, as when they were written",

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from model.ground.grid import Grid, Region
 from stages.artifacts import maps as store
-from stages.artifacts.maps import Sheet
+from stages.artifacts.maps import MapSpec
 from stages.report.pictures import FLOOR, average, css_ramp, mass_picture, residual_picture
 from stages.report.qgis_style import RAMP, RESIDUAL, Legend, legend_of, number
 
@@ -98,7 +98,7 @@ def ground(grid: Grid) -> tuple[float, float]:
 
 
 def draw(
-    sheet: Sheet,
+    sheet: MapSpec,
     maps: Path,
     coarse: Grid,
     factor: int,
@@ -117,7 +117,7 @@ def draw(
       limit: relative residual at which the colours of the residual end.
       page_width: pixels along a picture, at most.
       shared: fine cells that a block's number is divided by, 1 where it is a mean.
-    Raises: ArtifactFault (exit 4) when the map or its block file is missing or damaged.
+    Raises: ArtifactError (exit 4) when the map or its block file is missing or damaged.
     """
     fine = coarse.refine(factor)
     given, placed, relative = store.read_blocks(maps / sheet.blocks_file, coarse)[:3]

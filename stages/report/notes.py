@@ -6,13 +6,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from model.conservation.fallback import Rung
+from model.conservation.fallback import FallbackLevel
 from stages.artifacts.records import CubeRecord, FieldRecord, LayerRecord, TotalRecord
 
 FALLBACKS = (
-    (Rung.PROXY, "the method saw nothing, a plain proxy placed the total"),
-    (Rung.LAND, "neither method nor proxy saw anything, the total was spread evenly over valid cells"),
-    (Rung.UNIFORM, "no cell is valid, the total was spread over the whole block"),
+    (FallbackLevel.PROXY, "the method saw nothing, a plain proxy placed the total"),
+    (
+        FallbackLevel.LAND,
+        "neither method nor proxy saw anything, the total was spread evenly over valid cells",
+    ),
+    (FallbackLevel.UNIFORM, "no cell is valid, the total was spread over the whole block"),
 )
 
 
@@ -21,22 +24,22 @@ class Told:
     """What notes are made of.
 
     Attributes:
-      rungs: (sectors, years, h, w) the fallback level of each block.
+      fallback_levels: (sectors, years, h, w) the fallback level of each block.
     """
 
     cube: CubeRecord
     field: FieldRecord
-    rungs: NDArray[np.uint8]
+    fallback_levels: NDArray[np.uint8]
 
 
-def notes_of(cube: CubeRecord, field: FieldRecord, rungs: NDArray[np.uint8]) -> list[str]:
+def notes_of(cube: CubeRecord, field: FieldRecord, fallback_levels: NDArray[np.uint8]) -> list[str]:
     """Every note, in the order in which a reader meets its subject.
 
     Args:
-      rungs: (sectors, years, h, w) the fallback level of each block.
+      fallback_levels: (sectors, years, h, w) the fallback level of each block.
     Returns: whole sentences; none where nothing was filled, masked or fell back.
     """
-    told = Told(cube, field, rungs)
+    told = Told(cube, field, fallback_levels)
     return [note for source in SOURCES for note in source(told)]
 
 
@@ -108,12 +111,12 @@ def _of_layer(layer: LayerRecord) -> Iterator[str]:
 
 
 def _of_fallbacks(told: Told) -> Iterator[str]:
-    outside = told.rungs == Rung.OUTSIDE
+    outside = told.fallback_levels == FallbackLevel.OUTSIDE
     if partial := int((outside.any(axis=0) & ~outside.all(axis=0)).sum()):
         which = "block has" if partial == 1 else "blocks have"
         yield f"{partial:,} {which} no known total in some sector: the sum over sectors holds only the others."
-    for rung, said in FALLBACKS:
-        if count := int((told.rungs == rung).sum()):
+    for level, said in FALLBACKS:
+        if count := int((told.fallback_levels == level).sum()):
             yield f"{count:,} {'block' if count == 1 else 'blocks'}: {said}."
     if told.field.not_finite:
         yield f"{told.field.not_finite:,} estimates of the method were not finite and counted as nothing seen."

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from pydantic import JsonValue
 from pyproj import CRS
 
-from model.conservation.fallback import Rung
+from model.conservation.fallback import FallbackLevel
 from model.ground import time_steps as when
-from model.ground.errors import ArtifactFault, remake
+from model.ground.errors import ArtifactError, remake
 from model.ground.grid import Grid
 from model.ground.quantity import QUANTITIES
 from stages.artifacts import maps as store
@@ -37,15 +37,18 @@ from stages.report.report_record import (
 from stages.report.training_figures import environment, read_figures
 
 FACTS, PAGE = "report.json", "report.html"
-RUNGS = {
-    Rung.NOTHING: ("nothing to place", "the total is zero"),
-    Rung.MODEL: ("method", "where the method saw sources"),
-    Rung.PROXY: ("proxy", "by a plain proxy, because the method saw nothing in the block"),
-    Rung.LAND: ("valid land", "evenly over valid cells, because neither method nor proxy saw anything"),
-    Rung.UNIFORM: ("whole block", "evenly over the whole block, because no cell of it is valid"),
-    Rung.SINK: ("sink", "a negative total, spread evenly"),
-    Rung.POINT: ("point sources", "by point sources alone, which took the whole total"),
-    Rung.OUTSIDE: ("outside", "the total is unknown: left without a value, not set to zero"),
+FALLBACK_LEVELS = {
+    FallbackLevel.NOTHING: ("nothing to place", "the total is zero"),
+    FallbackLevel.MODEL: ("method", "where the method saw sources"),
+    FallbackLevel.PROXY: ("proxy", "by a plain proxy, because the method saw nothing in the block"),
+    FallbackLevel.LAND: (
+        "valid land",
+        "evenly over valid cells, because neither method nor proxy saw anything",
+    ),
+    FallbackLevel.UNIFORM: ("whole block", "evenly over the whole block, because no cell of it is valid"),
+    FallbackLevel.SINK: ("sink", "a negative total, spread evenly"),
+    FallbackLevel.POINT: ("point sources", "by point sources alone, which took the whole total"),
+    FallbackLevel.OUTSIDE: ("outside", "the total is unknown: left without a value, not set to zero"),
 }
 _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _ZONES_SHOWN = 40  # the table beside the maps has every zone
@@ -107,7 +110,7 @@ def gather(
       page_width: pixels along a picture, at most.
       zones: sums of the finished maps by zone, where zones are asked for.
     """
-    rungs, made = field.rungs(), field.record
+    fallback_levels, made = field.fallback_levels(), field.record
     return ReportRecord(
         variable=cube.name,
         long_name=cube.long_name,
@@ -126,24 +129,24 @@ def gather(
         proxy=made.proxy,
         not_finite=made.not_finite,
         maps=tuple(DrawnMapRecord.of(sheet, legends[sheet.stem]) for sheet in store.sheets(cube)),
-        rungs=tuple(_fallback_shares(cube, rungs)),
+        fallback_levels=tuple(_fallback_shares(cube, fallback_levels)),
         emission=cube.emission,
         points=cube.record.points,
         layers=cube.record.layers,
         totals=cube.record.totals,
         attribution=cube.attribution,
-        notes=tuple(notes_of(cube.record, made, rungs)),
+        notes=tuple(notes_of(cube.record, made, fallback_levels)),
         page_width=page_width,
         zones=zones,
     )
 
 
-def _fallback_shares(cube: Cube, rungs: NDArray[np.uint8]) -> Iterator[FallbackSharesRecord]:
+def _fallback_shares(cube: Cube, fallback_levels: NDArray[np.uint8]) -> Iterator[FallbackSharesRecord]:
     """Who placed what, sector by sector and year by year."""
     given = cube.totals() / cube.room
     for index, sector in enumerate(cube.sectors):
         for time, year in enumerate(cube.years):
-            counts = _count_rungs(given[index, time], rungs[index, time])
+            counts = _count_rungs(given[index, time], fallback_levels[index, time])
             yield FallbackSharesRecord(sector=sector, year=year, counts=counts)
 
 
@@ -152,7 +155,7 @@ def render(maps: Path) -> str:
 
     Nothing is fetched and no script runs: pictures are inside, every text is escaped.
 
-    Raises: ArtifactFault (exit 4) when a part of the folder is missing or damaged.
+    Raises: ArtifactError (exit 4) when a part of the folder is missing or damaged.
     """
     certificate, report = _load(maps / CERTIFICATE, Certificate), _load(maps / FACTS, ReportRecord)
     page = environment()
@@ -167,9 +170,9 @@ def render(maps: Path) -> str:
         date=when.spelled,
     )
     template = page.from_string(files("stages.report").joinpath("page.html.j2").read_text("utf-8"))
-    with store.frugal():
+    with store.small_gdal_cache():
         sections = _sections(maps, certificate, report)
-    rung_words = {str(int(rung)): words for rung, words in RUNGS.items()}
+    level_words = {str(int(level)): words for level, words in FALLBACK_LEVELS.items()}
     return template.render(
         facts=report.to_json(),
         certificate=certificate.to_json(),
@@ -177,7 +180,7 @@ def render(maps: Path) -> str:
         left_out=len(report.maps) - len(sections),
         zone_tables=_zone_tables(report.zones, report.years[-1]),
         trained=read_figures(maps),
-        rung_words=rung_words,
+        level_words=level_words,
         years=_years(report.years),
     )
 
@@ -250,13 +253,13 @@ def _place(coarse: Grid, factor: int) -> PlaceRecord:
     )
 
 
-def _count_rungs(totals: NDArray[np.float64], rungs: NDArray[np.uint8]) -> dict[str, FallbackShare]:
-    """Blocks and mass per rung of the ladder; rungs that placed nothing are left out."""
+def _count_rungs(totals: NDArray[np.float64], fallback_levels: NDArray[np.uint8]) -> dict[str, FallbackShare]:
+    """Blocks and mass per fallback level; fallback_levels that placed nothing are left out."""
     counts = {}
-    for rung in Rung:
-        here = rungs == rung
+    for level in FallbackLevel:
+        here = fallback_levels == level
         if here.any():
-            counts[str(int(rung))] = FallbackShare(blocks=int(here.sum()), mass=float(totals[here].sum()))
+            counts[str(int(level))] = FallbackShare(blocks=int(here.sum()), mass=float(totals[here].sum()))
     return counts
 
 
@@ -267,7 +270,7 @@ def _load(path: Path, kind: type[RecordType]) -> RecordType:
     try:
         return kind.from_json(json.loads(path.read_text("utf-8")))
     except (OSError, ValueError) as error:
-        raise ArtifactFault(
+        raise ArtifactError(
             f"maps/{path.name}",
             f"not readable ({error})",
             "the facts beside the maps",

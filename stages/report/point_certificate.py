@@ -6,7 +6,7 @@ import numpy as np
 
 from stages.artifacts import maps as store
 from stages.artifacts.cube import Cube
-from stages.artifacts.maps import Sheet
+from stages.artifacts.maps import MapSpec
 from stages.artifacts.point_table import PointTable
 from stages.report.certificate_record import PointCertificate, PointMapRecord, PointPlace
 
@@ -22,7 +22,7 @@ def prove_points(cube: Cube, maps: Path) -> PointCertificate | None:
 
     Args:
       maps: folder of finished maps; only those of single sectors bear points of their own.
-    Raises: ArtifactFault (exit 4) when a map is missing or damaged.
+    Raises: ArtifactError (exit 4) when a map is missing or damaged.
     """
     if cube.points is None:
         return None
@@ -39,7 +39,7 @@ RULE = (
 )
 
 
-def _prove(cube: Cube, points: PointTable, sheet: Sheet, maps: Path) -> PointMapRecord:
+def _prove(cube: Cube, points: PointTable, sheet: MapSpec, maps: Path) -> PointMapRecord:
     columns = points.columns
     mine = (columns["sector"] == sheet.members[0]) & (columns["year"] == sheet.time)
     placed = mine & (columns["placed"] > 0)

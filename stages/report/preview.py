@@ -11,7 +11,7 @@ from model.ground.blocks import spread
 from model.ground.grid import Grid
 from stages.artifacts import maps as store
 from stages.artifacts.cube import Cube
-from stages.artifacts.maps import Sheet
+from stages.artifacts.maps import MapSpec
 from stages.report.qgis_style import RAMP, Legend, number
 
 if TYPE_CHECKING:  # matplotlib loads only when something is drawn
@@ -23,7 +23,7 @@ DOTS = 150  # per inch
 WIDEST = 1600  # cells of a panel; larger maps are read as averages
 
 
-def write_preview(path: Path, title: str, cube: Cube, sheet: Sheet, folder: Path, legend: Legend) -> None:
+def write_preview(path: Path, title: str, cube: Cube, sheet: MapSpec, folder: Path, legend: Legend) -> None:
     """Draws the coarse totals, as the mean per fine cell, beside the finished map, in the same colours.
 
     Args:

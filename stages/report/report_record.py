@@ -5,7 +5,7 @@ from dataclasses import asdict
 from pydantic import JsonValue, field_validator
 
 from model.ground.grid import Grid
-from stages.artifacts.maps import Sheet
+from stages.artifacts.maps import MapSpec
 from stages.artifacts.records import (
     EmissionRecord,
     LayerRecord,
@@ -41,7 +41,7 @@ class PlaceRecord(Record):
 
 
 class DrawnMapRecord(Record):
-    """One map of the set and its colours; the rest as in stages.artifacts.maps.Sheet."""
+    """One map of the set and its colours; the rest as in stages.artifacts.maps.MapSpec."""
 
     name: str
     sector: str
@@ -54,7 +54,7 @@ class DrawnMapRecord(Record):
     legend: Legend
 
     @classmethod
-    def of(cls, sheet: Sheet, legend: Legend) -> "DrawnMapRecord":
+    def of(cls, sheet: MapSpec, legend: Legend) -> "DrawnMapRecord":
         """A map as it is told in the report.
 
         Args:
@@ -63,9 +63,9 @@ class DrawnMapRecord(Record):
         return cls(**asdict(sheet), legend=legend)
 
     @property
-    def sheet(self) -> Sheet:
+    def sheet(self) -> MapSpec:
         """The map as the readers of finished maps know it."""
-        return Sheet(
+        return MapSpec(
             self.name,
             self.sector,
             self.year,
@@ -100,7 +100,7 @@ class ReportRecord(Record):
       coarse: the grid of the totals; factor: fine cells along a cell of it.
       laws: misallocated share of merged totals by each law that was compared.
       describe: what the method says of itself, by words a reader sees.
-      rungs: who placed the blocks, for each sector and year.
+      fallback_levels: who placed the blocks, for each sector and year.
       notes: what was filled, masked or fell back, in sentences.
       uncertainty: none is given yet.
       page_width: pixels along a picture, at most.
@@ -123,7 +123,7 @@ class ReportRecord(Record):
     proxy: str | None
     not_finite: int
     maps: tuple[DrawnMapRecord, ...]
-    rungs: tuple[FallbackSharesRecord, ...]
+    fallback_levels: tuple[FallbackSharesRecord, ...]
     emission: EmissionRecord | None
     points: tuple[PointFileRecord, ...]
     layers: tuple[LayerRecord, ...]

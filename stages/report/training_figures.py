@@ -9,7 +9,7 @@ from typing import Any
 
 import jinja2
 
-from model.ground.errors import ArtifactFault, remake
+from model.ground.errors import ArtifactError, remake
 from stages.formats.atomic import replace_file
 
 FIGURES = "training.json"
@@ -23,14 +23,14 @@ def write_figures(networks: Sequence[Mapping[str, Any]], out: Path) -> None:
 def read_figures(folder: Path) -> list[dict[str, Any]]:
     """Empty where nothing was trained.
 
-    Raises: ArtifactFault (exit 4) when the file is damaged.
+    Raises: ArtifactError (exit 4) when the file is damaged.
     """
     path = folder / FIGURES
     try:
         return list(json.loads(path.read_text("utf-8"))) if path.exists() else []
     except (OSError, ValueError) as error:
         fix = remake("mosaic")
-        raise ArtifactFault(FIGURES, f"not readable ({error})", "the figures of the training", fix) from error
+        raise ArtifactError(FIGURES, f"not readable ({error})", "the figures of the training", fix) from error
 
 
 def carry_figures(source: Path, out: Path) -> None:

@@ -13,7 +13,7 @@ from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
 from model.ground import time_steps as when
 from model.ground.blocks import merge, spread
-from model.ground.errors import raise_all
+from model.ground.errors import raise_together
 from model.ground.windows import Split, Window, deal_ground, lay_windows, split_map
 from stages.artifacts.cube import Cube
 from stages.artifacts.records import (
@@ -117,7 +117,7 @@ def tile_stride(config: Config, factor: int) -> int:
 def run(config: Config, *, cube: Path, out: Path) -> None:
     """Lays windows, splits the ground and counts what the training split holds."""
     opened = Cube.open(cube)
-    raise_all([clash.fault("tile") for clash in clashes(config, opened.factor)])
+    raise_together([clash.fault("tile") for clash in clashes(config, opened.factor)])
     totals, known = opened.remainder(), opened.known()
     cells = _valid_cells(opened)
     usable = known.all(axis=(0, 1)) & (cells > 0)

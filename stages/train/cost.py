@@ -151,7 +151,7 @@ def rehearse(config: Config, device: str, sizes: Sizes, free: int) -> Cost | Non
       sizes: of the tiles or windows a step learns from.
       free: bytes a step may take.
     Returns: None when the method does not learn.
-    Raises: InputFault (exit 3) where a file of weights to compare contents by cannot be used.
+    Raises: InputError (exit 3) where a file of weights to compare contents by cannot be used.
     """
     method = config.method.make(config)
     tiles = [_tile(sizes, config.years, seed) for seed in range(2)]

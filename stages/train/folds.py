@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from model.ground.errors import UsageFault
+from model.ground.errors import UsageError
 from model.ground.scene import Scene, Tile
 from model.ground.survey import Survey
 from model.method import Method, Trainable, WarmStartable
@@ -124,7 +124,7 @@ def learn(
     return facts, history
 
 
-def file_away(config: Config, facts: dict[str, Any], out: Path) -> None:
+def archive(config: Config, facts: dict[str, Any], out: Path) -> None:
     """Leaves for the run's history: what was asked, what came of it, and the states worth going back to."""
     folder = out / HISTORY
     kept: dict[str, str] = {}
@@ -150,18 +150,18 @@ def states(config: Config, out: Path) -> list[str]:
     ]
 
 
-def go_back(config: Config, out: Path, name: str) -> str:
+def restore(config: Config, out: Path, name: str) -> str:
     """Makes the named state the latest of its network; without a fold, of the network that was under way.
 
-    Raises: UsageFault when there is none of that name.
+    Raises: UsageError when there is none of that name.
     """
     known = states(config, out)
     full = name if "/" in name or not known else f"{known[-1].partition('/')[0]}/{name}"
     if full not in known:
         wanted = f"one of {', '.join(known)}" if known else "a state, and none was saved yet"
-        raise UsageFault("--from", f"no state {name!r}", wanted, "check the name")
+        raise UsageError("--from", f"no state {name!r}", wanted, "check the name")
     fold, _, state = full.partition("/")
-    step = States(out, int(fold), config.digest()).go_back(state)
+    step = States(out, int(fold), config.digest()).restore(state)
     return f"train: network {fold} goes back to {state}, step {step}"
 
 
@@ -173,7 +173,7 @@ def _fold(folder: Path) -> int:
 def begun_from(config: Config, fold: int) -> State | None:
     """The state training begins with; None for untrained networks.
 
-    Raises: UsageFault when the folder holds none for any network.
+    Raises: UsageError when the folder holds none for any network.
     """
     if config.start is None:
         return None
@@ -182,7 +182,7 @@ def begun_from(config: Config, fold: int) -> State | None:
         return States.of(path)
     if not list(Path(config.start).glob(f"train*/{config.start_at}.safetensors")):
         wanted = f"train{fold}/{config.start_at}.safetensors in it, as a run's history keeps them"
-        raise UsageFault("train.start", f"no such state in {config.start}", wanted, "correct train.start")
+        raise UsageError("train.start", f"no such state in {config.start}", wanted, "correct train.start")
     tell(f"train: fold {fold}: nothing learned was best there, so its network begins untrained")
     return None
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from model.ground.errors import InputFault, UsageFault
+from model.ground.errors import InputError, UsageError
 from model.ground.survey import Survey
 from model.method import ContentComparing, PairTrainable
 from model.methods import method_class
@@ -35,12 +35,12 @@ def learn_pairs(
     """Trains the method in place; returns facts for the checkpoint and the history.
 
     Args: folders: of the cube and the tiles.
-    Raises: UsageFault (exit 2) when the run declares no pairs.
+    Raises: UsageError (exit 2) when the run declares no pairs.
     """
     from model.training.trainer import Trainer
 
     if not data.record.pairs:
-        raise UsageFault(
+        raise UsageError(
             "train.method", f"{config.method}, which learns from fine fields", "fine fields of some dates",
             "declare them under `ingest.pairs`, or choose a method that learns from totals alone",
         )  # fmt: skip
@@ -48,7 +48,7 @@ def learn_pairs(
     train = PairSamples(cube, tiles, "train", shift=method.shifts_blocks)
     valid = PairSamples(cube, tiles, "valid")
     if not len(train) or not len(valid):
-        raise UsageFault(
+        raise UsageError(
             "ingest.pairs", f"{len(train)} fine fields to learn from, {len(valid)} to validate on", "at least one each",
             "declare more dates under `ingest.pairs`, or change `tile.valid_dates`",
         )  # fmt: skip
@@ -72,7 +72,7 @@ def learn_pairs(
     progress = trainer.run()
     live.close()
     if progress is None:
-        raise UsageFault(
+        raise UsageError(
             "ingest.pairs",
             "no fine value on the dates that validate",
             "fine fields with values where totals are known",
@@ -103,7 +103,7 @@ def compare_contents(config: Config, method: PairTrainable) -> list[str]:
     """Hands the weights that a user brings to a method that compares contents by them.
 
     Returns: what each file is, in words.
-    Raises: InputFault (exit 3) when a file is missing, damaged, or holds the weights of another network.
+    Raises: InputError (exit 3) when a file is missing, damaged, or holds the weights of another network.
     """
     told = []
     for file in config.method.options.weight_files():
@@ -113,7 +113,7 @@ def compare_contents(config: Config, method: PairTrainable) -> list[str]:
         try:
             method.compare_by(weights, words)
         except (KeyError, RuntimeError) as error:
-            raise InputFault(
+            raise InputError(
                 Path(file).name, f"weights of another network ({str(error)[:120]})", "those of VGG19",
                 "give the file of vgg19 with the names features.0.weight and so on",
             ) from error  # fmt: skip

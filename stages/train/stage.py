@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from model.ground.blocks import merge
-from model.ground.errors import InputFault
+from model.ground.errors import InputError
 from model.ground.survey import Survey
 from model.method import Method, PairTrainable, ThresholdAware, Trainable
 from model.methods.choice import MethodChoice
@@ -22,9 +22,9 @@ from stages.contract.body import Preview, StageBody
 from stages.contract.device import device_of
 from stages.contract.progress import tell
 from stages.train.config import DEFAULT_METHOD, Config
-from stages.train.folds import OWN_BASE, Folds, file_away, go_back, learn, states
+from stages.train.folds import OWN_BASE, Folds, archive, learn, restore, states
 from stages.train.paired import learn_pairs
-from stages.train.warm_start import FILES, asked, begin_with, open_donor
+from stages.train.warm_start import FILES, asked, open_donor, warm_start
 
 VERSION = 5
 # What the pipeline asks of this stage, whatever file it lies in.
@@ -35,7 +35,7 @@ __all__ = [
     "Config",
     "check",
     "expect",
-    "go_back",
+    "restore",
     "run",
     "sources",
     "states",
@@ -46,8 +46,8 @@ READ = 512  # fine cells along a window of the survey: bounds memory, about a ch
 def run(config: Config, *, cube: Path, tiles: Path, out: Path) -> None:
     """Prepares the method, trains it if it learns, and writes the checkpoint.
 
-    Raises: UsageFault when cuda is asked for and absent; InputFault when no fine cell is valid;
-      NumberFault when the loss is not finite.
+    Raises: UsageError when cuda is asked for and absent; InputError when no fine cell is valid;
+      NumberError when the loss is not finite.
     """
     data = Cube.open(cube)
     years = min(config.years, len(data.years))
@@ -57,7 +57,7 @@ def run(config: Config, *, cube: Path, tiles: Path, out: Path) -> None:
     survey = survey_of(data, samples)
     if not survey.cells.any():
         dropped = "; ".join(f"{count} windows, {why}" for why, count in samples.dropped.items())
-        raise InputFault(
+        raise InputError(
             "cube",
             f"no fine cell is valid ({dropped})",
             "layers with values under the totals",
@@ -84,7 +84,7 @@ def run(config: Config, *, cube: Path, tiles: Path, out: Path) -> None:
         reason = _why_not(method, survey, folds)
         if reason is None:
             if (donor := asked(config)) is not None:
-                facts |= begin_with(donor, method, facts)
+                facts |= warm_start(donor, method, facts)
             device = device_of(config.device, "train.device")
             learned, history = learn(config, method, survey, folds, device, data.unit, out)
             reason = learned.pop("reason", None)
@@ -95,7 +95,7 @@ def run(config: Config, *, cube: Path, tiles: Path, out: Path) -> None:
             tell(f"train: {reason}; uses {OWN_BASE}, which learns nothing", warning=True)
     facts["describe"] = method.describe()
     if history:
-        file_away(config, facts, out)
+        archive(config, facts, out)
     facts["reference"] = draw_reference(data, samples.target_map, config.seed)
     checkpoint.write_history(history, out)
     checkpoint.save(choice.name, method, facts, out)
@@ -117,7 +117,7 @@ def _tell_unheard(config: Config) -> None:
 def _tell_least(method: Method, survey: Survey, unit: str) -> None:
     """Says what a cell is taken to hold at least.
 
-    Raises: InputFault when no total holds as much.
+    Raises: InputError when no total holds as much.
     """
     least = method.least if isinstance(method, ThresholdAware) else {}
     for sector, totals in zip(survey.sectors, survey.totals, strict=True):
@@ -126,7 +126,7 @@ def _tell_least(method: Method, survey: Survey, unit: str) -> None:
                 wanted = f"at most the largest total, {totals.max():g} {unit}"
                 found = f"{amount:g} {unit} for {sector}"
                 key = "train.method.reporting_threshold"
-                raise InputFault(key, found, wanted, f"correct it, or set `{key}: auto`")
+                raise InputError(key, found, wanted, f"correct it, or set `{key}: auto`")
             tell(f"train: {sector}: a cell is taken to hold nothing or at least {amount:.4g} {unit}")
 
 
@@ -156,7 +156,7 @@ def sources(config: Config) -> list[str]:
 def check(config: Config) -> None:
     """Refuses a device or pretrained networks that are not there, before anything is made.
 
-    Raises: UsageFault (exit 2), InputFault (exit 3).
+    Raises: UsageError (exit 2), InputError (exit 3).
     """
     if config.device == "cuda":
         device_of(config.device, "train.device")
@@ -246,7 +246,7 @@ class TrainBody(StageBody[Config]):
         return states(config, out)
 
     def restore(self, config: Config, out: Path, name: str) -> str:
-        return go_back(config, out, name)
+        return restore(config, out, name)
 
     def method(self, config: Config) -> str:
         return config.method.name

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from model.ground.errors import ArtifactFault, InputFault
+from model.ground.errors import ArtifactError, InputError
 from model.method import Method, WarmStartable
 from stages.artifacts import checkpoint
 from stages.contract.progress import tell
@@ -24,18 +24,18 @@ def asked(config: Config) -> Path | None:
 def open_donor(folder: Path) -> tuple[Method, dict[str, Any]]:
     """The method of a checkpoint made elsewhere, and its facts.
 
-    Raises: InputFault (exit 3) when it is not there, or cannot be read.
+    Raises: InputError (exit 3) when it is not there, or cannot be read.
     """
     try:
         return checkpoint.load(folder)
-    except ArtifactFault as fault:
+    except ArtifactError as fault:
         found = f"{folder}: {fault.where} {fault.found}"
-        raise InputFault("train.pretrained", found, fault.wanted, FIX) from fault
+        raise InputError("train.pretrained", found, fault.wanted, FIX) from fault
     except NotADirectoryError as error:
-        raise InputFault("train.pretrained", f"{folder} is a file", "a folder", FIX) from error
+        raise InputError("train.pretrained", f"{folder} is a file", "a folder", FIX) from error
 
 
-def begin_with(folder: Path, method: Method, here: Mapping[str, Any]) -> dict[str, Any]:
+def warm_start(folder: Path, method: Method, here: Mapping[str, Any]) -> dict[str, Any]:
     """Hands the networks of a checkpoint to a calibrated method; returns facts for its own checkpoint.
 
     Where they do not fit, training begins with none of them, and that is said: what a network learned is how certain
@@ -51,7 +51,7 @@ def begin_with(folder: Path, method: Method, here: Mapping[str, Any]) -> dict[st
         tell(f"train: {told}; begins untrained", warning=True)
         return {"pretrained_left": told}
     assert isinstance(method, WarmStartable)
-    method.begin_with(donor)
+    method.warm_start(donor)
     tell(f"train: begins with the networks of {name}; held-out ground may be ground they have seen")
     return {"pretrained": name}
 

@@ -30,7 +30,7 @@ CORE, HALO = 12, 2  # coarse cells
 
 
 def as_it_is(estimate: NDArray, scene: Scene) -> NDArray[np.float32]:
-    """In place of meet_totals."""
+    """In place of rescale_to_totals."""
     return np.where(scene.valid, estimate, 0.0).astype(np.float32)
 
 
@@ -76,7 +76,7 @@ def main() -> None:
             sys.modules.items()
         ):  # those of methods are imported when they are asked for
             if name.startswith(model.methods.__name__) and hasattr(module, "meet_totals"):
-                module.meet_totals = as_it_is
+                module.rescale_to_totals = as_it_is
         raw = Estimates(cube, method, 1, CORE, HALO).region(0, 0, *cube.coarse.shape)[:, 0]
         by = cube.totals()[:, 0].sum(axis=(1, 2)) / np.nansum(raw, axis=(1, 2))
         raw *= by[:, None, None]

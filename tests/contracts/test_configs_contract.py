@@ -8,7 +8,7 @@ from typing import get_args
 import pytest
 import yaml
 
-from model.ground.errors import Fault, Faults
+from model.ground.errors import HectareError, HectareErrors
 from model.methods import METHODS
 from model.methods.choice import MethodChoice
 from pipeline.config.load import TABLE, load
@@ -193,7 +193,7 @@ def test_a_former_key_is_answered_with_its_present_name(name, old, tmp_path):
     assert new in section.model_fields or new.startswith("method.")
     file = tmp_path / "mine.yaml"
     file.write_text(f"extends: {ROOT / 'configs' / 'default.yaml'}\nname: mine\n{name}:\n  {old}: 1\n")
-    with pytest.raises((Fault, Faults)) as caught:
+    with pytest.raises((HectareError, HectareErrors)) as caught:
         load(file)
-    faults = caught.value.faults if isinstance(caught.value, Faults) else [caught.value]
+    faults = caught.value.faults if isinstance(caught.value, HectareErrors) else [caught.value]
     assert any(str(fault.fix).startswith(f"renamed to `{name}.{new}`") for fault in faults)

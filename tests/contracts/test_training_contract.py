@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from model.ground.blocks import merge
-from model.ground.errors import NumberFault
+from model.ground.errors import NumberError
 from model.ground.scene import Layer, Tile
 from model.ground.survey import Survey
 from model.method import PairTrainable, Trainable
@@ -274,7 +274,7 @@ def test_a_loss_that_is_no_number_is_skipped_or_stops(name):
     assert skipped.progress is not None and skipped.progress.skipped == 1
     assert len(skipped.notes) == 1 and "step 2" in skipped.notes[0]
     assert np.isfinite(skipped.news[-1].loss)
-    with pytest.raises(NumberFault, match="step 2"):
+    with pytest.raises(NumberError, match="step 2"):
         training(name, change=spoilt_once(2))
 
 

@@ -93,10 +93,10 @@ def test_every_known_total_is_in_its_block_of_the_map(coast, sector, year):
 def test_mas_02_mass_over_the_sea_is_kept_and_its_rung_told(coast):
     run, _, _ = coast
     facts = json.loads((run / "field" / "field.json").read_text())
-    assert all(entry["rungs"]["uniform"] >= 1 for entry in facts["counts"])
+    assert all(entry["fallback_levels"]["uniform"] >= 1 for entry in facts["counts"])
     with rasterio.open(run / "maps" / "co2_homes_2019_blocks.tif") as data:
-        rung = data.read(4)
-    assert rung[3, -1] == 4 and rung[0, 0] == 255
+        level = data.read(4)
+    assert level[3, -1] == 4 and level[0, 0] == 255
 
 
 def test_val_13_sea_is_nodata_and_land_without_mass_is_zero(coast):

@@ -108,8 +108,8 @@ def test_plants_too_large_for_their_cell_fill_it_and_the_excess_is_told(world):
 
 def test_the_block_file_says_which_cells_points_hold(world):
     run, _ = world
-    rungs = read(run / "maps" / "co2_power_2020_blocks.tif", 4)
-    assert rungs[2, 3] == rungs[4, 4] == 6 and rungs[1, 1] == 1
+    fallback_levels = read(run / "maps" / "co2_power_2020_blocks.tif", 4)
+    assert fallback_levels[2, 3] == fallback_levels[4, 4] == 6 and fallback_levels[1, 1] == 1
     at_points = read(run / "maps" / "co2_power_2020_blocks.tif", 5)
     assert at_points[1, 1] == 40.0 and at_points[2, 3] == 50.0 and at_points.sum() == 170.0
 

@@ -115,7 +115,7 @@ def test_gdalinfo_sees_the_bands_of_the_block_file(world):
         "total given",
         "mass placed",
         "relative residual",
-        "rung",
+        "fallback level",
     ]
     assert [band["unit"] for band in bands] == ["MWh", "MWh", "1", "1"]
     assert {band["type"] for band in bands} == {"Float64"}

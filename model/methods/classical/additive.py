@@ -11,7 +11,7 @@ from model.ground.survey import Survey
 from model.method import Facts, Phase
 from model.options import MethodOptions
 from model.priors.dasymetric import Evidence, Exposure, ExposureRecord
-from model.priors.pycnophylactic import meet_totals
+from model.priors.pycnophylactic import rescale_to_totals
 from model.training.options import TrainingOptions
 
 
@@ -69,7 +69,7 @@ class AdditivePoisson:
 
         Returns: (sectors, time, H, W) mass per fine cell, float32; a block where the sum is 0 stays empty.
         """
-        return meet_totals(self.raw(scene), scene)
+        return rescale_to_totals(self.raw(scene), scene)
 
     def state(self) -> tuple[dict[str, NDArray], AdditiveRecord]:
         """The weights as JSON values.
@@ -87,7 +87,7 @@ class AdditivePoisson:
 
         Raises: KeyError when the record lacks one of its parts.
         """
-        self.exposure = Exposure.from_plain(plain["exposure"])
+        self.exposure = Exposure.from_json(plain["exposure"])
         self.layers, self.sectors = tuple(plain["layers"]), tuple(plain["sectors"])
 
     def describe(self) -> AdditiveFacts:

@@ -10,7 +10,7 @@ from model.ground.scene import Scene
 from model.ground.survey import Survey
 from model.method import Facts, NothingLearned, Phase
 from model.options import MethodOptions
-from model.priors.pycnophylactic import bilinear, meet_totals, pycnophylactic
+from model.priors.pycnophylactic import bilinear, pycnophylactic, rescale_to_totals
 from model.training.options import TrainingOptions
 
 
@@ -43,7 +43,7 @@ class Bilinear:
         known = scene.known & (cells > 0.0)
         means = scene.totals / np.maximum(cells, 1.0)
         filled = pycnophylactic(means, known, parts=1, sweeps=0)
-        return meet_totals(bilinear(filled, 1, scene.side) * scene.valid, scene)
+        return rescale_to_totals(bilinear(filled, 1, scene.side) * scene.valid, scene)
 
     def state(self) -> tuple[dict[str, NDArray], NothingLearned]:
         """Nothing learned.

@@ -4,7 +4,7 @@ from typing import ClassVar
 
 from model.ground.scene import Masses, Scene
 from model.methods.classical.additive import AdditivePoisson
-from model.priors.dasymetric import smoothly_bent
+from model.priors.dasymetric import with_smoothed_ratio
 
 
 class ExposureIntensity(AdditivePoisson):
@@ -17,4 +17,4 @@ class ExposureIntensity(AdditivePoisson):
 
         Returns: (sectors, time, H, W) mass per fine cell, float64.
         """
-        return smoothly_bent(self.exposure(scene), scene)
+        return with_smoothed_ratio(self.exposure(scene), scene)

@@ -12,7 +12,7 @@ from model.ground.survey import Survey
 from model.method import Facts, Phase
 from model.options import MethodOptions
 from model.priors.dasymetric import Evidence
-from model.priors.pycnophylactic import meet_totals
+from model.priors.pycnophylactic import rescale_to_totals
 from model.training.options import TrainingOptions
 
 FLOOR = 0.01  # of a layer's mean: only a cell that every layer leaves out is ruled out
@@ -88,7 +88,9 @@ class ProxyProduct:
 
         Returns: (sectors, time, H, W) mass per fine cell. A cell is ruled out only where all chosen layers are 0.
         """
-        return meet_totals(np.stack([*map(self._product, repeat(scene), self.chosen)]) * scene.valid, scene)
+        return rescale_to_totals(
+            np.stack([*map(self._product, repeat(scene), self.chosen)]) * scene.valid, scene
+        )
 
     def _product(self, scene: Scene, places: tuple[int, ...]) -> Masses:
         """(time, H, W) geometric mean of the layers at `places` among those used; 0 where all of them are."""

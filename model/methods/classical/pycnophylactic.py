@@ -9,7 +9,7 @@ from model.ground.scene import Scene
 from model.ground.survey import Survey
 from model.method import Facts, NothingLearned, Phase
 from model.options import MethodOptions
-from model.priors.pycnophylactic import meet_totals, smooth_density
+from model.priors.pycnophylactic import rescale_to_totals, smooth_density
 from model.training.options import TrainingOptions
 
 
@@ -38,7 +38,7 @@ class Pycnophylactic:
         Returns: (sectors, time, H, W) mass per fine cell. Why scaled again: drawn on fine cells the surface meets
           totals only nearly, and the mask of valid cells takes mass away.
         """
-        return meet_totals(smooth_density(scene) * scene.valid, scene)
+        return rescale_to_totals(smooth_density(scene) * scene.valid, scene)
 
     def state(self) -> tuple[dict[str, NDArray], NothingLearned]:
         """Nothing learned.

@@ -11,7 +11,7 @@ from model.ground.survey import Survey
 from model.method import Facts, Phase
 from model.options import MethodOptions
 from model.priors.proxy_ranking import ProxyRanking, rank_proxies
-from model.priors.pycnophylactic import meet_totals
+from model.priors.pycnophylactic import rescale_to_totals
 from model.training.options import TrainingOptions
 
 
@@ -75,7 +75,7 @@ class SingleProxy:
         shares = []
         for index in self.chosen:
             shares.append(even if index is None else np.maximum(scene.covariates[index], 0.0))
-        return meet_totals(np.stack(shares).astype(np.float64) * scene.valid, scene)
+        return rescale_to_totals(np.stack(shares).astype(np.float64) * scene.valid, scene)
 
     def state(self) -> tuple[dict[str, NDArray], SingleProxyRecord]:
         """The choices and the scores behind them.

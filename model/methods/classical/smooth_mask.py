@@ -10,7 +10,7 @@ from model.ground.scene import Scene
 from model.ground.survey import Survey
 from model.method import Facts, Phase
 from model.options import MethodOptions
-from model.priors.pycnophylactic import Base, BaseRecord, meet_totals
+from model.priors.pycnophylactic import Base, BaseRecord, rescale_to_totals
 from model.training.options import TrainingOptions
 
 
@@ -54,9 +54,9 @@ class SmoothMask:
         """The base, scaled to the totals shown.
 
         Returns: (sectors, time, H, W) mass per fine cell. A block whose cells the mask rules out stays empty even
-          where its total is known; the ladder of inference has a place for it.
+          where its total is known; the fallback of inference has a place for it.
         """
-        return meet_totals(self.base(scene), scene)
+        return rescale_to_totals(self.base(scene), scene)
 
     def state(self) -> tuple[dict[str, NDArray], SmoothMaskRecord]:
         """The choices made in prepare.
@@ -70,7 +70,7 @@ class SmoothMask:
 
         Raises: KeyError when the record lacks the base or the layers.
         """
-        self.base = Base.from_plain(plain["base"])
+        self.base = Base.from_json(plain["base"])
         self.layers = tuple(plain["layers"])
 
     def describe(self) -> SmoothMaskFacts:

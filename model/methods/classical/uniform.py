@@ -9,7 +9,7 @@ from model.ground.scene import Scene
 from model.ground.survey import Survey
 from model.method import Facts, NothingLearned, Phase
 from model.options import MethodOptions
-from model.priors.pycnophylactic import meet_totals
+from model.priors.pycnophylactic import rescale_to_totals
 from model.training.options import TrainingOptions
 
 
@@ -39,7 +39,7 @@ class Uniform:
           block whose total is unknown.
         """
         shape = (*scene.totals.shape[:2], *scene.valid.shape)
-        return meet_totals(np.broadcast_to(scene.valid, shape).astype(np.float64), scene)
+        return rescale_to_totals(np.broadcast_to(scene.valid, shape).astype(np.float64), scene)
 
     def state(self) -> tuple[dict[str, NDArray], NothingLearned]:
         """Nothing learned.

@@ -32,8 +32,8 @@ from model.layers.networks.plain import Plain
 from model.layers.precision import measuring
 from model.methods.dst_carbon_former.options import DSTCarbonFormerOptions
 from model.priors.prior_choice import ChosenBase, ChosenBaseRecord
-from model.priors.pycnophylactic import Base, meet_totals
-from model.priors.reporting_threshold import CutOff, CutOffRecord
+from model.priors.pycnophylactic import Base, rescale_to_totals
+from model.priors.reporting_threshold import CutOffRecord, ReportingThreshold
 from model.training.losses import Groups, groups_of, share_loss
 from model.training.network_inputs import Inputs
 from model.training.options import TrainingOptions
@@ -148,7 +148,7 @@ class Member:
         factor = self.log_factor(scene, base)
         estimates = {}
         for name in STRENGTHS:
-            estimates[name] = meet_totals(base * np.exp(float(name) * factor), scene)
+            estimates[name] = rescale_to_totals(base * np.exp(float(name) * factor), scene)
         return estimates
 
     def choose(self, name: str) -> None:
@@ -200,7 +200,7 @@ class DSTCarbonFormer:
         """Args: options: its own; training: of the loop, of which its phases are made."""
         self.options, self.training = options or DSTCarbonFormerOptions(), training or TrainingOptions()
         self.base = ChosenBase(Base((), ()), (), {}, 1, {})
-        self.cut_off = CutOff()
+        self.cut_off = ReportingThreshold()
         self._members: tuple[Member, ...] = ()
         self._donors: tuple[Member, ...] = ()
 
@@ -222,7 +222,7 @@ class DSTCarbonFormer:
         self.layers = tuple(layer.name for layer in survey.layers)
         self.sectors = survey.sectors
         self.cells = coarse_cells_with_mass(survey)
-        self.cut_off = CutOff.of(survey, self.options.reporting_threshold)
+        self.cut_off = ReportingThreshold.of(survey, self.options.reporting_threshold)
         self.base = ChosenBase.of(survey, groups_of(self.training.coarsen, 12, 12))
         self.inputs = Inputs.of(survey, keep_blocky=self.options.blocky_layers == "average")
         self.members((0,))
@@ -284,9 +284,9 @@ class DSTCarbonFormer:
 
         Returns: (sectors, time, H, W) mass per fine cell, what an untrained network says too.
         """
-        return meet_totals(self.base(scene), scene)
+        return rescale_to_totals(self.base(scene), scene)
 
-    def begin_with(self, donor: "DSTCarbonFormer") -> None:
+    def warm_start(self, donor: "DSTCarbonFormer") -> None:
         """The networks of the next members() begin with those of another training, and see inputs on its scales.
 
         The unit of the main stream stays that of this map: regions differ in how dense they are.
@@ -321,9 +321,9 @@ class DSTCarbonFormer:
         """
         base = self.base(scene)
         if not self._members:
-            return meet_totals(base, scene)
+            return rescale_to_totals(base, scene)
         factors = [member.strength * member.log_factor(scene, base) for member in self._members]
-        return meet_totals(base * np.exp(np.mean(factors, axis=0)), scene)
+        return rescale_to_totals(base * np.exp(np.mean(factors, axis=0)), scene)
 
     def finish(self, estimate: NDArray, totals: Masses, known: Bools) -> Masses:
         """Of a region whose seams are blended: no cell holds less than what the inventory reports at least.
@@ -338,7 +338,7 @@ class DSTCarbonFormer:
 
         From then on finish() leaves every estimate as it is.
         """
-        self.cut_off = CutOff()
+        self.cut_off = ReportingThreshold()
 
     def state(self) -> tuple[dict[str, NDArray], DSTCarbonFormerRecord]:
         """Weights, and all choices as JSON values.
@@ -370,8 +370,8 @@ class DSTCarbonFormer:
         self.options = DSTCarbonFormerOptions.from_json(plain["options"])
         self.layers, self.sectors = tuple(plain["layers"]), tuple(plain["sectors"])
         self.cells = plain["cells"]
-        self.base, self.inputs = ChosenBase.from_plain(plain["base"]), Inputs.from_plain(plain["inputs"])
-        self.cut_off = CutOff.from_plain(plain["cut_off"])
+        self.base, self.inputs = ChosenBase.from_json(plain["base"]), Inputs.from_json(plain["inputs"])
+        self.cut_off = ReportingThreshold.from_json(plain["cut_off"])
         self.members(sorted(map(int, plain["members"])))
         for member in self._members:
             own = f"{member.number}."

@@ -14,7 +14,7 @@ from model.ground.scene import Scene, Tile
 from model.ground.survey import Survey
 from model.layers.losses.aggregate import ZeroStatistics, log_sum_loss, macro_micro_loss, tweedie_loss
 from model.layers.losses.image import LearnedWeights, balanced_charbonnier, roughness, ssim_loss
-from model.layers.network_batch import Everywhere, Scale, Shown
+from model.layers.network_batch import Everywhere, NetworkBatch, Scale
 from model.layers.networks.carbon_former import V1_7, V3_0, CarbonFormer, Form
 from model.method import Facts
 from model.methods.dst_carbon_former.options import PublishedOptions, V17Options, V30Options
@@ -200,7 +200,7 @@ class Published:
         estimate: Tensor,
         totals: Tensor,
         counted: Tensor,
-        shown: Shown,
+        shown: NetworkBatch,
         factor: int,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss of a batch, and what it is made of.
@@ -247,7 +247,7 @@ class Published:
         """
         self.options = self.OPTIONS.from_json(plain["options"])
         self.layers, self.sectors = tuple(plain["layers"]), tuple(plain["sectors"])
-        self.inputs = Inputs.from_plain(plain["inputs"])
+        self.inputs = Inputs.from_json(plain["inputs"])
         scale, statistics = plain["scale"], plain["statistics"]
         self.scale = Scale(unit=tuple(scale["unit"]), top=tuple(scale["top"]))
         self.statistics = ZeroStatistics(
@@ -302,7 +302,7 @@ class V17(Published):
         estimate: Tensor,
         totals: Tensor,
         counted: Tensor,
-        shown: Shown,
+        shown: NetworkBatch,
         factor: int,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """1000 (w1 balanced Charbonnier + w2 (1 - SSIM) + w3 roughness), on the logarithmic scale of 0 to 1.
@@ -340,7 +340,7 @@ class V30(Published):
         estimate: Tensor,
         totals: Tensor,
         counted: Tensor,
-        shown: Shown,
+        shown: NetworkBatch,
         factor: int,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The macro-micro weighted error of block sums, or one of our own losses on them.

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from model.ground.scene import Scene, Tile, counted_groups
 from model.layers.experts import Routing
 from model.layers.losses.image import LearnedWeights
-from model.layers.network_batch import Scale, Shown, as_it_is, random_turn
+from model.layers.network_batch import NetworkBatch, Scale, as_it_is, random_turn
 from model.layers.networks.carbon_former import CarbonFormer, Form
 from model.layers.precision import measuring
-from model.layers.water_filling import meet_shown
+from model.layers.water_filling import water_fill_blocks
 from model.methods.dst_carbon_former.options import PublishedOptions
 from model.training.losses import groups_of
 from model.training.network_inputs import Inputs
@@ -48,7 +48,7 @@ class Shared(Protocol):
         estimate: Tensor,
         totals: Tensor,
         counted: Tensor,
-        shown: Shown,
+        shown: NetworkBatch,
         factor: int,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss of a batch, and what it is made of."""
@@ -96,7 +96,7 @@ class Member:
         group = offered[int(torch.randint(len(offered), (), generator=generator))]
         turn = random_turn(generator) if method.options.augment else as_it_is
         batch = [tile.scene(group) for tile in tiles]
-        shown = Shown.of(batch, method.inputs, method.scale, self._device()).turned(turn)
+        shown = NetworkBatch.of(batch, method.inputs, method.scale, self._device()).turned(turn)
         hidden = torch.rand(shown.auxiliary.shape[:2], generator=generator) < method.options.drop_layers
         shown = replace(
             shown,
@@ -124,7 +124,7 @@ class Member:
     def _stacked(self, arrays: Sequence[NDArray]) -> Tensor:
         return torch.from_numpy(np.stack(arrays)).float().to(self._device())
 
-    def estimated(self, shown: Shown, law: bool = True) -> tuple[Tensor, Routing | None]:
+    def estimated(self, shown: NetworkBatch, law: bool = True) -> tuple[Tensor, Routing | None]:
         """The estimate of what is shown, and where its experts worked.
 
         Args: law: whether the totals shown are met by water filling, exactly and with nothing below 0.
@@ -135,7 +135,7 @@ class Member:
             units = self.method.scale.read(raw.float())
             if law:
                 valid = shown.valid.expand(units.shape)
-                units = meet_shown(units, shown.totals, shown.known, valid, shown.side)
+                units = water_fill_blocks(units, shown.totals, shown.known, valid, shown.side)
         return units, routing
 
     def candidates(self, scene: Scene) -> dict[str, NDArray[np.float32]]:
@@ -163,8 +163,8 @@ class Member:
             raise ValueError("this form has no experts")
         return np.asarray(routing.where[0].cpu().numpy(), dtype=np.int64)
 
-    def _shown(self, scene: Scene) -> Shown:
-        return Shown.of([scene], self.method.inputs, self.method.scale, self._device())
+    def _shown(self, scene: Scene) -> NetworkBatch:
+        return NetworkBatch.of([scene], self.method.inputs, self.method.scale, self._device())
 
     def _device(self) -> torch.device:
         return next(self.network.parameters()).device

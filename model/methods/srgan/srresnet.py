@@ -18,7 +18,7 @@ from model.layers.networks.srresnet import Generator, primes
 from model.layers.precision import measuring
 from model.methods.srgan.options import SRResNetOptions
 from model.methods.srgan.record import SRResNetFacts, SRResNetRecord
-from model.priors.pycnophylactic import bilinear, mean_density, meet_totals
+from model.priors.pycnophylactic import bilinear, mean_density, rescale_to_totals
 from model.training.options import TrainingOptions
 from model.training.pairs import Pair, looks
 from model.training.phase import Keep, OptimisationStep, Patience, Phase
@@ -153,7 +153,7 @@ class SRResNet:
             spread(seen[:, 0].double().cpu().numpy().reshape(scene.totals.shape), scene.side) * scene.valid
         )
         empty = spread(merge(density, scene.side) <= 0, scene.side)
-        return meet_totals(np.where(empty, plain, density), scene)
+        return rescale_to_totals(np.where(empty, plain, density), scene)
 
     @property
     def _network(self) -> Generator:
@@ -184,7 +184,7 @@ class SRResNet:
           ValidationError when an option is none of this method's.
         """
         self.options = self.OPTIONS.from_json(plain["options"])
-        self.scale, self.deviation = DepthScale.from_plain(plain["scale"]), float(plain["deviation"])
+        self.scale, self.deviation = DepthScale.from_json(plain["scale"]), float(plain["deviation"])
         self.learned = bool(plain["learned"])
         self._build(int(plain["factor"]))
         self._network.load_state_dict(

@@ -62,7 +62,7 @@ class GradientBoosting(TreeMethod):
         """Trees that add up to the logarithm of the density in units of its mean.
 
         Args: as TreeMethod.grow; blocks without mass enter too, since the Tweedie law has a mass at 0.
-        Raises: UsageFault (exit 2) when LightGBM is not installed.
+        Raises: UsageError (exit 2) when LightGBM is not installed.
         """
         lightgbm = library("lightgbm", "lightgbm", self.name)
         data = lightgbm.Dataset(rows, density / density.mean(), weight=cells)

@@ -47,7 +47,7 @@ class RandomForest(TreeMethod):
         """Trees that average; a third of the features tried at each split (Breiman's advice for regression).
 
         Args: as TreeMethod.grow; blocks without mass are left out.
-        Raises: UsageFault (exit 2) when scikit-learn is not installed.
+        Raises: UsageError (exit 2) when scikit-learn is not installed.
         """
         ensemble = library("sklearn.ensemble", "scikit-learn", self.name)
         holds = density > 0.0

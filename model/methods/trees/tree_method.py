@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.ground.block_focal import around, radius_in_cells
-from model.ground.errors import UsageFault
+from model.ground.errors import UsageError
 from model.ground.scene import Masses, Scene
 from model.ground.survey import Survey
 from model.method import Facts, Phase
 from model.options import MethodOptions
 from model.priors.forest import Forest
-from model.priors.pycnophylactic import Base, BaseRecord, meet_totals
+from model.priors.pycnophylactic import Base, BaseRecord, rescale_to_totals
 from model.training.options import TrainingOptions
 
 BLOCKS_AROUND = (1, 2)  # squares of 3 and of 5 blocks; the halo of inference holds most of the latter
@@ -63,7 +63,7 @@ class TreeMethod:
     def prepare(self, survey: Survey) -> None:
         """Grows the trees of each sector on the known blocks of the training split.
 
-        Raises: UsageFault (exit 2) when the library that grows them is not installed.
+        Raises: UsageError (exit 2) when the library that grows them is not installed.
         """
         self.base = Base.of(survey)
         self.layers, self.sectors = tuple(layer.name for layer in survey.layers), survey.sectors
@@ -118,7 +118,7 @@ class TreeMethod:
         out = np.zeros((len(self.forests), *mask.shape))
         for sector, forest in enumerate(self.forests):
             out[sector][mask] = np.exp(forest(rows))
-        return meet_totals(out, scene)
+        return rescale_to_totals(out, scene)
 
     def state(self) -> tuple[dict[str, NDArray], TreeRecord]:
         """The trees as arrays, the choices as JSON values.
@@ -143,7 +143,7 @@ class TreeMethod:
         """
         self.used = tuple(plain["used"])
         self.layers, self.sectors = tuple(plain["layers"]), tuple(plain["sectors"])
-        self.base, self.factor = Base.from_plain(plain["base"]), int(plain["factor"])
+        self.base, self.factor = Base.from_json(plain["base"]), int(plain["factor"])
         width = len(self.used) * (1 + len(BLOCKS_AROUND))
         forests = []
         for index in range(len(self.sectors)):
@@ -176,12 +176,12 @@ class TreeMethod:
 def library(name: str, package: str, method: str) -> Any:
     """A library that is no part of the core, imported now.
 
-    Raises: UsageFault (exit 2) when it is not installed.
+    Raises: UsageError (exit 2) when it is not installed.
     """
     try:
         return import_module(name)
     except ImportError as error:
-        raise UsageFault(
+        raise UsageError(
             "train.method",
             f"{method}, but {package} cannot be imported ({error})",
             "the packages of the extra `trees`",

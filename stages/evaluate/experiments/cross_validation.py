@@ -74,7 +74,7 @@ def run(config: Config, *, cube: Path, fields: Mapping[RunKey, Path], out: Path)
       cube: of the run itself, nothing hidden.
       fields: folder of a field by part (its number) and method; the judged method first.
       out: folder of the scores.
-    Raises: UsageFault (exit 2) for fewer spatial blocks than folds; InputFault (exit 3) for a truth that does not fit.
+    Raises: UsageError (exit 2) for fewer spatial blocks than folds; InputError (exit 3) for a truth that does not fit.
     """
     opened = Cube.open(cube)
     found = truths.open_truth(config.truth, opened)

@@ -13,7 +13,7 @@ from pydantic import Field, NonNegativeInt, PositiveInt
 
 from model.evaluation.perturbations import blurred, flattened, shifted
 from model.ground.blocks import merge
-from model.ground.errors import UsageFault
+from model.ground.errors import UsageError
 from model.ground.grid import Grid, Region
 from stages.artifacts.cube import STORE, Cube, lay_out
 from stages.artifacts.records import CubeRecord
@@ -45,11 +45,11 @@ class Config(Section):
 def run(config: Config, *, cube: Path, out: Path) -> None:
     """Writes the altered cube, band by band.
 
-    Raises: UsageFault (exit 2) when the map cannot be altered in this way.
+    Raises: UsageError (exit 2) when the map cannot be altered in this way.
     """
     old = Cube.open(cube)
     if not old.quantity.adds_up:
-        raise UsageFault(
+        raise UsageError(
             "evaluate --protocol", f"{old.name}, a mean over the cell", "amounts, which add up when cells are merged",
             "score held-out dates with `pipeline evaluate` and `evaluate.truth`",
         )  # fmt: skip
@@ -83,7 +83,7 @@ def _merged(cube: Cube, group: int) -> tuple[Grid, int]:
     rows, cols = cube.coarse.rows // group, cube.coarse.cols // group
     if rows < 2 or cols < 2:
         found = f"{cube.coarse.rows} x {cube.coarse.cols} coarse cells cannot be merged by {group}"
-        raise UsageFault("evaluate.coarsenings", found, "at least 2 x 2 merged totals", f"take {group} out")
+        raise UsageError("evaluate.coarsenings", found, "at least 2 x 2 merged totals", f"take {group} out")
     grid = cube.coarse
     return replace(grid, rows=rows, cols=cols, dx=grid.dx * group, dy=grid.dy * group), cube.factor * group
 
@@ -137,7 +137,7 @@ def _flatten_merged(
 def _indices(names: list[str], wanted: tuple[str, ...]) -> list[int]:
     """Places of the layers; a layer of classes goes by the name before its codes.
 
-    Raises: UsageFault (exit 2) for a layer that is not there.
+    Raises: UsageError (exit 2) for a layer that is not there.
     """
     found: list[int] = []
     for layer in wanted:
@@ -147,7 +147,7 @@ def _indices(names: list[str], wanted: tuple[str, ...]) -> list[int]:
                 fitting.append(index)
         if not fitting:
             known = ", ".join(names)
-            raise UsageFault(
+            raise UsageError(
                 "evaluate", f"no layer {layer!r}", f"a layer of the cube: {known}", "correct the name"
             )
         found += fitting

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from pyproj import CRS
 from pyproj.exceptions import CRSError
 
-from model.ground.errors import InputFault
+from model.ground.errors import InputError
 from stages.formats.netcdf import axes
 from stages.formats.netcdf.attributes import Attributes
 
@@ -41,14 +41,14 @@ def choose(data: xr.Dataset, wanted: str | None, name: str) -> str:
     if wanted is not None and wanted in data.variables and data[wanted].ndim >= 2:
         if data[wanted].dtype.kind in "fiu":
             return wanted
-        raise InputFault(
+        raise InputError(
             f"{name}, variable {wanted}",
             f"values of type {data[wanted].dtype}",
             "real numbers",
             "name another one",
         )
     found = f"no variable {wanted!r}" if wanted else f"{len(fields)} variables" if fields else "no field"
-    raise InputFault(
+    raise InputError(
         name, found, "one of " + ", ".join(fields) if fields else "numbers on two axes", "set `variable:`"
     )
 
@@ -57,7 +57,7 @@ def dimensions(file: xr.Dataset, data: xr.DataArray, where: str) -> tuple[str, s
     """(y, x, time) dimensions of a variable, told by attributes, then by names.
 
     Returns: names in the file; None for time where there is no such axis.
-    Raises: InputFault (exit 3) when no x or no y axis can be told.
+    Raises: InputError (exit 3) when no x or no y axis can be told.
     """
     found: dict[str, str] = {}
     for dim in map(str, data.dims):
@@ -66,7 +66,7 @@ def dimensions(file: xr.Dataset, data: xr.DataArray, where: str) -> tuple[str, s
         if kind is not None and kind not in found:
             found[kind] = dim
     if "x" not in found or "y" not in found:
-        raise InputFault(
+        raise InputError(
             where, f"axes {', '.join(map(str, data.dims))}", "an x and a y axis among them",
             "give the axes CF attributes (standard_name, units) or the names x, y, lon, lat",
         )  # fmt: skip
@@ -85,7 +85,7 @@ def fixed(
     Args:
       dims: (y, x, time) as dimensions() names them.
       select: value wanted along an axis; an axis with one value needs none.
-    Raises: InputFault (exit 3) for an axis that is not there, or a value that stands not just once.
+    Raises: InputError (exit 3) for an axis that is not there, or a value that stands not just once.
     """
     fixed = {}
     for dim in map(str, data.dims):
@@ -98,7 +98,7 @@ def fixed(
         wanted = select.get(dim)
         hits = [index for index, label in enumerate(known) if wanted is not None and _same(label, wanted)]
         if len(hits) != 1:
-            raise InputFault(
+            raise InputError(
                 where,
                 f"{len(known)} values along {dim!r}" + ("" if wanted is None else f", {wanted!r} not once"),
                 f"one of {', '.join(known[:30])}",
@@ -106,7 +106,7 @@ def fixed(
             )
         fixed[dim] = hits[0]
     if unknown := sorted(set(select) - set(map(str, data.dims))):
-        raise InputFault(
+        raise InputError(
             where,
             f"no axis {', '.join(unknown)}",
             f"axes {', '.join(map(str, data.dims))}",
@@ -134,7 +134,7 @@ def crs_of(file: xr.Dataset, grid_mapping: str, where: str) -> CRS | None:
     """The reference system of the variable's grid mapping, else of the only one in the file.
 
     Args: grid_mapping: the name that the variable gives; "" where it gives none.
-    Raises: InputFault (exit 3) for a grid mapping that PROJ does not understand.
+    Raises: InputError (exit 3) for a grid mapping that PROJ does not understand.
     """
     name = grid_mapping if grid_mapping in file.variables else _only_mapping(file)
     if name is None:
@@ -144,7 +144,7 @@ def crs_of(file: xr.Dataset, grid_mapping: str, where: str) -> CRS | None:
         text = facts.get("crs_wkt") or facts.get("spatial_ref")
         return CRS.from_user_input(str(text)) if text else CRS.from_cf(facts)
     except (CRSError, KeyError, ValueError) as error:
-        raise InputFault(
+        raise InputError(
             where, f"a grid mapping {name!r} nobody understands ({str(error).splitlines()[0][:120]})",
             "a CRS as crs_wkt or CF parameters", "set `crs:` for this file, e.g. crs: EPSG:3035",
         ) from error  # fmt: skip

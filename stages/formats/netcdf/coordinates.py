@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
-from model.ground.errors import InputFault
+from model.ground.errors import InputError
 from stages.formats.netcdf import axes, cf
 from stages.formats.netcdf.attributes import Attributes
 from stages.formats.netcdf.axes import Axis
@@ -33,7 +33,7 @@ class Place:
     notes: tuple[str, ...]
 
 
-def place_of(
+def coordinates_of(
     file: xr.Dataset, dims: tuple[str, str], grid_mapping: str, given_crs: str | None, where: str
 ) -> Place:
     """Regular axes, or a lattice.
@@ -41,24 +41,24 @@ def place_of(
     Args:
       dims: (y, x) of the variable; grid_mapping: the name that it gives.
       given_crs: declared, and then believed before the file.
-    Raises: InputFault (exit 3) when the file does not say where its cells lie.
+    Raises: InputError (exit 3) when the file does not say where its cells lie.
     """
     y, x = dims
     flat = cf.two_dimensional(file, dims)
     if flat is not None and not (x in file.variables and y in file.variables):
-        return _bent(
+        return _curvilinear(
             lattice(*flat, "its cells have longitudes and latitudes of their own (a curvilinear grid)")
         )
     for dim in dims:
         if dim not in file.variables:
-            raise InputFault(
+            raise InputError(
                 where, f"no coordinates along {dim!r}", "coordinates of its cells",
                 "write them into the file, or give longitudes and latitudes of all cells",
             )  # fmt: skip
     crs = None if given_crs else cf.crs_of(file, grid_mapping, where)
     if crs is not None and crs.is_geographic and crs.is_derived:
         degrees = cf.unrotate(crs, axes.exact(file[x].values), axes.exact(file[y].values))
-        return _bent(lattice(*degrees, "its grid has a rotated pole, which GeoTIFFs cannot say"))
+        return _curvilinear(lattice(*degrees, "its grid has a rotated pole, which GeoTIFFs cannot say"))
     across, down = _axis(file, x, turns=_is_degrees(file, x)), _axis(file, y, turns=False)
     if across is None or down is None:
         return _irregular(file, dims, [across, down], where)
@@ -96,7 +96,7 @@ def own_grid(file: xr.Dataset, dims: tuple[str, str], side: float) -> Place:
     )
 
 
-def _bent(cells: Lattice) -> Place:
+def _curvilinear(cells: Lattice) -> Place:
     nowhere = Axis(0.0, 1.0, 1)
     return Place(nowhere, nowhere, cells, (cells.note,))
 
@@ -106,17 +106,17 @@ def _irregular(file: xr.Dataset, dims: tuple[str, str], found: list[Axis | None]
     y, x = dims
     odd = ", ".join(dim for dim, axis in zip((x, y), found, strict=True) if axis is None)
     if not (_is_degrees(file, x) and _is_degrees(file, y)):
-        raise InputFault(
+        raise InputError(
             where, f"coordinates at uneven steps along {odd}", "a regular grid",
             "regrid the file, or check its coordinates for a gap or a wrong number",
         )  # fmt: skip
     if min(file.sizes[x], file.sizes[y]) < 2:
-        raise InputFault(
+        raise InputError(
             where, f"one cell alone along {odd}, and no bounds", "cells of a known size",
             "write the bounds of its cells into the file",
         )  # fmt: skip
     lon, lat = np.meshgrid(axes.exact(file[x].values), axes.exact(file[y].values))
-    return _bent(lattice(lon, lat, f"its coordinates lie at uneven steps along {odd}"))
+    return _curvilinear(lattice(lon, lat, f"its coordinates lie at uneven steps along {odd}"))
 
 
 def _axis(file: xr.Dataset, dim: str, *, turns: bool) -> Axis | None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import xarray as xr
 
-from model.ground.errors import Fault, Faults, InputFault
+from model.ground.errors import HectareError, HectareErrors, InputError
 from stages.formats.netcdf import cf
 from stages.formats.netcdf.attributes import Attributes
 from stages.formats.netcdf.open import open_store
@@ -39,16 +39,16 @@ class Field:
 def survey(path: str) -> list[Field]:
     """Every field of a file or store.
 
-    Raises: Faults (exit 3) when none can be read.
+    Raises: HectareErrors (exit 3) when none can be read.
     """
-    faults: list[Fault] = []
+    faults: list[HectareError] = []
     fields = []
     with open_store(path) as file:
         for name in cf.fields_of(file):
             data = file[name]
             try:
                 y, x, time = cf.dimensions(file, data, f"{Path(path).name}, variable {name}")
-            except Fault as fault:
+            except HectareError as fault:
                 faults.append(fault)
                 continue
             others = [dim for dim in map(str, data.dims) if dim not in (y, x, time) and data.sizes[dim] > 1]
@@ -57,8 +57,8 @@ def survey(path: str) -> list[Field]:
             years, steps = _years_in(file, time, Path(path).name)
             fields.append(Field(path, name, along, members, years, steps))
     if not fields:
-        raise Faults(
-            faults or [InputFault(Path(path).name, "no field", "numbers on two axes", "leave it out")]
+        raise HectareErrors(
+            faults or [InputError(Path(path).name, "no field", "numbers on two axes", "leave it out")]
         )
     return fields
 
@@ -71,7 +71,7 @@ def _years_in(file: xr.Dataset, time: str | None, name: str) -> tuple[tuple[int,
     attributes = Attributes(axis.attrs)
     try:
         steps, _ = read_steps(axis.values, attributes.units, attributes.calendar, None, name)
-    except InputFault:
+    except InputError:
         return (), int(axis.size)
     years = tuple(sorted(set(steps.years)))
     return years, max(steps.years.count(year) for year in years)

@@ -5,14 +5,14 @@ from typing import Any
 
 import xarray as xr
 
-from model.ground.errors import UsageFault
+from model.ground.errors import UsageError
 from stages.formats.netcdf.untrusted import damaged_store, engine_of
 
 
 def open_store(path: str) -> xr.Dataset:
     """Opens a file or store by a named engine, nothing decoded, nothing loaded.
 
-    Raises: InputFault (exit 3) when it is damaged, UsageFault (exit 2) when the extra is not installed.
+    Raises: InputError (exit 3) when it is damaged, UsageError (exit 2) when the extra is not installed.
     """
     engine = engine_of(path)
     try:
@@ -24,7 +24,7 @@ def open_store(path: str) -> xr.Dataset:
         named: dict[str, Any] = {"phony_dims": "sort"} if engine == "h5netcdf" else {}
         return xr.open_dataset(path, engine=engine, decode_cf=False, cache=False, **named)
     except (ImportError, ModuleNotFoundError) as error:
-        raise UsageFault(
+        raise UsageError(
             Path(path).name, f"{engine} is not installed", "the extra `netcdf`", "pip install -e '.[netcdf]'"
         ) from error
     except (OSError, RuntimeError, ValueError, KeyError, TypeError, IndexError, EOFError) as error:

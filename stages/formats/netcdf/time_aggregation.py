@@ -7,7 +7,7 @@ import numpy as np
 import xarray as xr
 
 from model.ground import time_steps as when
-from model.ground.errors import InputFault
+from model.ground.errors import InputError
 from stages.formats.netcdf import cf
 from stages.formats.netcdf.attributes import Attributes
 from stages.formats.netcdf.time_axis import COVERED, Steps, read_instants, read_steps, unreadable
@@ -42,14 +42,14 @@ def yearly(
       nearest: True: another year may serve when the file lacks the one wanted.
       cell_methods: how steps become a year, as "time: sum"; "" when nothing says it.
       name, where: of the file, and of the variable in it, as faults name them.
-    Raises: InputFault (exit 3) when the file does not hold that year, in whole and in known steps.
+    Raises: InputError (exit 3) when the file does not hold that year, in whole and in known steps.
     """
     steps, notes = _read_time(file, time, name, where), []
     chosen = list(range(len(steps.years))) if year is None else steps.of_year(year)
     if year is not None and not chosen:
         years = sorted(set(steps.years))
         if not nearest:
-            raise InputFault(
+            raise InputError(
                 where, f"years {cf.spans(years)}", f"the year {year}",
                 "correct `year:`, or set `ingest.year_policy: nearest` for layers",
             )  # fmt: skip
@@ -61,7 +61,7 @@ def yearly(
     if len(chosen) > 1 and year is not None:
         share = steps.covered(year)
         if _is_short(share, len(chosen), method):
-            raise InputFault(
+            raise InputError(
                 where,
                 f"{len(chosen)} steps that fill {share:.2%} of {year}",
                 "steps that fill the year",
@@ -79,7 +79,7 @@ def dated(file: xr.Dataset, time: str, label: int, *, cell_methods: str, name: s
 
     Args:
       label: the date as model.ground.time_steps names it; the others as of `yearly`.
-    Raises: InputFault (exit 3) when the file does not hold that date, in whole.
+    Raises: InputError (exit 3) when the file does not hold that date, in whole.
     """
     axis = _time_axis(file, time, where)
     attributes = Attributes(axis.attrs)
@@ -90,7 +90,7 @@ def dated(file: xr.Dataset, time: str, label: int, *, cell_methods: str, name: s
     first, end = when.span(label)
     chosen = np.flatnonzero((instants >= first) & (instants < end)).tolist()
     if not chosen:
-        raise InputFault(
+        raise InputError(
             where, f"dates from {instants.min()} to {instants.max()}", f"one in {when.spelled(label)}",
             "correct `dates:`, or name the date under `without:`",
         )  # fmt: skip
@@ -98,7 +98,7 @@ def dated(file: xr.Dataset, time: str, label: int, *, cell_methods: str, name: s
     if len(chosen) > 1:
         share = float(np.median(np.diff(np.sort(instants[chosen]))) * len(chosen) / (end - first))
         if _is_short(share, len(chosen), how):
-            raise InputFault(
+            raise InputError(
                 where, f"{len(chosen)} steps that fill {share:.2%} of {when.spelled(label)}",
                 "steps that fill it", "complete the file, or name the date under `without:`",
             )  # fmt: skip
@@ -118,7 +118,7 @@ def _time_axis(file: xr.Dataset, time: str, where: str) -> xr.DataArray:
     if time not in file.variables:
         raise unreadable(f"{where}, axis {time}", "no times")
     if not file[time].size:
-        raise InputFault(
+        raise InputError(
             f"{where}, axis {time}", "no steps", "at least one", "fetch or export the file again"
         )
     return file[time]
@@ -136,7 +136,7 @@ def _read_time(file: xr.Dataset, time: str, name: str, where: str) -> Steps:
         f"{name}, axis {time}",
     )
     if twice:
-        raise InputFault(
+        raise InputError(
             f"{name}, axis {time}",
             f"a time that stands twice, in {cf.spans(twice)}",
             "each time once",
@@ -151,7 +151,7 @@ def _method(count: int, text: str, where: str) -> str:
     match = TIME_METHOD.search(text)
     how = {"sum": "sum", "mean": "mean", "average": "mean"}.get(match[1].lower()) if match else None
     if how is None:
-        raise InputFault(
+        raise InputError(
             where,
             f"{count} steps of time and " + (f"cell_methods {text!r}" if text else "no cell_methods"),
             "how they become one year",

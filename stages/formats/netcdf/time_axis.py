@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from model.ground.errors import InputFault, UsageFault
+from model.ground.errors import InputError, UsageError
 
 if TYPE_CHECKING:
     import cftime
@@ -53,7 +53,7 @@ def read_steps(
       values: (steps,) as stored; bounds: (steps, 2) or None.
       units, calendar: the axis's attributes, empty when it has none.
     Returns: the steps, and the years in which a time occurs twice.
-    Raises: InputFault (exit 3) when the times cannot be read.
+    Raises: InputError (exit 3) when the times cannot be read.
     """
     numbers = _numbers(values, where)
     match = SINCE.match(units)
@@ -80,7 +80,7 @@ def read_steps(
 def read_instants(values: NDArray, units: str, calendar: str, where: str) -> NDArray[np.datetime64]:
     """Instants of a time axis whose steps are shorter than a year, to the minute.
 
-    Raises: InputFault (exit 3) when the times cannot be read, stand twice, or are no dates of the Gregorian calendar.
+    Raises: InputError (exit 3) when the times cannot be read, stand twice, or are no dates of the Gregorian calendar.
     """
     numbers = _numbers(values, where)
     match = SINCE.match(units)
@@ -100,7 +100,7 @@ def read_instants(values: NDArray, units: str, calendar: str, where: str) -> NDA
             raise unreadable(where, found) from error
     if np.unique(instants).size < instants.size:
         twice = next(instant for instant in instants if (instants == instant).sum() > 1)
-        raise InputFault(where, f"{twice} stands twice", "each time once", "remove the double step")
+        raise InputError(where, f"{twice} stands twice", "each time once", "remove the double step")
     return instants
 
 
@@ -210,9 +210,9 @@ def _twice(instants: Sequence[float], years: Sequence[float]) -> list[int]:
     return sorted(found)
 
 
-def unreadable(where: str, found: str) -> InputFault:
+def unreadable(where: str, found: str) -> InputError:
     """A time axis that we cannot turn into years."""
-    return InputFault(
+    return InputError(
         where,
         found,
         "years as numbers, or CF times (days since 2000-01-01, and the like)",
@@ -220,8 +220,8 @@ def unreadable(where: str, found: str) -> InputFault:
     )
 
 
-def missing_extra(name: str) -> UsageFault:
+def missing_extra(name: str) -> UsageError:
     """A library of the extra that reads NetCDF and Zarr is not installed."""
-    return UsageFault(
+    return UsageError(
         "NetCDF and Zarr", f"{name} is not installed", "the extra `netcdf`", "pip install -e '.[netcdf]'"
     )

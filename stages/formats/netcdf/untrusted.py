@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from model.ground.errors import Fault, InputFault
+from model.ground.errors import HectareError, InputError
 from stages.formats.netcdf.time_axis import missing_extra
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def engine_of(path: str) -> str | None:
     return "h5netcdf" if head == HDF5 else "scipy" if head[:4] in CLASSIC else None
 
 
-def foreign(path: str, engine: str) -> list[Fault]:
+def foreign(path: str, engine: str) -> list[HectareError]:
     """Everything in a file or store that would read another file or run code.
 
     Args: engine: the named reader, as engine_of() tells it.
@@ -55,7 +55,7 @@ def foreign(path: str, engine: str) -> list[Fault]:
     return list(_zarr_faults(Path(path), name)) if engine == "zarr" else []
 
 
-def _hdf5_faults(path: str, name: str) -> Iterator[Fault]:
+def _hdf5_faults(path: str, name: str) -> Iterator[HectareError]:
     try:
         import h5py
     except ImportError as error:
@@ -68,7 +68,7 @@ def _hdf5_faults(path: str, name: str) -> Iterator[Fault]:
         yield damaged_store(name, detail)
 
 
-def _group_faults(group: "h5py.Group", name: str, seen: set[int]) -> Iterator[Fault]:
+def _group_faults(group: "h5py.Group", name: str, seen: set[int]) -> Iterator[HectareError]:
     """Links are listed and not followed; a link to another place of the same file is met there."""
     import h5py
 
@@ -89,11 +89,11 @@ def _group_faults(group: "h5py.Group", name: str, seen: set[int]) -> Iterator[Fa
                 yield _reads_another(where, "a virtual dataset")
 
 
-def _reads_another(where: str, what: str) -> Fault:
-    return InputFault(where, f"{what}: it reads another file, which is refused", "a file of its own", _FIX)
+def _reads_another(where: str, what: str) -> HectareError:
+    return InputError(where, f"{what}: it reads another file, which is refused", "a file of its own", _FIX)
 
 
-def _zarr_faults(store: Path, name: str) -> Iterator[Fault]:
+def _zarr_faults(store: Path, name: str) -> Iterator[HectareError]:
     for path in sorted(store.rglob("*")):
         inside = path.relative_to(store).as_posix()
         if path.is_symlink():
@@ -106,7 +106,7 @@ def _zarr_faults(store: Path, name: str) -> Iterator[Fault]:
                 continue
             for codec in sorted(set(_codecs(facts)) - CODECS):
                 found = f"the codec {codec!r}, which we do not run"
-                yield InputFault(f"{name}, {inside}", found, "codecs that compress numbers", _FIX)
+                yield InputError(f"{name}, {inside}", found, "codecs that compress numbers", _FIX)
 
 
 def _codecs(facts: object) -> Iterator[str]:
@@ -128,9 +128,9 @@ def _codecs(facts: object) -> Iterator[str]:
             yield from _codecs(value)
 
 
-def damaged_store(name: str, detail: str) -> Fault:
+def damaged_store(name: str, detail: str) -> HectareError:
     """A file that opens but cannot be read to its end, or does not open."""
-    return InputFault(
+    return InputError(
         name,
         f"truncated or damaged ({detail})",
         "a whole NetCDF file or Zarr store",

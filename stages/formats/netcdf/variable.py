@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from pyproj import CRS
 
 from model.ground import time_steps as when
-from model.ground.errors import Fault
+from model.ground.errors import HectareError
 from stages.formats.netcdf import axes, cf
 from stages.formats.netcdf.attributes import Attributes
-from stages.formats.netcdf.coordinates import OWN_GRID, own_grid, place_of
+from stages.formats.netcdf.coordinates import OWN_GRID, coordinates_of, own_grid
 from stages.formats.netcdf.open import open_store
 from stages.formats.netcdf.time_aggregation import Yearly, dated, yearly
 from stages.formats.netcdf.untrusted import damaged_store
@@ -36,7 +36,7 @@ class Variable(Band):
       gaps_are_zero: True: where some of several steps have a value, the others count as 0; a cell has none
         where none of them has. Else it has none where any lacks one.
       index_grid: side of a cell [m] where the file's rows and columns are to be a plane grid of their own.
-    Raises: InputFault (exit 3) when the file does not hold that.
+    Raises: InputError (exit 3) when the file does not hold that.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Variable(Band):
         self._whole: NDArray[np.float64] | None = None
         try:
             self._read_head(variable, dict(select or {}), year, nodata, cell_methods, nearest)
-        except Fault:
+        except HectareError:
             self.close()
             raise
 
@@ -100,9 +100,9 @@ class Variable(Band):
             place = own_grid(self._file, dims, self._index_grid)
         else:
             mapping = self._attributes.grid_mapping
-            place = place_of(self._file, dims, mapping, self._given_crs, self.where)
-        self._x, self._y, self._bent = place.x, place.y, place.bent
-        self.bent = self._bent.reason if self._bent else None
+            place = coordinates_of(self._file, dims, mapping, self._given_crs, self.where)
+        self._x, self._y, self._curvilinear = place.x, place.y, place.bent
+        self.bent = self._curvilinear.reason if self._curvilinear else None
         self.notes = self._yearly.notes + place.notes
         if self._gaps_are_zero and self.steps > 1:
             self.notes += (f"of its {self.steps} steps, one without a value counts as 0",)
@@ -145,8 +145,8 @@ class Variable(Band):
 
     @property
     def shape(self) -> tuple[int, int]:
-        if self._bent:
-            return self._bent.shape
+        if self._curvilinear:
+            return self._curvilinear.shape
         return self._y.count, self._x.count
 
     @property
@@ -155,7 +155,7 @@ class Variable(Band):
 
     @cached_property
     def crs(self) -> CRS | None:
-        if self._bent:
+        if self._curvilinear:
             return CRS.from_epsg(4326)
         if self._index_grid:
             return CRS.from_wkt(OWN_GRID)
@@ -173,7 +173,7 @@ class Variable(Band):
     def degrees(self) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
         """Longitudes and latitudes, north-up, (rows, cols) each; None when it has none for each cell."""
         found = cf.two_dimensional(self._file, self._dims[:2])
-        if found is None or self._bent:
+        if found is None or self._curvilinear:
             return None
         turn = (
             slice(None, None, -1 if self._y.step > 0 else 1),
@@ -183,18 +183,18 @@ class Variable(Band):
 
     @cached_property
     def transform(self) -> Affine:
-        if self._bent:
-            return self._bent.transform
+        if self._curvilinear:
+            return self._curvilinear.transform
         dx, dy = self._registration
         left, top = self._x.low + dx, self._y.high + dy
         return Affine(abs(self._x.step), 0.0, left, 0.0, -abs(self._y.step), top)
 
     def physical(self, rows: slice, cols: slice) -> NDArray[np.float64]:
-        if self._bent is None:
+        if self._curvilinear is None:
             return self._year_of(rows, cols)
         if self._whole is None:
             self._whole = self._year_of(slice(None), slice(None))
-        return self._bent.take(self._whole, rows, cols)
+        return self._curvilinear.take(self._whole, rows, cols)
 
     def may_hold(self, stored: float, low: float, high: float) -> bool:
         """Of one step; several may hide it in their sum."""
@@ -255,7 +255,7 @@ class Variable(Band):
     def _raw(self, steps: slice | None, rows: slice, cols: slice) -> NDArray:
         """(y, x), or (steps, y, x), numbers as stored, turned so that north is up and west left."""
         y, x, time = self._dims
-        if not self._bent:
+        if not self._curvilinear:
             rows, flip_rows = cf.stored(rows, self._y.count, turned=self._y.step > 0)
             cols, flip_cols = cf.stored(cols, self._x.count, turned=self._x.step < 0)
         else:

@@ -79,7 +79,7 @@ class Band(ABC):
     def physical(self, rows: slice, cols: slice) -> NDArray[np.float64]:
         """Physical values of a window that lies in the file; NaN where nodata.
 
-        Raises: InputFault (exit 3) when the file is truncated or damaged.
+        Raises: InputError (exit 3) when the file is truncated or damaged.
         """
 
     @abstractmethod
@@ -112,7 +112,7 @@ class Band(ABC):
     def read(self, row: int, col: int, rows: int, cols: int) -> NDArray[np.float64]:
         """Physical values of a window; NaN where nodata or outside the file.
 
-        Raises: InputFault (exit 3) when the file is truncated or damaged.
+        Raises: InputError (exit 3) when the file is truncated or damaged.
         """
         height, width = self.shape
         top, left = max(row, 0), max(col, 0)

@@ -16,7 +16,7 @@ from rasterio.enums import MaskFlags
 from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
-from model.ground.errors import InputFault
+from model.ground.errors import InputError
 from model.ground.grid import Region
 from stages.contract.execution import spread, workers
 from stages.formats.raster.band import STRIP, Band, equal, lies_between
@@ -205,9 +205,9 @@ def names_of_bands(path: str) -> list[str]:
         return [name or "" for name in data.descriptions]
 
 
-def damaged(name: str, band: int, detail: str) -> InputFault:
+def damaged(name: str, band: int, detail: str) -> InputError:
     """A file that opens but cannot be read to its end."""
-    return InputFault(
+    return InputError(
         f"{name}, band {band}",
         f"truncated or damaged ({detail})",
         "a whole GeoTIFF",

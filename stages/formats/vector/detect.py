@@ -6,7 +6,7 @@ import zlib
 from pathlib import Path
 from urllib.parse import quote
 
-from model.ground.errors import InputFault
+from model.ground.errors import InputError
 
 MAX_WHOLE = 2 << 30  # bytes of a file that its driver reads from the start each time (GeoJSON, OSM), unpacked
 SIDECARS = (".shx", ".dbf", ".prj", ".cpg")
@@ -26,17 +26,17 @@ def files_of(path: str) -> list[str]:
 def form_of(file: Path) -> str:
     """The format, by content: what a name ends in proves nothing.
 
-    Raises: InputFault (exit 3).
+    Raises: InputError (exit 3).
     """
     fix = "give a GeoPackage, Shapefile, GeoJSON or OSM extract; correct `path:` (relative to the configuration)"
     if not file.is_file():
         found = "a folder" if file.is_dir() else "no such file"
-        raise InputFault(str(file), found, "a vector file", fix)
+        raise InputError(str(file), found, "a vector file", fix)
     try:
         with file.open("rb") as stream:
             head = stream.read(4096)
     except OSError as error:
-        raise InputFault(str(file), f"cannot be opened ({error.strerror})", "a readable file", fix) from error
+        raise InputError(str(file), f"cannot be opened ({error.strerror})", "a readable file", fix) from error
     if head[:2] == b"\x1f\x8b":
         head = _unpacked_head(file)
     text = head.lstrip(b"\xef\xbb\xbf \t\r\n")
@@ -48,7 +48,7 @@ def form_of(file: Path) -> str:
         return _small_enough(file, "OSM")
     if text[:1] == b"{" and b'"type"' in text:
         return _small_enough(file, "GeoJSON")
-    raise InputFault(file.name, _looks_like(head, text), "a vector file", fix)
+    raise InputError(file.name, _looks_like(head, text), "a vector file", fix)
 
 
 def _looks_like(head: bytes, text: bytes) -> str:
@@ -68,9 +68,9 @@ def _looks_like(head: bytes, text: bytes) -> str:
 def _shapefile(file: Path) -> str:
     if lacking := [suffix for suffix in (".shx", ".dbf") if not file.with_suffix(suffix).is_file()]:
         found = f"a Shapefile without {' and '.join(file.stem + suffix for suffix in lacking)}"
-        raise InputFault(file.name, found, "the .shp with its .shx, .dbf and .prj", "put them beside it")
+        raise InputError(file.name, found, "the .shp with its .shx, .dbf and .prj", "put them beside it")
     if file.suffix.lower() != ".shp":
-        raise InputFault(
+        raise InputError(
             file.name, "a Shapefile of another name", "a name in .shp", "rename it and its parts"
         )
     return "ESRI Shapefile"
@@ -91,7 +91,7 @@ def _geopackage(file: Path) -> str:
         raise damaged(file.name, str(error)) from error
     for name, sql in rows:
         if not re.search(r"\bUSING\s+(rtree|fts[345])\b", sql, re.IGNORECASE):
-            raise InputFault(
+            raise InputError(
                 file.name, f"a virtual table, {name!r}, which can read other files; it is refused",
                 "a GeoPackage of plain tables", "export the layer again (ogr2ogr -f GPKG)",
             )  # fmt: skip
@@ -101,7 +101,7 @@ def _geopackage(file: Path) -> str:
 def _small_enough(file: Path, form: str) -> str:
     size = _unpacked_size(file) if _is_packed(file) else file.stat().st_size
     if size > MAX_WHOLE:
-        raise InputFault(
+        raise InputError(
             file.name, f"{size:,} bytes or more, unpacked", f"at most {MAX_WHOLE:,} of {form}",
             "cut it to the area of the totals (osmium extract, ogr2ogr -clipsrc), or convert it to GeoPackage",
         )  # fmt: skip
@@ -139,8 +139,8 @@ def _unpacked_size(file: Path) -> int:
     return size
 
 
-def damaged(name: str, detail: str) -> InputFault:
-    return InputFault(
+def damaged(name: str, detail: str) -> InputError:
+    return InputError(
         name, f"truncated or damaged ({detail})", "a whole vector file", "fetch or export it again"
     )
 

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pyproj import CRS
 
-from model.ground.errors import InputFault, ResourceFault
+from model.ground.errors import InputError, ResourceError
 from stages.formats.vector.detect import address_of, damaged, form_of
 
 Wanted = Sequence[str | int | float] | Literal["any"]
@@ -79,7 +79,7 @@ def keep_scratch_in(folder: Path) -> None:
 def shapely() -> Any:
     """The geometry library.
 
-    Raises: ResourceFault (exit 6) when the extra is not installed.
+    Raises: ResourceError (exit 6) when the extra is not installed.
     """
     try:
         import shapely as found
@@ -94,7 +94,7 @@ def open_table(path: str, layer: str | None = None, crs: str | None = None) -> T
     Args:
       layer: by name; may be left out when the file has one.
       crs: for a file that names none.
-    Raises: InputFault (exit 3); ResourceFault (exit 6) when the extra is not installed.
+    Raises: InputError (exit 3); ResourceError (exit 6) when the extra is not installed.
     """
     form = form_of(Path(path))
     name = Path(path).name
@@ -104,12 +104,12 @@ def open_table(path: str, layer: str | None = None, crs: str | None = None) -> T
         layer = names[0]
     if layer not in names:
         found = f"no layer {layer!r}" if layer else f"{len(names)} layers"
-        raise InputFault(name, found, f"one of {', '.join(names)}", "set `layer:` to one of them")
+        raise InputError(name, found, f"one of {', '.join(names)}", "set `layer:` to one of them")
     with _told_as_fault(name):
         facts = _library().read_info(address_of(path), layer=layer)
     count = int(facts["features"])
     if count > MAX_FEATURES:
-        raise InputFault(
+        raise InputError(
             f"{name}, layer {layer}", f"{count:,} features declared", f"at most {MAX_FEATURES:,}",
             "cut the file to the area of the totals",
         )  # fmt: skip
@@ -129,7 +129,7 @@ def read(
     Args:
       where: accepted values by attribute, or "any" for an attribute that is there; all must hold.
       box: (left, bottom, right, top) in the layer's CRS that features must touch.
-    Raises: InputFault (exit 3) for an unknown attribute, a damaged file or geometry that is no geometry.
+    Raises: InputError (exit 3) for an unknown attribute, a damaged file or geometry that is no geometry.
     Why OSM and GeoJSON come as one batch: their drivers read from the start each time. Their memory grows with the
     features that meet the conditions, which is why such files are limited in size.
     """
@@ -176,7 +176,7 @@ def _read_some(
         )  # fmt: skip
     if geometry is None:
         wanted = "a layer with geometry"
-        raise InputFault(
+        raise InputError(
             f"{table.name}, layer {table.layer}", "no geometry", wanted, "set `layer:` to another"
         )
     shapes = shapely().from_wkb(geometry, on_invalid="ignore")
@@ -185,7 +185,7 @@ def _read_some(
     broken |= ~np.isfinite(shapely().bounds(shapes)).all(axis=1) & ~shapely().is_missing(shapes)
     broken &= ~shapely().is_empty(shapes)
     if broken.any():
-        raise InputFault(
+        raise InputError(
             f"{table.name}, layer {table.layer}",
             f"{int(broken.sum())} features whose geometry is damaged or has no finite coordinates, "
             f"the first is number {start + int(np.argmax(broken)) + 1}",
@@ -199,7 +199,7 @@ def _read_some(
 def _insist_on_size(table: Table, shapes: NDArray[Any]) -> None:
     vertices = shapely().get_num_coordinates(shapes)
     if shapes.size and int(vertices.max()) > MAX_VERTICES:
-        raise InputFault(
+        raise InputError(
             f"{table.name}, layer {table.layer}", f"a feature of {int(vertices.max()):,} vertices",
             f"at most {MAX_VERTICES:,}", "cut it to the area of the totals, or into parts",
         )  # fmt: skip
@@ -209,7 +209,7 @@ def _tags_apart(table: Table, names: Sequence[str]) -> list[str]:
     """Attributes that an OSM layer keeps among its other tags."""
     missing = [name for name in dict.fromkeys(names) if name not in table.fields]
     if missing and "other_tags" not in table.fields:
-        raise InputFault(
+        raise InputError(
             f"{table.name}, layer {table.layer}", f"no attribute {missing[0]!r}",
             f"one of {', '.join(table.fields) or 'none: the layer has no attributes'}", "correct `where:`",
         )  # fmt: skip
@@ -266,7 +266,7 @@ class _told_as_fault:
 def _library() -> Any:
     """pyogrio, knowing our four formats alone.
 
-    Raises: ResourceFault (exit 6) when the extra is not installed.
+    Raises: ResourceError (exit 6) when the extra is not installed.
     """
     if (found := sys.modules.get("pyogrio")) is not None:
         return found
@@ -292,8 +292,8 @@ def _library() -> Any:
     return pyogrio
 
 
-def _not_installed(error: ImportError) -> ResourceFault:
-    return ResourceFault(
+def _not_installed(error: ImportError) -> ResourceError:
+    return ResourceError(
         "vector layers", f"{error.name} is not installed", "the extra `vectors` (pyogrio and shapely)",
         "python -m pip install 'hectare-downscaling[vectors]'",
     )  # fmt: skip

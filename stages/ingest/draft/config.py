@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from model.ground.errors import Fault, InputFault
+from model.ground.errors import HectareError, InputError
 from model.ground.grid import Region
 from stages.artifacts.maps import ALL
 from stages.formats.zarr_groups import same_crs
-from stages.ingest.draft.duplicates import MOST_CELLS, follows, told_once
+from stages.ingest.draft.duplicates import MOST_CELLS, drop_duplicates, follows
 from stages.ingest.draft.inventory import Found, look
 from stages.regrid.dispatch import bring, nesting
 
@@ -18,29 +18,29 @@ CLASSES = 40  # more distinct integers are rather percents or counts
 COARSE = 1.5  # a file whose cells are this many times those of the finest may hold totals
 
 
-def draft(folder: Path, beside: Path) -> tuple[str, list[Fault]]:
+def draft(folder: Path, beside: Path) -> tuple[str, list[HectareError]]:
     """Writes the text of a configuration.
 
     Args:
       folder: searched with all its subfolders for GeoTIFFs, NetCDF files and Zarr stores.
       beside: folder of the configuration file; paths are told relative to it.
     Returns: the text, and the faults of files that were left out.
-    Raises: InputFault (exit 3) when the folder holds none that is readable.
+    Raises: InputError (exit 3) when the folder holds none that is readable.
     """
     found, faults = look(folder)
     if not found:
-        raise InputFault(
+        raise InputError(
             str(folder),
             "no readable GeoTIFF, NetCDF file or Zarr store",
             "totals and layers as .tif, .nc or .zarr",
             "name the folder that holds them",
         )
     every = _totals(found)
-    totals, twice = told_once(every)
+    totals, twice = drop_duplicates(every)
     finer = [item for item in found if item not in every]
     adding_up = {item.path for item in finer if any(_is_truth_of(item, total) for total in every)}
     # Why whole files: a band too small to show the pattern of its totals is no less the answer than those beside it.
-    truth, again = told_once([item for item in finer if item.path in adding_up])
+    truth, again = drop_duplicates([item for item in finer if item.path in adding_up])
     layers = [item for item in finer if item.path not in adding_up]
     lines = [
         f"# Drafted by `pipeline init` from {len(found)} files. A question mark is what the files do not tell:",

@@ -27,7 +27,7 @@ class _Field:
     values: Floats
 
 
-def told_once(items: list[Found]) -> tuple[list[Found], list[tuple[Found, str]]]:
+def drop_duplicates(items: list[Found]) -> tuple[list[Found], list[tuple[Found, str]]]:
     """Fields that are not what other files tell already, and those that are, each with what it repeats.
 
     Why: a sum over sectors beside its sectors, or a sector in two units, would be counted twice. Of a file with

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from model.ground.errors import Fault, Faults, InputFault
+from model.ground.errors import HectareError, HectareErrors, InputError
 from model.ground.grid import Grid
 from model.ground.units import AmountUnit, parse_unit
 from stages.formats.netcdf.untrusted import SUFFIXES as GRIDDED
@@ -94,13 +94,13 @@ class Found:
             return None
 
 
-def look(folder: Path) -> tuple[list[Found], list[Fault]]:
+def look(folder: Path) -> tuple[list[Found], list[HectareError]]:
     """Everything readable in a folder and its subfolders, and the faults of what is not.
 
-    Raises: InputFault (exit 3) when nothing has a place on the ground.
+    Raises: InputError (exit 3) when nothing has a place on the ground.
     """
     found: list[Found] = []
-    faults: list[Fault] = []
+    faults: list[HectareError] = []
     stores: list[Path] = []
     for path in sorted(folder.rglob("*")):
         if path.suffix.lower() not in SUFFIXES or any(store in path.parents for store in stores):
@@ -112,13 +112,13 @@ def look(folder: Path) -> tuple[list[Found], list[Fault]]:
             continue
         try:
             found += _variables(path) if is_gridded(str(path)) else _bands(path)
-        except Fault as fault:
+        except HectareError as fault:
             faults.append(fault)
-        except Faults as several:
+        except HectareErrors as several:
             faults += several.faults
     placed = [item for item in found if item.raster.crs is not None and item.raster.has_transform]
     if found and not placed:
-        raise InputFault(
+        raise InputError(
             str(folder),
             f"{len(found)} rasters, none with a coordinate system and a place",
             "at least one georeferenced GeoTIFF",

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.ground.blocks import merge, nested
-from model.ground.errors import ArtifactFault, InputFault
+from model.ground.errors import ArtifactError, InputError
 from model.ground.grid import Grid
 from stages.artifacts import maps as store
 from stages.artifacts.cube import Cube
@@ -24,7 +24,7 @@ def import_stacks(folder: Path, arrangement: Arrangement, out: Path) -> list[str
     Why totals: Y repeats a 1 km total over its cells, as a mean, so what it knows is the sum of a coarse cell.
 
     Returns: facts for the user.
-    Raises: InputFault (exit 3).
+    Raises: InputError (exit 3).
     """
     years, totals, layers, facts = years_of(folder), [], [], []
     out.mkdir(parents=True, exist_ok=True)
@@ -34,7 +34,7 @@ def import_stacks(folder: Path, arrangement: Arrangement, out: Path) -> list[str
         if target.shape[::2] != stack.shape[::2]:
             found = f"{target.shape[0]} windows of {target.shape[2]} cells"
             wanted = f"{stack.shape[0]} of {stack.shape[2]}, as in X_{year}.npy"
-            raise InputFault(f"Y_{year}.npy", found, wanted, "export both again")
+            raise InputError(f"Y_{year}.npy", found, wanted, "export both again")
         grid = arrangement.grid(len(stack), stack.shape[2])
         channels = laid_out(stack, arrangement, f"X_{year}.npy")
         for name, values in zip(arrangement.layers, channels, strict=True):
@@ -58,7 +58,7 @@ def import_stacks(folder: Path, arrangement: Arrangement, out: Path) -> list[str
 def export_stacks(arrangement: Arrangement, folder: Path, cube: Cube, maps: Path, out: Path) -> list[Path]:
     """Writes Pred_{year}.npy as the windows lay in X, from finished maps, and result_preview.png of the last year.
 
-    Raises: ArtifactFault (exit 4) when the maps lie on another grid.
+    Raises: ArtifactError (exit 4) when the maps lie on another grid.
     """
     out.mkdir(parents=True, exist_ok=True)
     written = []
@@ -69,7 +69,7 @@ def export_stacks(arrangement: Arrangement, folder: Path, cube: Cube, maps: Path
         stack = read_stack(folder / f"X_{year}.npy", len(arrangement.layers))
         grid = arrangement.grid(len(stack), stack.shape[2])
         if grid.shape != cube.fine.shape or not np.allclose(grid.bounds, cube.fine.bounds):
-            raise ArtifactFault(
+            raise ArtifactError(
                 "maps", f"{cube.fine.shape} cells within {cube.fine.bounds}",
                 f"{grid.shape} within {grid.bounds}, as declared",
                 "run the configuration made by `pipeline import-stacks`",

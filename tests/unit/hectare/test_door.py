@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import hectare
-from model.ground.errors import ArtifactFault, UsageFault
+from model.ground.errors import ArtifactError, UsageError
 from tests.small_world import build_world
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -50,21 +50,21 @@ def test_the_certificate_is_a_record_of_what_was_measured(opened):
 
 
 def test_what_is_not_there_yet_is_a_fault_with_a_fix(opened):
-    with pytest.raises(ArtifactFault) as caught:
+    with pytest.raises(ArtifactError) as caught:
         _ = opened.scores
     assert caught.value.fix == "pipeline evaluate"
-    with pytest.raises(ArtifactFault, match="no folder"):
+    with pytest.raises(ArtifactError, match="no folder"):
         hectare.open_run("nowhere")
 
 
 def test_a_faulty_configuration_raises_and_does_not_end_the_process(tmp_path):
     file = tmp_path / "mine.yaml"
     file.write_text("name: mine\n")
-    with pytest.raises((hectare.Fault, hectare.Faults)):
+    with pytest.raises((hectare.HectareError, hectare.HectareErrors)):
         hectare.run(file)
-    with pytest.raises((hectare.Fault, hectare.Faults), match="epochs"):
+    with pytest.raises((hectare.HectareError, hectare.HectareErrors), match="epochs"):
         hectare.run(ROOT / "configs/default.yaml", train={"epochs": -1})
-    with pytest.raises(UsageFault):
+    with pytest.raises(UsageError):
         hectare.run(tmp_path / "absent.yaml")
 
 

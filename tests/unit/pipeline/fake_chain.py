@@ -15,7 +15,7 @@ from typing import Any
 from pydantic import Field, PositiveInt, model_validator
 
 import stages
-from model.ground.errors import NumberFault
+from model.ground.errors import NumberError
 from model.options import SourcePath
 from stages import Stage
 from stages.contract.body import AnyBody, StageBody
@@ -120,7 +120,7 @@ def _fail_memory(out: Path) -> None:
 
 
 def _fail_numbers(out: Path) -> None:
-    raise NumberFault("block 7", "NaN", "a number", "lower train.learning_rate")
+    raise NumberError("block 7", "NaN", "a number", "lower train.learning_rate")
 
 
 FAILURES = {"disk": _fail_disk, "defect": _fail_defect, "memory": _fail_memory, "numbers": _fail_numbers}

@@ -9,7 +9,14 @@ from pathlib import Path
 import pytest
 from fake_chain import BODIES, CHUNK, FAKE_EVALUATE, FAKE_TABLE, FAKES, write_config
 
-from model.ground.errors import ArtifactFault, Fault, Faults, InputFault, ResourceFault, UsageFault
+from model.ground.errors import (
+    ArtifactError,
+    HectareError,
+    HectareErrors,
+    InputError,
+    ResourceError,
+    UsageError,
+)
 from pipeline import manifest as manifests
 from pipeline import plan as planning
 from pipeline import runner as loop
@@ -65,10 +72,10 @@ def town(tmp_path) -> Town:
     return Town(tmp_path)
 
 
-def failing(call) -> list[Fault]:
-    with pytest.raises((Fault, Faults)) as caught:
+def failing(call) -> list[HectareError]:
+    with pytest.raises((HectareError, HectareErrors)) as caught:
         call()
-    return caught.value.faults if isinstance(caught.value, Faults) else [caught.value]
+    return caught.value.faults if isinstance(caught.value, HectareErrors) else [caught.value]
 
 
 def test_without_names_the_whole_chain_runs_in_order(town):
@@ -78,7 +85,7 @@ def test_without_names_the_whole_chain_runs_in_order(town):
 
 def test_cfg_06_a_stage_before_its_inputs_names_what_is_missing_and_the_command(town):
     faults = failing(lambda: town.run("mosaic"))
-    assert {type(fault) for fault in faults} == {ArtifactFault}
+    assert {type(fault) for fault in faults} == {ArtifactError}
     assert "`cube` is missing: never run" in faults[0].found
     assert faults[0].fix == f"pipeline run ingest -c {town.file}"
     assert faults[1].fix == f"pipeline run ingest tile train infer -c {town.file}"
@@ -160,7 +167,7 @@ def test_cfg_10_forcing_a_stage_that_gives_other_bytes_makes_later_ones_stale(to
 def test_cfg_10_only_stages_that_are_to_run_can_be_forced(town):
     assert [fault.code for fault in failing(lambda: town.run("tile", force=["ingest"]))] == [2]
     (fault,) = failing(lambda: town.run("tiel"))
-    assert isinstance(fault, UsageFault) and "no stage `tiel`" in fault.found
+    assert isinstance(fault, UsageError) and "no stage `tiel`" in fault.found
 
 
 def test_cfg_11_an_output_deleted_by_hand_is_named_and_made_again(town):
@@ -226,7 +233,7 @@ def test_a_source_that_changes_while_it_is_read_is_refused(town, monkeypatch):
 
     monkeypatch.setattr(BODIES["ingest"], "run", disturbed)
     (fault,) = failing(lambda: town.run("ingest"))
-    assert isinstance(fault, InputFault) and not (town.place / "cube").exists()
+    assert isinstance(fault, InputError) and not (town.place / "cube").exists()
     monkeypatch.setattr(BODIES["ingest"], "run", honest)
     town.run("ingest")
     assert (town.place / "cube" / CHUNK).read_text() == "sil"
@@ -260,14 +267,14 @@ def test_a_failing_stage_harms_no_result_that_was_there(town, idle_proof):
     town.run()
     before = {name: idle_proof((town.place / name).resolve()) for name in ("cube", "tiles", "maps")}
     (fault,) = failing(lambda: town.run(overrides=["tile.fail=disk"]))
-    assert isinstance(fault, ResourceFault) and "tiles.json" in fault.where
+    assert isinstance(fault, ResourceError) and "tiles.json" in fault.where
     assert "free" in fault.found and "already written" in fault.wanted
     assert {name: idle_proof((town.place / name).resolve()) for name in before} == before
 
 
 def test_run_03_memory_that_runs_out_is_told_as_a_resource(town):
     (fault,) = failing(lambda: town.run(overrides=["tile.fail=memory"]))
-    assert isinstance(fault, ResourceFault) and "memory ran out" in fault.found
+    assert isinstance(fault, ResourceError) and "memory ran out" in fault.found
 
 
 def test_a_stage_resumes_from_its_partial_folder_and_ends_alike(town, monkeypatch):
@@ -437,7 +444,7 @@ def stopped(town, monkeypatch):
 
     def restore(config, out, name):
         if name not in states(config, out):
-            raise UsageFault("--from", f"no state {name!r}", ", ".join(states(config, out)), "check the name")
+            raise UsageError("--from", f"no state {name!r}", ", ".join(states(config, out)), "check the name")
         for later in states(config, out):
             if later > name:
                 (out / ".progress" / later).unlink()
@@ -491,11 +498,11 @@ def test_there_is_nothing_to_go_back_to_under_other_settings_or_when_all_is_done
     town, four = stopped
     runner = town.runner()
     runner.back = "0"
-    with pytest.raises(UsageFault, match="nothing is unfinished") as caught:
+    with pytest.raises(UsageError, match="nothing is unfinished") as caught:
         loop.run(runner, town.chain("tile.steps=5"))
     assert caught.value.code == 2
     town.run(overrides=four)
-    with pytest.raises(UsageFault, match="nothing is unfinished"):
+    with pytest.raises(UsageError, match="nothing is unfinished"):
         loop.run(runner, town.chain(*four))
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from fake_chain import CHUNK, FAKES
 
-from model.ground.errors import ArtifactFault, BusyFault, ResourceFault
+from model.ground.errors import ArtifactError, BusyError, ResourceError
 from pipeline import manifest as manifests
 from pipeline.manifest import Provenance, PublishedFile
 from pipeline.workspace import Shelf, Workspace
@@ -80,7 +80,7 @@ def test_a_link_is_no_content_of_an_artifact(tmp_path):
     partial = shelf.partial(INGEST, "f" * 64)
     partial.mkdir(parents=True)
     (partial / "ingest.json").symlink_to("/etc/hostname")
-    with pytest.raises(ArtifactFault, match="not a plain file"):
+    with pytest.raises(ArtifactError, match="not a plain file"):
         shelf.publish(INGEST, "f" * 64, FACTS)
     assert not (tmp_path / "cube").exists()
 
@@ -89,7 +89,7 @@ def test_a_folder_put_in_the_place_of_an_artifact_is_not_destroyed(tmp_path):
     mine = tmp_path / "cube" / "mine.txt"
     mine.parent.mkdir()
     mine.write_text("by hand")
-    with pytest.raises(ArtifactFault, match="put there by hand"):
+    with pytest.raises(ArtifactError, match="put there by hand"):
         publish(Shelf(tmp_path), {"ingest.json": "{}"})
     assert mine.read_text() == "by hand"
 
@@ -172,7 +172,7 @@ def holder(tmp_path):
 
 
 def test_crs_13_a_second_run_is_told_who_holds_the_first(holder, tmp_path):
-    with pytest.raises(BusyFault) as caught, Workspace(tmp_path, "town").locked():
+    with pytest.raises(BusyError) as caught, Workspace(tmp_path, "town").locked():
         pytest.fail("two runs at once")
     assert caught.value.code == 5
     assert f"process {holder.pid}" in caught.value.found and socket.gethostname() in caught.value.found
@@ -195,6 +195,6 @@ def test_crs_14_a_killed_holder_blocks_nobody(holder, tmp_path):
 def test_crs_12_a_workspace_that_cannot_be_written_is_named(tmp_path):
     blocked = tmp_path / "file"
     blocked.write_text("no folder")
-    with pytest.raises(ResourceFault) as caught, Workspace(blocked, "town").locked():
+    with pytest.raises(ResourceError) as caught, Workspace(blocked, "town").locked():
         pytest.fail("locked where nothing can be written")
     assert caught.value.code == 6 and str(blocked) in caught.value.where

@@ -120,11 +120,11 @@ def cube(tmp_path: Path):
 @pytest.fixture
 def told():
     """All faults of a check, or of a run into a folder, as one text; each carries four parts and exit code 3."""
-    from model.ground.errors import Fault, Faults
+    from model.ground.errors import HectareError, HectareErrors
     from stages.ingest.stage import check, run
 
     def ask(config: Config, out: Path | None = None) -> str:
-        with pytest.raises((Fault, Faults)) as caught:
+        with pytest.raises((HectareError, HectareErrors)) as caught:
             check(config) if out is None else run(config, out=out)
         faults = getattr(caught.value, "faults", [caught.value])
         parts = [(fault.where, fault.found, fault.wanted, fault.fix) for fault in faults]

@@ -1,4 +1,4 @@
-"""The ladder places every block's total somewhere, and says on which rung."""
+"""The ladder places every block's total somewhere, and says on which level."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from model.conservation.fallback import Rung, place
+from model.conservation.fallback import FallbackLevel, place
 from model.conservation.laws import LAWS, water_fill
 from tests.examples import examples
 
@@ -35,13 +35,13 @@ def _one(raw, total, valid, proxy=(0.0, 0.0), known=True):
 
 
 def test_each_rung_of_the_ladder_is_named():
-    assert _one([1, 0], 2.0, [True, True]).rungs[0] == Rung.MODEL
-    assert _one([0, 0], 2.0, [True, True], (0, 1)).rungs[0] == Rung.PROXY
-    assert _one([0, 0], 2.0, [True, False]).rungs[0] == Rung.LAND
-    assert _one([1, 1], 2.0, [False, False]).rungs[0] == Rung.UNIFORM
-    assert _one([1, 1], -2.0, [True, True]).rungs[0] == Rung.SINK
-    assert _one([1, 1], 0.0, [True, True]).rungs[0] == Rung.NOTHING
-    assert _one([1, 1], 0.0, [True, True], known=False).rungs[0] == Rung.OUTSIDE
+    assert _one([1, 0], 2.0, [True, True]).fallback_levels[0] == FallbackLevel.MODEL
+    assert _one([0, 0], 2.0, [True, True], (0, 1)).fallback_levels[0] == FallbackLevel.PROXY
+    assert _one([0, 0], 2.0, [True, False]).fallback_levels[0] == FallbackLevel.LAND
+    assert _one([1, 1], 2.0, [False, False]).fallback_levels[0] == FallbackLevel.UNIFORM
+    assert _one([1, 1], -2.0, [True, True]).fallback_levels[0] == FallbackLevel.SINK
+    assert _one([1, 1], 0.0, [True, True]).fallback_levels[0] == FallbackLevel.NOTHING
+    assert _one([1, 1], 0.0, [True, True], known=False).fallback_levels[0] == FallbackLevel.OUTSIDE
 
 
 def test_mas_04_all_mass_of_a_partly_masked_block_lies_in_its_valid_cells():
@@ -55,7 +55,11 @@ def test_mas_01_a_block_without_mass_is_exactly_zero():
 
 def test_run_02_an_estimate_that_is_not_a_number_is_counted_and_its_block_still_placed():
     placed = _one([np.nan, np.nan], 4.0, [True, True])
-    assert placed.not_finite == 2 and placed.rungs[0] == Rung.LAND and placed.mass.sum() == 4.0
+    assert (
+        placed.not_finite == 2
+        and placed.fallback_levels[0] == FallbackLevel.LAND
+        and placed.mass.sum() == 4.0
+    )
 
 
 def test_an_exact_zero_of_the_method_stays_empty_while_the_block_has_another_place():
@@ -72,13 +76,13 @@ def test_a_sink_is_spread_evenly_and_stays_negative():
 @examples(60)
 def test_placed_and_outside_add_up_to_the_input_under_every_law(name, raw, total, valid, proxy, known):
     placed = place(raw, total, known, valid, proxy, LAWS[name](0.5))
-    outside = total[placed.rungs == Rung.OUTSIDE].sum()
+    outside = total[placed.fallback_levels == FallbackLevel.OUTSIDE].sum()
     assert np.nansum(placed.mass) + outside == pytest.approx(total.sum(), rel=1e-12, abs=0)
-    assert (placed.rungs[~known] == Rung.OUTSIDE).all()
+    assert (placed.fallback_levels[~known] == FallbackLevel.OUTSIDE).all()
 
 
 def test_rungs_keep_the_numbers_that_maps_are_written_with():
-    assert [(rung.name, int(rung)) for rung in Rung] == [
+    assert [(level.name, int(level)) for level in FallbackLevel] == [
         ("NOTHING", 0), ("MODEL", 1), ("PROXY", 2), ("LAND", 3), ("UNIFORM", 4), ("SINK", 5), ("POINT", 6),
         ("OUTSIDE", 255),
     ]  # fmt: skip

@@ -46,7 +46,7 @@ def test_it_is_the_index_of_meyer_and_pebesma_with_equal_weights(sample):
 def test_it_comes_back_from_json_and_is_none_when_nothing_varies(sample):
     values, folds = sample
     reference = Reference.of(values, NAMES, folds)
-    again = Reference.from_plain(reference.plain())
+    again = Reference.from_json(reference.plain())
     assert np.array_equal(
         again.dissimilarity(values[:, [0, 2]] + 1), reference.dissimilarity(values[:, [0, 2]] + 1)
     )

@@ -8,7 +8,7 @@ import torch
 
 from model.methods.dst_carbon_former.method import DSTCarbonFormer
 from model.methods.dst_carbon_former.options import DSTCarbonFormerOptions
-from model.priors.pycnophylactic import meet_totals
+from model.priors.pycnophylactic import rescale_to_totals
 from tests.train_settings import told
 
 
@@ -35,7 +35,7 @@ def test_the_untrained_network_equals_its_base(group, network, make_tile, make_s
     tile = make_tile(0)
     method = ready(make_survey(tile), [tile], network=network)
     scene = tile.scene(group)
-    assert np.array_equal(method.estimate(scene), meet_totals(method.base(scene), scene))
+    assert np.array_equal(method.estimate(scene), rescale_to_totals(method.base(scene), scene))
 
 
 def test_several_scales_share_one_step(make_tile, make_survey):
@@ -99,7 +99,7 @@ def test_log_factors_of_the_networks_are_averaged(make_tile, make_survey):
     scene = tile.scene()
     base = method.base(scene)
     mean = (first.log_factor(scene, base) + 0.5 * second.log_factor(scene, base)) / 2
-    np.testing.assert_array_equal(method.estimate(scene), meet_totals(base * np.exp(mean), scene))
+    np.testing.assert_array_equal(method.estimate(scene), rescale_to_totals(base * np.exp(mean), scene))
     assert not np.array_equal(first.log_factor(scene, base), second.log_factor(scene, base))
 
 
@@ -122,7 +122,7 @@ def test_without_networks_it_is_its_base(make_tile, make_survey):
     stir(method.members((0,))[0])
     method.members(())
     scene = tile.scene()
-    assert np.array_equal(method.estimate(scene), meet_totals(method.base(scene), scene))
+    assert np.array_equal(method.estimate(scene), rescale_to_totals(method.base(scene), scene))
     assert not method.describe()["learns"] and not method.phases()
 
 

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from model.ground.blocks import merge, spread
-from model.layers.network_batch import Shown, random_turn
+from model.layers.network_batch import NetworkBatch, random_turn
 from model.layers.networks.carbon_former import V1_7, V3_0, CarbonFormer
-from model.layers.water_filling import meet_shown
+from model.layers.water_filling import water_fill_blocks
 from model.methods.dst_carbon_former import published_network
 from model.methods.dst_carbon_former.published import ADDED, V17, V30
 from tests.train_settings import told
@@ -151,7 +151,7 @@ def test_ground_that_is_no_target_teaches_nothing(form, make_tile, make_survey):
 def test_all_that_is_shown_turns_together(make_tile, make_survey):
     tile = make_tile(0)
     method = ready(V30, make_survey(tile), [tile])
-    shown = Shown.of([tile.scene(2)], method.inputs, method.scale, torch.device("cpu"))
+    shown = NetworkBatch.of([tile.scene(2)], method.inputs, method.scale, torch.device("cpu"))
     seen = set()
     for seed in range(40):
         turned = shown.turned(random_turn(torch.Generator().manual_seed(seed)))
@@ -193,7 +193,7 @@ def test_the_physics_layer_meets_what_was_shown_and_leaves_the_rest():
     valid = torch.ones(raw.shape, dtype=torch.bool)
     valid[..., :2, :2] = False
     valid[1, ..., 4:, :4] = False
-    placed = meet_shown(raw, totals, known, valid, 4)
+    placed = water_fill_blocks(raw, totals, known, valid, 4)
     met = known.clone()
     met[1, ..., 1, 0] = False  # no valid cell
     torch.testing.assert_close(merge(placed, 4)[met], totals[met])

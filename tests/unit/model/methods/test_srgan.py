@@ -119,7 +119,7 @@ def test_a_file_of_weights_is_read_without_running_anything(tmp_path):
     """A pickle that would run code is refused, and does not run; its hash is told of a good one."""
     import hashlib
 
-    from model.ground.errors import InputFault
+    from model.ground.errors import InputError
 
     good = tmp_path / "vgg19.pt"
     torch.save({"features.0.weight": torch.ones(2)}, good)
@@ -132,8 +132,8 @@ def test_a_file_of_weights_is_read_without_running_anything(tmp_path):
             return (open, (str(tmp_path / "canary"), "w"))
 
     torch.save({"features.0.weight": Runs()}, tmp_path / "bad.pt")
-    with pytest.raises(InputFault, match="refused"):
+    with pytest.raises(InputError, match="refused"):
         network_weights(str(tmp_path / "bad.pt"))
     assert not (tmp_path / "canary").exists()
-    with pytest.raises(InputFault, match="no such file"):
+    with pytest.raises(InputError, match="no such file"):
         network_weights(str(tmp_path / "absent.pt"))

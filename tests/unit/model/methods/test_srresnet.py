@@ -100,7 +100,7 @@ def test_a_scale_keeps_zero_and_order_and_turns_back(kind):
     scaled = scale.to(asked)
     assert scaled[0] == 0.0 and (scaled.diff() > 0).all()
     torch.testing.assert_close(scale.back(scaled), asked, rtol=1e-4, atol=1e-6)
-    again = DepthScale.from_plain(scale.plain())
+    again = DepthScale.from_json(scale.plain())
     assert torch.equal(again.to(asked), scaled)
 
 

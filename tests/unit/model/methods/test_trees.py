@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from model.ground.blocks import merge
-from model.ground.errors import UsageFault
+from model.ground.errors import UsageError
 from model.methods import method_class
 from model.training.options import TrainingOptions
 
@@ -93,7 +93,7 @@ def test_a_missing_library_is_a_usage_fault_that_names_the_extra(
     monkeypatch, make_tile, make_survey, name, module
 ):
     monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(UsageFault, match=name) as caught:
+    with pytest.raises(UsageError, match=name) as caught:
         prepared(name, make_survey(make_tile(0)))
     assert "trees" in caught.value.wanted
 

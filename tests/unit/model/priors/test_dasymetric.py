@@ -8,7 +8,7 @@ from scipy.ndimage import gaussian_filter
 
 from model.ground.blocks import merge
 from model.ground.scene import Scene
-from model.priors.dasymetric import FITS, Evidence, Exposure, gaussian, smoothly_bent
+from model.priors.dasymetric import FITS, Evidence, Exposure, gaussian, with_smoothed_ratio
 
 BOTH = pytest.mark.parametrize("how", FITS)
 
@@ -98,7 +98,7 @@ def test_values_below_zero_count_as_zero_in_blocks_and_cells(make_tile, make_sur
 
 def test_a_choice_survives_as_plain_values(make_tile, make_survey):
     exposure = Exposure.fit(Evidence.of(make_survey(make_tile(0))), "poisson")
-    assert Exposure.from_plain(exposure.plain()) == exposure
+    assert Exposure.from_json(exposure.plain()) == exposure
 
 
 @pytest.mark.parametrize(("size", "sigma"), [(30, 2.0), (7, 5.0), (24, 0.5)])
@@ -112,12 +112,12 @@ def test_exposure_that_needs_no_bending_stays_as_it_is():
     """Totals that are exposure times 3 everywhere: the intensity is 3, smooth already."""
     exposure = np.random.default_rng(0).random((1, 1, 8, 8))
     scene = plain_scene(3.0 * merge(exposure, 2)[0, 0])
-    np.testing.assert_allclose(smoothly_bent(exposure, scene), 3.0 * exposure, rtol=1e-12)
+    np.testing.assert_allclose(with_smoothed_ratio(exposure, scene), 3.0 * exposure, rtol=1e-12)
 
 
 def test_bending_meets_every_total_and_leans_towards_the_heavier_neighbour():
     scene = plain_scene([[0.0, 10.0, 100.0]], side=4)
-    bent = smoothly_bent(np.ones((1, 1, 4, 12)), scene)
+    bent = with_smoothed_ratio(np.ones((1, 1, 4, 12)), scene)
     np.testing.assert_allclose(merge(bent, 4), scene.totals, rtol=1e-12)
     assert (np.diff(bent[0, 0, 0, 4:8]) > 0.0).all()
     assert bent.min() >= 0.0
@@ -128,7 +128,7 @@ def test_a_block_with_mass_and_no_exposure_holds_it_on_valid_ground():
     valid[0, 0] = False
     exposure = np.array([[[[0.0, 0.0, 1.0, 1.0], [0.0, 0.0, 1.0, 1.0]]]])
     scene = plain_scene([[6.0, 4.0]], valid)
-    bent = smoothly_bent(exposure, scene)
+    bent = with_smoothed_ratio(exposure, scene)
     np.testing.assert_allclose(merge(bent, 2), scene.totals, rtol=1e-12)
     assert bent[0, 0, 0, 0] == 0.0
 
@@ -137,4 +137,4 @@ def test_where_nothing_is_known_near_by_the_exposure_stays_as_it_is():
     scene = plain_scene(np.zeros((2, 2)))
     scene = replace(scene, known=np.zeros_like(scene.known))
     exposure = np.arange(16.0).reshape(1, 1, 4, 4)
-    assert np.array_equal(smoothly_bent(exposure, scene), exposure)
+    assert np.array_equal(with_smoothed_ratio(exposure, scene), exposure)

@@ -8,7 +8,7 @@ import pytest
 from model.ground.blocks import merge
 from model.ground.scene import Layer, Tile
 from model.priors.prior_choice import REACHES, ChosenBase, _pick, _shifted
-from model.priors.pycnophylactic import meet_totals
+from model.priors.pycnophylactic import rescale_to_totals
 
 FACTOR = 4
 LAYERS = (Layer("proxy", "continuous"),)
@@ -89,7 +89,8 @@ def test_the_mean_is_the_geometric_mean_of_density_and_exposure(rough, make_surv
     tile = ground(rough, 3.0 * rough)
     base, scene = ChosenBase.of(make_survey(tile), (2,)), tile.scene()
     parts = [
-        meet_totals(base.candidate(kind, scene), scene).astype(np.float64) for kind in ("smooth", "poisson")
+        rescale_to_totals(base.candidate(kind, scene), scene).astype(np.float64)
+        for kind in ("smooth", "poisson")
     ]
     np.testing.assert_allclose(base.candidate("mean", scene) ** 2, parts[0] * parts[1], rtol=1e-6)
 
@@ -172,7 +173,7 @@ def test_a_shifted_tile_is_the_same_ground_elsewhere(rough):
 def test_what_was_chosen_outlives_saving(rough, make_survey):
     tile = ground(rough, 3.0 * rough)
     base = chosen(tile, make_survey)
-    again = ChosenBase.from_plain(base.plain())
+    again = ChosenBase.from_json(base.plain())
     assert again == base and np.array_equal(again(tile.scene()), base(tile.scene()))
 
 
@@ -192,4 +193,4 @@ def test_the_intensity_reaches_as_far_as_totals_not_shown_say(rough, make_survey
     missed = {reach: replace(base, reach=reach)._missed(base.kinds[0], judged)[0] for reach in REACHES}
     assert base.kinds[0] != "smooth" and len(set(missed.values())) == len(REACHES)
     assert missed[base.reach] == min(missed.values())
-    assert ChosenBase.from_plain(base.plain()) == base
+    assert ChosenBase.from_json(base.plain()) == base

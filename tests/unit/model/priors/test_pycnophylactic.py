@@ -8,7 +8,7 @@ from hypothesis.extra.numpy import arrays
 
 from model.ground.blocks import merge
 from model.ground.scene import Scene
-from model.priors.pycnophylactic import Base, bilinear, meet_totals, pycnophylactic, smooth_density
+from model.priors.pycnophylactic import Base, bilinear, pycnophylactic, rescale_to_totals, smooth_density
 from tests.examples import examples
 
 
@@ -86,7 +86,7 @@ def test_scaling_meets_known_totals_and_leaves_the_rest(make_tile):
     tile.known[0, 0, 0, 0] = False
     scene = tile.scene()
     estimate = np.ones((2, 2, 48, 48))
-    scaled = meet_totals(estimate, scene)
+    scaled = rescale_to_totals(estimate, scene)
     assert (scaled[0, 0, :4, :4] == 1.0).all()
     np.testing.assert_allclose(
         merge(scaled.astype(float), 4)[scene.known], scene.totals[scene.known], rtol=1e-6, atol=1e-12
@@ -96,4 +96,4 @@ def test_scaling_meets_known_totals_and_leaves_the_rest(make_tile):
 def test_a_block_with_mass_but_no_estimate_stays_empty_for_the_ladder():
     one = np.ones((1, 1, 1, 1))
     scene = Scene(np.zeros((0, 1, 2, 2), np.float32), np.ones((2, 2), bool), 5 * one, one > 0, 2, ())
-    assert not meet_totals(np.zeros((1, 1, 2, 2)), scene).any()
+    assert not rescale_to_totals(np.zeros((1, 1, 2, 2)), scene).any()

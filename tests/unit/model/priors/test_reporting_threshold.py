@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from model.ground.blocks import merge
 from model.methods.dst_carbon_former.method import DSTCarbonFormer
 from model.methods.dst_carbon_former.options import DSTCarbonFormerOptions
-from model.priors.reporting_threshold import CROWD, NEAR, CutOff
+from model.priors.reporting_threshold import CROWD, NEAR, ReportingThreshold
 from tests.examples import examples
 
 FACTOR = 4
@@ -41,14 +41,14 @@ def fine_field(seed, blocks=160):
 def test_it_is_read_off_totals_of_cells_that_were_cut_off(seed, survey_with):
     fine = fine_field(seed)
     cut = np.where(fine >= LEAST, fine, 0.0)
-    (found,) = CutOff.of(survey_with(merge(cut, FACTOR))).least
+    (found,) = ReportingThreshold.of(survey_with(merge(cut, FACTOR))).least
     # No total is smaller than the least; of hundreds of blocks with one cell, the smallest comes near it.
     assert LEAST <= found <= 1.02 * LEAST
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_nothing_is_found_in_totals_that_were_not(seed, survey_with):
-    assert CutOff.of(survey_with(merge(fine_field(seed), FACTOR))).least == (0.0,)
+    assert ReportingThreshold.of(survey_with(merge(fine_field(seed), FACTOR))).least == (0.0,)
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.1, 0.3])
@@ -61,46 +61,46 @@ def test_the_rim_of_a_smooth_field_is_no_cut_off(noise, ratio, survey_with):
     totals = merge(fine, FACTOR)
     held = np.sort(totals.ravel())
     assert noise > 0.1 or held[CROWD - 1] < 1.05 * held[0]  # they do crowd
-    assert CutOff.of(survey_with(totals)).least == (0.0,)
+    assert ReportingThreshold.of(survey_with(totals)).least == (0.0,)
 
 
 def test_one_small_block_over_many_years_is_no_crowd(survey_with):
     rng = np.random.default_rng(0)
     totals = rng.lognormal(0.0, 2.0, (20, 20)) * rng.normal(1.0, 0.002, (30, 20, 20))
     assert np.sort(totals.ravel())[CROWD - 1] < 1.05 * totals.min()  # counted year by year they would be one
-    assert CutOff.of(survey_with(totals)).least == (0.0,)
+    assert ReportingThreshold.of(survey_with(totals)).least == (0.0,)
 
 
 def test_totals_that_are_alike_are_no_cut_off(survey_with):
     # Every block is full of cells: its total is 16 times what a cell holds, so the smallest total is no cell's.
     rng = np.random.default_rng(0)
-    assert CutOff.of(survey_with(rng.uniform(0.9, 1.1, (20, 20)))).least == (0.0,)
+    assert ReportingThreshold.of(survey_with(rng.uniform(0.9, 1.1, (20, 20)))).least == (0.0,)
 
 
 def test_totals_that_were_rounded_are_no_cut_off(survey_with):
     rounded = np.round(merge(fine_field(0), FACTOR) / 2.0) * 2.0  # 2, 2, 2, ... 4, 6
     assert np.sum(rounded == 2.0) > CROWD and rounded[rounded > 0].mean() > 2.0 / 0.05
-    assert CutOff.of(survey_with(rounded)).least == (0.0,)
+    assert ReportingThreshold.of(survey_with(rounded)).least == (0.0,)
 
 
 @pytest.mark.parametrize("totals", [np.zeros((3, 3)), np.eye(5)])
 def test_few_totals_tell_nothing(totals, survey_with):
-    assert CutOff.of(survey_with(totals)).least == (0.0,)
+    assert ReportingThreshold.of(survey_with(totals)).least == (0.0,)
 
 
 def test_unknown_totals_are_not_looked_at(survey_with):
     fine = fine_field(0)
     survey = survey_with(merge(np.where(fine >= LEAST, fine, 0.0), FACTOR))
-    (found,) = CutOff.of(survey).least
+    (found,) = ReportingThreshold.of(survey).least
     assert found > 0.0
-    assert CutOff.of(replace(survey, known=survey.totals > 3.0 * found)).least != (found,)
-    assert CutOff.of(replace(survey, known=np.zeros_like(survey.known))).least == (0.0,)
+    assert ReportingThreshold.of(replace(survey, known=survey.totals > 3.0 * found)).least != (found,)
+    assert ReportingThreshold.of(replace(survey, known=np.zeros_like(survey.known))).least == (0.0,)
 
 
 def test_it_can_be_told(survey_with):
     survey = survey_with(np.full((9, 9), 30.0))
-    assert CutOff.of(survey, 10.0).least == (10.0,)
-    assert CutOff.of(survey, "none").least == (0.0,)
+    assert ReportingThreshold.of(survey, 10.0).least == (10.0,)
+    assert ReportingThreshold.of(survey, "none").least == (0.0,)
 
 
 def drawn_case(seed, zeros):
@@ -127,7 +127,7 @@ some_least = st.tuples(st.floats(0.01, 5.0), st.floats(0.01, 5.0))
 @given(**drawn, least=some_least)
 def test_a_cell_holds_nothing_or_at_least_that_much(seed, zeros, least, sparse):
     estimate, totals = drawn_case(seed, zeros)
-    out = CutOff(least, sparse)(estimate, totals, np.ones(totals.shape, bool))
+    out = ReportingThreshold(least, sparse)(estimate, totals, np.ones(totals.shape, bool))
     for sector, given_, made, total in blocks_of(estimate, out, totals):
         small = given_[given_ > 0].min(initial=np.inf) * total < least[sector] * given_.sum()
         if total < least[sector] or not small:
@@ -143,7 +143,7 @@ def test_a_cell_holds_nothing_or_at_least_that_much(seed, zeros, least, sparse):
 @given(**drawn, least=some_least)
 def test_in_a_sparse_sector_as_many_stay_as_come_near_it(seed, zeros, least):
     estimate, totals = drawn_case(seed, zeros)
-    out = CutOff(least, (True, True))(estimate, totals, np.ones(totals.shape, bool))
+    out = ReportingThreshold(least, (True, True))(estimate, totals, np.ones(totals.shape, bool))
     for sector, given_, made, total in blocks_of(estimate, out, totals):
         gone, stays = given_[(made == 0) & (given_ > 0)], given_[made > 0]
         if gone.size:
@@ -156,7 +156,9 @@ def test_in_a_sparse_sector_as_many_stay_as_come_near_it(seed, zeros, least):
 def one_block(least, sparse, cells, total):
     estimate = np.zeros((1, 1, 4, 4))
     estimate[0, 0, 0, : len(cells)] = cells
-    out = CutOff((least,), (sparse,))(estimate, np.full((1, 1, 1, 1), total), np.ones((1, 1, 1, 1), bool))
+    out = ReportingThreshold((least,), (sparse,))(
+        estimate, np.full((1, 1, 1, 1), total), np.ones((1, 1, 1, 1), bool)
+    )
     return out[0, 0, 0, : len(cells)]
 
 
@@ -180,7 +182,7 @@ def test_a_block_without_a_total_or_with_a_cell_not_finite_is_left_as_it_is(odd)
     estimate = np.arange(48.0).reshape(1, 1, 4, 12)
     estimate[0, 0, 0, 11] = odd
     totals, known = np.full((1, 1, 1, 3), 2.0), np.array([[[[True, False, True]]]])
-    out = CutOff((1.0,), (True,))(estimate, totals, known)
+    out = ReportingThreshold((1.0,), (True,))(estimate, totals, known)
     assert np.array_equal(out[..., 4:], estimate[..., 4:], equal_nan=True)
     # Of 39, 38 and 37 the second would get 2 x 38 / 77, near 1, so it is raised; a third does not fit.
     assert out[0, 0, 3, 2:4] == pytest.approx([1.0, 1.0]) and np.count_nonzero(out[..., :4]) == 2
@@ -193,7 +195,7 @@ def test_small_totals_tell_how_many_of_the_allowed_cells_are_empty(share, sparse
     inside = tile.covariates[0] > 0  # the cells a base would allow
     mass = np.where(inside & (rng.random(inside.shape) < share), 1.0 + rng.random(inside.shape), 0.0)[None]
     tile = replace(tile, totals=merge(mass, tile.factor))
-    cut_off = CutOff.of(replace(make_survey(tile), sectors=("all",)), 1.0)
+    cut_off = ReportingThreshold.of(replace(make_survey(tile), sectors=("all",)), 1.0)
     assert cut_off.measured([tile], lambda scene: inside[None].astype(float)).sparse == (sparse,)
 
 
@@ -203,7 +205,7 @@ def test_large_totals_do_not_tell_it(make_tile, make_survey):
     inside = np.ones_like(tile.covariates[0])
     totals = np.where(np.arange(12)[:, None] < 2, 1.5, 100.0) * np.ones((1, 2, 12, 12))
     tile = replace(tile, totals=totals)
-    cut_off = CutOff.of(replace(make_survey(tile), sectors=("all",)), 1.0)
+    cut_off = ReportingThreshold.of(replace(make_survey(tile), sectors=("all",)), 1.0)
     assert cut_off.measured([tile], lambda scene: inside[None]).sparse == (True,)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from model.ground.errors import NumberFault, ResourceFault
+from model.ground.errors import NumberError, ResourceError
 from model.methods.classical.smooth_mask import SmoothMask
 from model.methods.dst_carbon_former.method import DSTCarbonFormer
 from model.methods.dst_carbon_former.options import DSTCarbonFormerOptions, V17Options, V30Options
@@ -119,7 +119,7 @@ def test_a_step_that_is_not_finite_is_left_out_and_counted(training_plan, valida
 
 def test_many_in_a_row_are_no_accident(training_plan, validation_plan):
     method = Line(steps=30, spoilt=range(3, 99))
-    with pytest.raises(NumberFault) as caught:
+    with pytest.raises(NumberError) as caught:
         learned(method, training_plan, validation_plan, Policy(not_finite="skip"))
     assert caught.value.where.startswith(f"train: step {3 + SKIPS_IN_A_ROW}, tile ")
 
@@ -129,7 +129,7 @@ def test_a_gradient_that_is_not_finite_stops_although_the_loss_is(training_plan,
     method = Line()
     weight = method.network.weight
     method.loss = lambda tiles, generator: (weight - weight.detach()).abs().sqrt().sum() * 0 + weight.sum()
-    with pytest.raises(NumberFault, match="norm nan"):
+    with pytest.raises(NumberError, match="norm nan"):
         learned(method, training_plan, validation_plan)
     assert weight.item() == 1.0
 
@@ -157,7 +157,7 @@ def test_where_memory_ends_the_batch_is_halved_and_that_is_said(training_plan, v
 
 
 def test_memory_too_small_for_a_single_tile_is_a_fault_that_says_what_to_try(training_plan, validation_plan):
-    with pytest.raises(ResourceFault) as caught:
+    with pytest.raises(ResourceError) as caught:
         learned(Line(batch=2, tiles_that_fit=0), training_plan, validation_plan)
     assert caught.value.code == 6
     assert "single item" in caught.value.found and "train.method.width" in caught.value.fix

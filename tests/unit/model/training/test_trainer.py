@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from model.ground.errors import NumberFault
+from model.ground.errors import NumberError
 from model.methods.classical.smooth_mask import SmoothMask
 from model.methods.dst_carbon_former.method import DSTCarbonFormer
 from model.methods.dst_carbon_former.options import DSTCarbonFormerOptions
@@ -106,7 +106,7 @@ def test_a_loss_that_is_not_finite_stops_with_step_tiles_and_layer_ranges(
     for tile in training_plan.tiles:
         tile.covariates[0, :, 3, 3] = np.nan
     keeper = Memory()
-    with pytest.raises(NumberFault) as caught:
+    with pytest.raises(NumberError) as caught:
         totals_trainer(*method.members((0,)), training_plan, validation_plan, (2,), 7, keeper).run()
     assert "step 1, tile " in caught.value.where
     assert "built nan to nan" in caught.value.found

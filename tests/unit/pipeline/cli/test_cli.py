@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from fake_chain import CHUNK, write_config
 
-from model.ground.errors import ArtifactFault, Fix, UsageFault, remake
+from model.ground.errors import ArtifactError, Fix, UsageError, remake
 from pipeline import runner as loop
 from pipeline.cli.messages import block
 from pipeline.cli.request import default_config, default_root
@@ -309,14 +309,14 @@ def test_the_state_to_go_back_to_is_chosen_on_a_terminal(monkeypatch):
 def test_off_a_terminal_the_states_are_named_and_a_name_is_taken_as_it_is(monkeypatch):
     monkeypatch.setattr(loop, "states", lambda runner, chain: ["0/step_50", "0/epoch_010"])
     monkeypatch.setattr(sys, "stdin", io.StringIO("0/step_50\n"))
-    with pytest.raises(UsageFault, match="--from") as caught:
+    with pytest.raises(UsageError, match="--from") as caught:
         chosen_state(ASK, None, [])
     assert "0/step_50, 0/epoch_010" in caught.value.wanted
     assert chosen_state("epoch_010", None, []) == "epoch_010"
 
 
 def test_text_of_a_file_cannot_steer_the_terminal():
-    fault = UsageFault("a.yaml", "\x1b[31mred\nfix: rm -r", "plain text", "none")
+    fault = UsageError("a.yaml", "\x1b[31mred\nfix: rm -r", "plain text", "none")
     assert block([fault]) == "where:  a.yaml\nfound:   [31mred fix: rm -r\nwanted: plain text\nfix:    none"
 
 
@@ -344,6 +344,6 @@ def test_without_words_the_help_is_shown():
     ],
 )
 def test_a_command_in_a_fix_names_the_run_it_is_for(fix, completed):
-    fault = ArtifactFault("cube", "damaged", "whole", fix)
+    fault = ArtifactError("cube", "damaged", "whole", fix)
     told = pickle.loads(pickle.dumps(fault)).of_run("-c town.yaml")  # a worker's fault comes pickled
     assert told.fix == completed and told.code == 4 and fault.of_run("").fix == fault.fix

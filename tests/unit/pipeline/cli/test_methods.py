@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from model.ground.errors import UsageFault
+from model.ground.errors import UsageError
 from model.methods import METHODS
 from pipeline.cli.commands import main
 from pipeline.cli.methods import page, table
@@ -54,7 +54,7 @@ def test_defaults_are_spelled_as_yaml_does():
 
 
 def test_a_method_that_there_is_not_is_a_usage_fault():
-    with pytest.raises(UsageFault) as caught:
+    with pytest.raises(UsageError) as caught:
         list(page("gan"))
     assert caught.value.code == 2
 

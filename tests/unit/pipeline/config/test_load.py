@@ -5,14 +5,14 @@ from pathlib import Path
 import pytest
 from fake_chain import FAKE_TABLE, write_config
 
-from model.ground.errors import Fault, Faults
+from model.ground.errors import HectareError, HectareErrors
 from pipeline.config.load import RunConfig, load
 
 
-def faults_of(path: Path, *overrides: str) -> list[Fault]:
-    with pytest.raises((Fault, Faults)) as caught:
+def faults_of(path: Path, *overrides: str) -> list[HectareError]:
+    with pytest.raises((HectareError, HectareErrors)) as caught:
         load(path, overrides, FAKE_TABLE)
-    faults = caught.value.faults if isinstance(caught.value, Faults) else [caught.value]
+    faults = caught.value.faults if isinstance(caught.value, HectareErrors) else [caught.value]
     assert {fault.code for fault in faults} == {2}
     assert all(fault.where and fault.found and fault.wanted and fault.fix for fault in faults)
     return faults
@@ -205,7 +205,7 @@ infer:
 """
     file = tmp_path / "clash.yaml"
     file.write_text(text)
-    with pytest.raises(Faults) as caught:
+    with pytest.raises(HectareErrors) as caught:
         load(file)
     told = {fault.where: fault for fault in caught.value.faults}
     assert caught.value.code == 2
@@ -220,7 +220,7 @@ def test_what_several_entries_lack_is_told_once_with_every_line(tmp_path):
         "ingest:\n  variable: co2\n  totals:\n    - {path: a.tif, unit: t}\n    - {path: b.tif, unit: t}\n"
         "    - path: c.tif\n      year: null\n"
     )
-    with pytest.raises(Fault) as caught:
+    with pytest.raises(HectareError) as caught:
         load(path)  # by the real chain
     fault = caught.value
     assert "line 4: ingest.totals[0].year" in fault.where and "2 more times, lines 5, 7" in fault.where

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from model.ground.errors import UsageFault
+from model.ground.errors import UsageError
 from pipeline.config.yaml_source import parse, read
 
 
@@ -67,7 +67,7 @@ def test_every_key_and_item_knows_its_line():
 
 @pytest.mark.parametrize("text", ["a: [1", "a:\n\tb: 1", "a: 1\n---\nb: 2", "[" * 5000, "a: b: c"])
 def test_text_that_is_not_yaml_is_refused_with_its_place(text):
-    with pytest.raises(UsageFault) as caught:
+    with pytest.raises(UsageError) as caught:
         parse(text, "a.yaml")
     assert caught.value.where.startswith("a.yaml")
 
@@ -82,7 +82,7 @@ def test_aliases_cannot_multiply():
 def test_a_file_that_is_no_text_is_refused(tmp_path: Path):
     path = tmp_path / "a.yaml"
     path.write_bytes(b"a: \xff\xfe")
-    with pytest.raises(UsageFault, match=r"not UTF-8"):
+    with pytest.raises(UsageError, match=r"not UTF-8"):
         read(path, "a.yaml")
-    with pytest.raises(UsageFault, match=r"No such file"):
+    with pytest.raises(UsageError, match=r"No such file"):
         read(tmp_path / "none.yaml", "none.yaml")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from model import methods
-from model.ground.errors import UsageFault
+from model.ground.errors import UsageError
 from pipeline.config.load import load
 from pipeline.experiments.comparison import cases, judged, on_its_own, others, words_of
 from pipeline.experiments.designs import merged_by
@@ -60,7 +60,7 @@ def test_a_method_of_a_comparison_takes_its_defaults_or_what_it_is_given(tmp_pat
 
 
 def test_a_method_compared_with_itself_is_refused():
-    with pytest.raises(UsageFault, match="srgan"):
+    with pytest.raises(UsageError, match="srgan"):
         load(REGION, ["evaluate.methods=[srgan, {name: srgan, width: 48}]"])
 
 
@@ -74,7 +74,7 @@ def test_the_case_of_the_runs_own_layers_shares_its_artifacts(tmp_path):
 
 def test_a_case_of_an_unknown_layer_is_refused(tmp_path):
     config = load(REGION, ["evaluate.cases.odd=[buit]"])
-    with pytest.raises(UsageFault, match=r"evaluate\.cases\.odd.*buit"):
+    with pytest.raises(UsageError, match=r"evaluate\.cases\.odd.*buit"):
         list(cases(config, Shelf(tmp_path), EVALUATE))
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from model.ground.errors import ResourceFault
+from model.ground.errors import ResourceError
 from pipeline.system import resources
 from pipeline.system.resources import as_fault, peak_memory, restart_peak
 
@@ -39,7 +39,7 @@ class OutOfMemoryError(RuntimeError):
 )
 def test_crs_08_run_03_what_ran_out_is_told(error, found, tmp_path):
     fault = as_fault(error, "stage infer", tmp_path)
-    assert isinstance(fault, ResourceFault) and fault.code == 6 and found in fault.found
+    assert isinstance(fault, ResourceError) and fault.code == 6 and found in fault.found
     assert "stage infer" in fault.where + fault.found
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from model.ground.errors import ArtifactFault
+from model.ground.errors import ArtifactError
 from model.ground.scene import Scene
 from model.methods import method_class
 from stages.artifacts import checkpoint
@@ -64,7 +64,7 @@ def test_dmg_08_weights_that_are_cut_short_are_refused(saved, share):
     path = saved[0] / checkpoint.WEIGHTS
     content = path.read_bytes()
     path.write_bytes(content[: int(len(content) * share)])
-    with pytest.raises(ArtifactFault) as caught:
+    with pytest.raises(ArtifactError) as caught:
         checkpoint.load(saved[0])
     assert f"{len(content)} bytes" in caught.value.wanted
     assert "pipeline run train" in caught.value.fix
@@ -76,14 +76,14 @@ def test_dmg_09_one_flipped_byte_of_the_weights_is_noticed(saved, place):
     content = bytearray(path.read_bytes())
     content[place] ^= 1
     path.write_bytes(bytes(content))
-    with pytest.raises(ArtifactFault, match="changed since training"):
+    with pytest.raises(ArtifactError, match="changed since training"):
         checkpoint.load(saved[0])
 
 
 @pytest.mark.parametrize("name", [checkpoint.WEIGHTS, checkpoint.FACTS])
 def test_a_missing_file_is_named(saved, name):
     (saved[0] / name).unlink()
-    with pytest.raises(ArtifactFault, match="missing") as caught:
+    with pytest.raises(ArtifactError, match="missing") as caught:
         checkpoint.load(saved[0])
     assert name in caught.value.where
 
@@ -91,7 +91,7 @@ def test_a_missing_file_is_named(saved, name):
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"format": 9, "method": "uniform"}'])
 def test_a_description_that_is_no_checkpoint_is_refused(saved, text):
     (saved[0] / checkpoint.FACTS).write_text(text)
-    with pytest.raises(ArtifactFault):
+    with pytest.raises(ArtifactError):
         checkpoint.load(saved[0])
 
 
@@ -99,7 +99,7 @@ def test_a_method_this_version_does_not_know_is_not_imported(saved):
     path = saved[0] / checkpoint.FACTS
     record = json.loads(path.read_text())
     path.write_text(json.dumps(record | {"method": "os:system"}))
-    with pytest.raises(ArtifactFault, match="os:system"):
+    with pytest.raises(ArtifactError, match="os:system"):
         checkpoint.load(saved[0])
 
 
@@ -111,7 +111,7 @@ def test_sec_06_a_pickle_in_place_of_the_weights_is_never_run(saved, tmp_path):
             return (canary.touch, ())
 
     (saved[0] / checkpoint.WEIGHTS).write_bytes(pickle.dumps(Trap()))
-    with pytest.raises(ArtifactFault):
+    with pytest.raises(ArtifactError):
         checkpoint.load(saved[0])
     assert not canary.exists()
 
@@ -121,7 +121,7 @@ def test_weights_of_another_network_are_refused(saved):
     record = json.loads(path.read_text())
     record["state"]["options"]["width"] = 12
     path.write_text(json.dumps(record))
-    with pytest.raises(ArtifactFault, match="do not belong together"):
+    with pytest.raises(ArtifactError, match="do not belong together"):
         checkpoint.load(saved[0])
 
 
@@ -133,7 +133,7 @@ def test_dmg_10_every_difference_from_the_cube_is_listed(saved, tmp_path):
         layer="roads",
         totals=np.ones((2, 1, 4, 3)),
     )
-    with pytest.raises(ArtifactFault) as caught:
+    with pytest.raises(ArtifactError) as caught:
         checkpoint.load(saved[0], Cube.open(other.cube))
     for words in ("factor 10 in training, 5", "'traffic'", "built (share) only in training", "roads (share)"):
         assert words in caught.value.found

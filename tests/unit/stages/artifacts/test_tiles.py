@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from model.ground.errors import ArtifactFault
+from model.ground.errors import ArtifactError
 from stages.artifacts.records import LayerStatistics, SplitSums, TilePlan, TileRecord, TileStatistics
 from stages.artifacts.tiles import PLAN, read_plan, write_plan
 
@@ -28,5 +28,5 @@ def test_a_plan_comes_back_as_it_was_written_and_tells_of_pairs_only_where_there
 
 def test_a_plan_without_its_windows_is_refused_with_the_key_that_is_missing(plan, tmp_path):
     (tmp_path / PLAN).write_text(json.dumps(plan.model_dump(mode="json", exclude={"windows"})))
-    with pytest.raises(ArtifactFault, match=r"(?s)tiles.json.*windows"):
+    with pytest.raises(ArtifactError, match=r"(?s)tiles.json.*windows"):
         read_plan(tmp_path)

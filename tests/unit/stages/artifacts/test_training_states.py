@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from model.ground.errors import ArtifactFault
+from model.ground.errors import ArtifactError
 from stages.artifacts.training_states import ROTATING, States
 from stages.contract import progress
 
@@ -52,7 +52,7 @@ def test_going_back_forgets_what_came_after(tmp_path):
     states = States(tmp_path)
     for total in range(1, 7):
         states.save(state(total), epoch=total // 3 if total % 3 == 0 else None, best=total in (3, 6))
-    assert states.go_back("step_0000004") == 4
+    assert states.restore("step_0000004") == 4
     assert states.names() == ["latest", "step_0000001", "step_0000002", "step_0000004"]
     assert states.load()[1]["total"] == 4
 
@@ -66,12 +66,12 @@ def test_a_damaged_latest_state_gives_way_to_the_one_before_and_that_is_said(tmp
     assert states.load()[1]["total"] == 2
     assert "damaged state" in notes[0].text and notes[0].warning
     (states.folder / "step_0000002.safetensors").write_bytes(b"")
-    with pytest.raises(ArtifactFault, match="damaged state"):
+    with pytest.raises(ArtifactError, match="damaged state"):
         states.load()
 
 
 def test_a_state_of_other_settings_is_refused(tmp_path):
     States(tmp_path, config="a").save(state(2))
-    with pytest.raises(ArtifactFault, match="other settings") as caught:
+    with pytest.raises(ArtifactError, match="other settings") as caught:
         States(tmp_path, config="b").load()
     assert "--fresh" in caught.value.fix

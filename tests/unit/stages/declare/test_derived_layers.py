@@ -6,7 +6,7 @@ from affine import Affine
 from pydantic import ValidationError
 from scipy import ndimage
 
-from model.ground.errors import InputFault
+from model.ground.errors import InputError
 from model.ground.grid import Region
 from stages.ingest.stage import check
 
@@ -82,13 +82,13 @@ def test_a_gap_is_a_gap_around_it_and_not_zero(land, cube):
 
 def test_a_density_of_a_share_is_refused_with_the_way_out(land):
     share = land.covariate(kind="share", unit="1")
-    with pytest.raises(InputFault, match="density of roads, a share layer") as told:
+    with pytest.raises(InputError, match="density of roads, a share layer") as told:
         check(config_with(land, [{"name": "d", "density": "roads", "sigma": 100.0}], covariates=[share]))
     assert "focal_mean" in told.value.fix
 
 
 def test_a_reach_beyond_memory_is_refused(land):
-    with pytest.raises(InputFault, match="fine cells"):
+    with pytest.raises(InputError, match="fine cells"):
         check(config_with(land, [{"name": "d", "distance_to": "roads", "reach": 2e6}]))
 
 

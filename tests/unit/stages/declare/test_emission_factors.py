@@ -7,7 +7,7 @@ import pytest
 import rasterio
 from pydantic import ValidationError
 
-from model.ground.errors import Fault, Faults, InputFault
+from model.ground.errors import HectareError, HectareErrors, InputError
 from model.ground.units import parse_unit
 from stages.declare.emission_factors import Emission, resolve
 from stages.formats import zarr_groups as arrays
@@ -44,19 +44,19 @@ def test_units_of_factors_are_read_as_written(text, factor):
     "text", ["", "t", "MWh/t", "t CO2/person", "persons/MWh", "t CO2/MWh/yr", "tons?/MWh"]
 )
 def test_val_08_a_factor_in_no_known_unit_stops_with_what_is_accepted(text):
-    with pytest.raises(InputFault, match="the unit") as told:
+    with pytest.raises(InputError, match="the unit") as told:
         table({"sector": "homes", "factor": 0.2, "unit": text})
     assert "t CO2/MWh" in told.value.wanted
 
 
 def test_every_total_needs_a_factor_and_every_factor_a_total():
-    with pytest.raises(InputFault, match="no factor for other 2012"):
+    with pytest.raises(InputError, match="no factor for other 2012"):
         table({"sector": "homes", "factor": 0.2}, sectors=("homes", "other"))
-    with pytest.raises((Fault, Faults), match="factors for cars"):
+    with pytest.raises((HectareError, HectareErrors), match="factors for cars"):
         table({"sector": "homes", "factor": 0.2}, {"sector": "cars", "factor": 1.0})
-    with pytest.raises(InputFault, match="a second factor"):
+    with pytest.raises(InputError, match="a second factor"):
         table({"sector": "homes", "factor": 0.2}, {"sector": "homes", "year": 2012, "factor": 0.3})
-    with pytest.raises(InputFault, match="t CO2 and t CH4"):
+    with pytest.raises(InputError, match="t CO2 and t CH4"):
         table(
             {"sector": "homes", "factor": 0.2},
             {"sector": "x", "factor": 0.2, "unit": "t CH4/MWh"},

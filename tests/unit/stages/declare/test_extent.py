@@ -7,7 +7,7 @@ import shapely
 from pydantic import ValidationError
 from pyproj import Transformer
 
-from model.ground.errors import InputFault
+from model.ground.errors import InputError
 from stages.ingest.stage import check, sources
 
 LEFT, TOP = 4_780_000, 2_822_000  # 3 x 4 cells of 1 km
@@ -51,7 +51,7 @@ def test_an_outline_leaves_cells_it_does_not_reach_without_a_total(land, cube):
 
 
 def test_geo_14_an_area_beside_the_totals_tells_both(land):
-    with pytest.raises(InputFault, match="x 0 to 10") as told:
+    with pytest.raises(InputError, match="x 0 to 10") as told:
         check(land.config(area={"bounds": [0, 0, 10, 10]}))
     assert "x 4780000 to 4784000" in told.value.wanted
 

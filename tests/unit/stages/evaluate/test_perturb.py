@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from model.ground.errors import UsageFault
+from model.ground.errors import UsageError
 from stages.artifacts.cube import Cube
 from stages.evaluate.experiments.perturb import Config, run
 from stages.evaluate.folds import Hide
@@ -75,16 +75,16 @@ def test_hidden_folds_and_years_are_not_known(altered):
 
 
 def test_more_folds_than_spatial_blocks_are_refused(altered):
-    with pytest.raises(UsageFault, match="2 spatial blocks for 3 folds on 7 x 5 coarse cells") as caught:
+    with pytest.raises(UsageError, match="2 spatial blocks for 3 folds on 7 x 5 coarse cells") as caught:
         altered(hide=Hide(fold=0, folds=3, side=5))
     assert "evaluate.folds" in caught.value.fix
 
 
 def test_an_unknown_layer_is_refused(altered):
-    with pytest.raises(UsageFault, match="no layer 'roads'"):
+    with pytest.raises(UsageError, match="no layer 'roads'"):
         altered(layers=("roads",))
 
 
 def test_a_map_too_small_to_be_merged_is_refused(altered):
-    with pytest.raises(UsageFault, match="7 x 5 coarse cells cannot be merged by 4"):
+    with pytest.raises(UsageError, match="7 x 5 coarse cells cannot be merged by 4"):
         altered(group=4)

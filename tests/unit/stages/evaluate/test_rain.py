@@ -7,7 +7,7 @@ import pytest
 import xarray as xr
 from pydantic import ValidationError
 
-from model.ground.errors import Fault
+from model.ground.errors import HectareError
 from stages.artifacts.cube import Cube
 from stages.infer import stage as infer
 from stages.ingest import stage as ingest
@@ -61,7 +61,7 @@ def test_no_block_with_enough_valid_cells_is_a_fault(rain, told):
     rain.write(
         "speck.nc", np.where(np.arange(24) == 0, 1.0, np.nan)[None, None] * np.ones((1, 18, 1)), fine=True
     )
-    with pytest.raises(Fault) as caught:
+    with pytest.raises(HectareError) as caught:
         (rain.folder / "cube").mkdir()
         config = rain.config(valid={"path": "speck.nc"}, least_valid=0.9)
         ingest.run(config, out=rain.folder / "cube")

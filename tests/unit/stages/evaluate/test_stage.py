@@ -10,7 +10,7 @@ import rasterio
 from affine import Affine
 from pydantic import ValidationError
 
-from model.ground.errors import Fault, Faults
+from model.ground.errors import HectareError, HectareErrors
 from stages.contract.run_key import RunKey
 from stages.evaluate.stage import Config, left_out, run
 from tests.small_world import build_world
@@ -113,13 +113,13 @@ def test_a_truth_that_cannot_be_used_is_refused(compared, change, word):
     homes, write, score, _ = compared
     write(homes)
     write(np.ones((4, 3)), "coarse.tif", Affine(1000, 0, 4_780_000, 0, -1000, 2_822_000))
-    with pytest.raises((Fault, Faults)) as caught:
+    with pytest.raises((HectareError, HectareErrors)) as caught:
         score(**change)
     assert caught.value.code == 3 and word in str(caught.value)
 
 
 def test_without_any_truth_it_says_what_to_set(compared, tmp_path):
-    with pytest.raises(Fault) as caught:
+    with pytest.raises(HectareError) as caught:
         run(Config(), cube=tmp_path / "cube", maps={}, out=tmp_path)
     assert caught.value.code == 2 and "evaluate.truth" in caught.value.fix
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from model.ground.errors import UsageFault
+from model.ground.errors import UsageError
 from stages.contract.progress import listen
 from stages.formats.netcdf.variable import Variable
 from stages.ingest.stage import check
@@ -190,7 +190,7 @@ def test_without_the_extra_the_message_names_it(land, monkeypatch, library):
     )
     config = land.config(covariates=[land.covariate(path=save(land, data, "layer.nc"))])
     monkeypatch.setitem(sys.modules, library, None)
-    with pytest.raises(UsageFault) as caught:
+    with pytest.raises(UsageError) as caught:
         check(config)
     assert library.split(".")[0] in caught.value.found and ".[netcdf]" in caught.value.fix
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from model.conservation.fallback import Rung
+from model.conservation.fallback import FallbackLevel
 from model.conservation.laws import proportional
 from model.ground.blocks import merge
 from model.ground.grid import Region
@@ -62,7 +62,11 @@ def test_a_total_that_points_hold_whole_is_placed_by_points_and_not_by_nothing()
     points[0, 0] = 5.0  # the first block's whole total of 5
     points[1, 2] = 3.0  # part of the second block's 7
     made = placed(FakeCube([5.0, 7.0, 0.0], points), np.ones((2, 6)))
-    assert made.rungs[0, 0, 0].tolist() == [Rung.POINT, Rung.MODEL, Rung.NOTHING]
+    assert made.fallback_levels[0, 0, 0].tolist() == [
+        FallbackLevel.POINT,
+        FallbackLevel.MODEL,
+        FallbackLevel.NOTHING,
+    ]
     assert made.mass[0, 0] == pytest.approx(np.array([[5, 0, 1, 1, 0, 0], [0, 0, 4, 1, 0, 0]]))
 
 
@@ -83,7 +87,11 @@ def test_where_the_estimate_sees_nothing_the_proxy_takes_over_and_then_the_land(
         np.repeat([[1.0, 0.0, 0.0]], 2, axis=1).repeat(2, axis=0),
         proxy="roads",
     )
-    assert made.rungs[0, 0, 0].tolist() == [Rung.MODEL, Rung.PROXY, Rung.LAND]
+    assert made.fallback_levels[0, 0, 0].tolist() == [
+        FallbackLevel.MODEL,
+        FallbackLevel.PROXY,
+        FallbackLevel.LAND,
+    ]
     assert made.mass[0, 0] == pytest.approx(np.array([[1, 1, 6, 0, 2, 2], [1, 1, 0, 0, 2, 2]]))
 
 
@@ -92,9 +100,9 @@ def test_a_region_alone_gives_what_it_gives_among_the_others():
     cube = FakeCube([4.0, np.nan, 8.0])
     whole, part = placed(cube, raw), placed(cube, raw, Region(0, 2, 1, 1))
     assert np.array_equal(part.mass, whole.mass[..., 4:6]) and np.array_equal(
-        part.rungs, whole.rungs[..., 2:]
+        part.fallback_levels, whole.fallback_levels[..., 2:]
     )
-    assert whole.rungs[0, 0, 0, 1] == Rung.OUTSIDE
+    assert whole.fallback_levels[0, 0, 0, 1] == FallbackLevel.OUTSIDE
 
 
 def test_estimates_that_are_no_number_are_counted():

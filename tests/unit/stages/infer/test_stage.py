@@ -1,9 +1,9 @@
-"""The field meets every total, whatever the windows, the seams and the ladder."""
+"""The field meets every total, whatever the windows, the seams and the fallback."""
 
 import numpy as np
 import pytest
 
-from model.conservation.fallback import Rung
+from model.conservation.fallback import FallbackLevel
 from stages.artifacts.field import Field
 from stages.infer import stage as infer
 from stages.infer.stage import Config, clashes, run
@@ -133,7 +133,7 @@ def test_run_02_a_window_that_gives_nan_is_counted_and_its_mass_placed(field):
     opened, made, _ = field(estimate=broken)
     assert made.record.not_finite == 260 * 280
     assert blocks(made.mass(0, 0, 260, 280)[0, 0]) == pytest.approx(opened.totals()[0, 0], rel=1e-12)
-    assert (made.rungs() == Rung.LAND).all()
+    assert (made.fallback_levels() == FallbackLevel.LAND).all()
 
 
 def test_mas_02_mass_in_a_block_without_a_valid_cell_is_spread_over_the_block_and_told(field):
@@ -147,9 +147,9 @@ def test_mas_02_mass_in_a_block_without_a_valid_cell_is_spread_over_the_block_an
         "allow_partial": True,
     }
     opened, made, _ = field(layer=layer, ingest={"covariates": [covariate]})
-    assert made.rungs()[0, 0, 0, 0] == Rung.UNIFORM
+    assert made.fallback_levels()[0, 0, 0, 0] == FallbackLevel.UNIFORM
     assert made.mass(0, 0, 10, 10)[0, 0] == pytest.approx(opened.totals()[0, 0, 0, 0] / 100)
-    assert made.record.counts[0].rungs["uniform"] == 1
+    assert made.record.counts[0].fallback_levels["uniform"] == 1
 
 
 def test_mas_03_an_estimate_of_nothing_falls_to_the_proxy_and_then_to_the_land(field):
@@ -157,10 +157,10 @@ def test_mas_03_an_estimate_of_nothing_falls_to_the_proxy_and_then_to_the_land(f
         return np.zeros((1, 1, *scene.valid.shape))
 
     opened, by_proxy, _ = field(estimate=nothing, proxy="roads")
-    assert (by_proxy.rungs() == Rung.PROXY).all()
+    assert (by_proxy.fallback_levels() == FallbackLevel.PROXY).all()
     assert blocks(by_proxy.mass(0, 0, 260, 280)[0, 0]) == pytest.approx(opened.totals()[0, 0], rel=1e-12)
     _, by_land, _ = field(estimate=nothing)
-    assert (by_land.rungs() == Rung.LAND).all()
+    assert (by_land.fallback_levels() == FallbackLevel.LAND).all()
 
 
 def test_val_13_zero_and_nodata_stay_different(field):
@@ -185,7 +185,7 @@ def test_val_05_a_sink_keeps_its_total_and_learns_from_no_proxy(field):
     totals[2, 2] = -4.0
     opened, made, _ = field(totals=totals, ingest={"allow_negative": True})
     assert made.mass(20, 20, 10, 10)[0, 0] == pytest.approx(-0.04)
-    assert made.rungs()[0, 0, 2, 2] == Rung.SINK
+    assert made.fallback_levels()[0, 0, 2, 2] == FallbackLevel.SINK
     assert blocks(made.mass(0, 0, 260, 280)[0, 0]) == pytest.approx(opened.totals()[0, 0], rel=1e-12)
 
 
@@ -232,10 +232,10 @@ def test_a_checkpoint_from_elsewhere_meets_the_totals_here(trained_elsewhere, la
 
 
 def test_a_checkpoint_of_other_layers_is_refused(trained_elsewhere, land, cube, tmp_path):
-    from model.ground.errors import InputFault
+    from model.ground.errors import InputError
 
     cube(land.with_layer(name="lights"))
     config = Config.model_validate({"checkpoint": str(trained_elsewhere)})
-    with pytest.raises(InputFault, match=r"roads .* only in training; layer lights .* only in") as caught:
+    with pytest.raises(InputError, match=r"roads .* only in training; layer lights .* only in") as caught:
         run(config, cube=tmp_path / "cube1", out=tmp_path)
     assert "infer.checkpoint" in caught.value.where and "same layers" in caught.value.fix

@@ -7,7 +7,7 @@ import pytest
 import rasterio
 from affine import Affine
 
-from model.ground.errors import Fault, Faults, InputFault
+from model.ground.errors import HectareError, HectareErrors, InputError
 from stages.artifacts.field import Field
 from stages.contract.progress import listen
 from stages.infer import stage as infer
@@ -161,11 +161,11 @@ def test_a_raked_field_does_not_depend_on_an_interruption(land, cube, tmp_path, 
 )
 def test_a_row_that_fits_nothing_is_named_by_its_line(land, cube, tmp_path, monkeypatch, row, fact):
     world = World(land, cube, tmp_path)
-    with pytest.raises((Fault, Faults), match=r"zones.csv, line 2"):
+    with pytest.raises((HectareError, HectareErrors), match=r"zones.csv, line 2"):
         world.field([row], monkeypatch)
     try:
         world.field([row], monkeypatch)
-    except InputFault as fault:
+    except InputError as fault:
         assert fact in fault.found
 
 
@@ -179,5 +179,5 @@ def test_zones_and_their_totals_are_part_of_the_fingerprint(land, cube, tmp_path
 
 def test_a_unit_of_another_kind_is_refused(land, cube, tmp_path, monkeypatch):
     world = World(land, cube, tmp_path)
-    with pytest.raises(InputFault, match="MWh"):
+    with pytest.raises(InputError, match="MWh"):
         world.field(world.rows(), monkeypatch, unit="MWh")

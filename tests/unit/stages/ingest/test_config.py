@@ -10,7 +10,7 @@ import yaml
 from affine import Affine
 from pyproj import CRS
 
-from model.ground.errors import Fault
+from model.ground.errors import HectareError
 from stages.ingest.draft.config import draft
 from stages.ingest.stage import Config
 
@@ -71,7 +71,7 @@ def test_files_that_are_no_rasters_are_left_out_and_told(land):
 
 
 def test_a_folder_without_rasters_is_told(tmp_path):
-    with pytest.raises(Fault) as caught:
+    with pytest.raises(HectareError) as caught:
         draft(tmp_path, tmp_path)
     assert caught.value.code == 3
 

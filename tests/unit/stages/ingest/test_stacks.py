@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import rasterio
 
-from model.ground.errors import InputFault
+from model.ground.errors import InputError
 from pipeline.cli.commands import main
 from pipeline.config.load import section_of
 from stages.formats.npy_stacks import Arrangement, cut, laid_out, split_of
@@ -79,7 +79,7 @@ def test_ground_without_a_window_is_unknown_not_zero(published, tmp_path):
 def test_windows_that_contradict_each_other_show_that_the_arrangement_is_wrong(published):
     folder, grid, _ = published
     stack = np.load(folder / "X_2014.npy")
-    with pytest.raises(InputFault, match="window 1") as caught:
+    with pytest.raises(InputError, match="window 1") as caught:
         laid_out(stack, arrangement(grid, stride=10), "X_2014.npy")
     assert "stride" in caught.value.fix and caught.value.code == 3
 
@@ -107,7 +107,7 @@ def test_finer_detail_of_y_is_counted_and_left_out(published, tmp_path):
 def test_what_is_no_stack_is_refused_and_a_pickle_never_opened(published, tmp_path, array, words):
     folder, grid, _ = published
     np.save(folder / "X_2014.npy", array, allow_pickle=True)
-    with pytest.raises(InputFault, match=words):
+    with pytest.raises(InputError, match=words):
         stacks.import_stacks(folder, arrangement(grid), tmp_path / "out")
 
 
@@ -115,7 +115,7 @@ def test_what_is_no_stack_is_refused_and_a_pickle_never_opened(published, tmp_pa
 def test_a_split_of_other_stacks_is_refused(published, split):
     folder, _, _ = published
     (folder / "split_config.json").write_text(split)
-    with pytest.raises(InputFault):
+    with pytest.raises(InputError):
         split_of(folder, 6)
 
 
@@ -144,12 +144,12 @@ def test_the_chain_runs_on_stacks_and_gives_them_back(published, tmp_path, capsy
 
 
 def test_the_declaration_names_every_mistake(tmp_path):
-    from model.ground.errors import Faults
+    from model.ground.errors import HectareErrors
 
     (tmp_path / "grid.yaml").write_text(
         GRID.replace("columns: 3", "colums: 3").replace("pixel: 100", "pixel: -1")
     )
-    with pytest.raises(Faults) as caught:
+    with pytest.raises(HectareErrors) as caught:
         section_of(tmp_path / "grid.yaml", Arrangement)
     told = " ".join(f"{fault.where} {fault.found} {fault.wanted}" for fault in caught.value.faults)
     assert "colums" in told and "columns" in told and "line 5" in told

@@ -14,7 +14,7 @@ import pytest
 import shapely
 from pydantic import ValidationError
 
-from model.ground.errors import Fault, Faults, InputFault, ResourceFault
+from model.ground.errors import HectareError, HectareErrors, InputError, ResourceError
 from stages.formats.vector import detect as vector_files
 from stages.formats.vector import read as vectors
 from stages.ingest.stage import check, run, sources
@@ -114,7 +114,7 @@ def test_an_osm_extract_is_read_with_the_tags_that_have_no_column(land, cube):
     made = layer(cube(with_vectors(land, "a.osm.gz", layer="lines", where={"surface": ["asphalt"]})))
     assert made.sum() == pytest.approx(3800.0, rel=1e-4)
     assert (np.flatnonzero(made.sum(axis=1)) == [14]).all()
-    with pytest.raises(InputFault, match="no feature with surface: mud"):
+    with pytest.raises(InputError, match="no feature with surface: mud"):
         check(with_vectors(land, "a.osm.gz", layer="lines", where={"surface": ["mud"]}))
 
 
@@ -143,13 +143,13 @@ def test_an_outline_that_crosses_itself_is_mended_and_said(land, cube):
 
 
 def test_lines_are_no_outlines(land, roads):
-    with pytest.raises(InputFault, match="none of them polygons"):
+    with pytest.raises(InputError, match="none of them polygons"):
         check(with_vectors(land, roads(), kind="area"))
 
 
 def test_beyond_what_a_layer_covers_nothing_is_known(land, roads, cube):
     half = [4_780_000, 2_819_000, 4_782_000, 2_822_000]
-    with pytest.raises(InputFault, match=r"50\.0% of the area"):
+    with pytest.raises(InputError, match=r"50\.0% of the area"):
         run(with_vectors(land, roads(), covers=half), out=land.folder)
     made = cube(with_vectors(land, roads("again.gpkg"), covers=half, allow_partial=True))
     assert made.valid(0, 0, 30, 40)[:, :20].all() and not made.valid(0, 0, 30, 40)[:, 20:].any()
@@ -158,7 +158,7 @@ def test_beyond_what_a_layer_covers_nothing_is_known(land, roads, cube):
 def test_geo_01_a_shapefile_without_a_crs_stops(land, roads):
     roads("plain.shp", "ESRI Shapefile")
     (land.folder / "plain.prj").unlink()
-    with pytest.raises(InputFault, match="no coordinate system") as told:
+    with pytest.raises(InputError, match="no coordinate system") as told:
         check(with_vectors(land, "plain.shp"))
     assert "set `crs:`" in told.value.fix
     check(with_vectors(land, "plain.shp", crs="EPSG:3035"))
@@ -166,7 +166,7 @@ def test_geo_01_a_shapefile_without_a_crs_stops(land, roads):
 
 def test_geo_14_a_layer_elsewhere_tells_both_boxes(land, roads):
     far = [shapely.LineString([(5_280_000, 2_821_050), (5_284_000, 2_821_050)])]
-    with pytest.raises(InputFault) as told:
+    with pytest.raises(InputError) as told:
         check(with_vectors(land, roads("far.gpkg", lines=far, kinds=("main",))))
     assert "x 5280000 to 5284000" in told.value.found and "overlap with the totals" in told.value.wanted
 
@@ -175,7 +175,7 @@ def test_dmg_04_what_is_no_vector_file_is_called_what_it_looks_like(land):
     seen = {"": "an empty file", "hello": "a text file", "<!DOCTYPE html><p>": "a saved web page"}
     for index, (text, words) in enumerate(seen.items()):
         (land.folder / f"{index}.gpkg").write_text(text)
-        with pytest.raises(InputFault, match=words):
+        with pytest.raises(InputError, match=words):
             check(with_vectors(land, f"{index}.gpkg"))
 
 
@@ -191,14 +191,14 @@ def test_dmg_01_a_vector_file_cut_short_stops_without_a_traceback(land, roads, n
         roads(name, driver, lines=many, kinds=["main"] * 2000)
     whole = (land.folder / name).read_bytes()
     (land.folder / name).write_bytes(whole[: int(len(whole) * share)])
-    with pytest.raises((Fault, Faults)) as told:
+    with pytest.raises((HectareError, HectareErrors)) as told:
         check(with_vectors(land, name, layer="lines" if "osm" in name else None))
     assert told.value.code == 3
 
 
 def test_dmg_05_every_vector_file_that_is_missing_is_named_at_once(land, roads):
     items = [{"name": f"l{n}", "path": f"no{n}.gpkg", "kind": "length"} for n in range(2)]
-    with pytest.raises(Faults) as told:
+    with pytest.raises(HectareErrors) as told:
         check(land.config(vectors=items))
     assert [fault.found for fault in told.value.faults] == ["no such file"] * 2
 
@@ -214,7 +214,7 @@ def test_sec_01_a_vrt_under_any_name_is_refused_and_its_target_never_read(land, 
     roads("secret.gpkg", kinds=(SECRET, SECRET))
     vrt = vrt_of("secret", f"{land.folder}/secret.gpkg")
     (land.folder / name).write_text(vrt)
-    with pytest.raises((Fault, Faults)) as told:
+    with pytest.raises((HectareError, HectareErrors)) as told:
         check(with_vectors(land, name, layer="secret", where={"highway": [SECRET]}))
     assert told.value.code == 3 and "virtual dataset" in str(told.value)
 
@@ -225,7 +225,7 @@ def test_sec_01_a_json_that_names_a_vrt_is_read_as_json_or_refused(land, roads):
     (land.folder / "two.geojson").write_text(
         json.dumps({"type": "FeatureCollection", "note": inner, "features": []})
     )
-    with pytest.raises((Fault, Faults)) as told:
+    with pytest.raises((HectareError, HectareErrors)) as told:
         check(with_vectors(land, "two.geojson"))
     assert told.value.code == 3 and SECRET not in str(told.value)
 
@@ -264,7 +264,7 @@ def test_sec_02_no_vector_file_calls_the_network(land):
     }
     for name, text in texts.items():
         (land.folder / name).write_text(text)
-        with pytest.raises((Fault, Faults)):
+        with pytest.raises((HectareError, HectareErrors)):
             check(with_vectors(land, name))
     server.shutdown()
     assert calls == []
@@ -282,11 +282,11 @@ def test_sec_04_a_remote_vector_path_is_refused_in_the_configuration(land, path)
 def test_sec_05_giant_counts_are_refused_before_they_are_read(land, roads, monkeypatch):
     roads()
     monkeypatch.setattr(vectors, "MAX_FEATURES", 1)
-    with pytest.raises(InputFault, match="2 features declared"):
+    with pytest.raises(InputError, match="2 features declared"):
         check(with_vectors(land, "roads.gpkg"))
     monkeypatch.undo()
     monkeypatch.setattr(vectors, "MAX_VERTICES", 1)
-    with pytest.raises(InputFault, match="a feature of 2 vertices"):
+    with pytest.raises(InputError, match="a feature of 2 vertices"):
         check(with_vectors(land, "roads.gpkg"))
 
 
@@ -295,7 +295,7 @@ def test_sec_05_a_gzip_bomb_is_not_unpacked(land, monkeypatch):
     (land.folder / "bomb.osm.gz").write_bytes(gzip.compress(head + b" " * (64 << 20)))
     assert (land.folder / "bomb.osm.gz").stat().st_size < 100_000
     monkeypatch.setattr(vector_files, "MAX_WHOLE", 32 << 20)
-    with pytest.raises(InputFault, match="bytes or more, unpacked"):
+    with pytest.raises(InputError, match="bytes or more, unpacked"):
         check(with_vectors(land, "bomb.osm.gz", layer="lines"))
 
 
@@ -303,7 +303,7 @@ def test_sec_05_a_bin_too_full_is_refused(land, roads, monkeypatch):
     from stages.regrid import polygons as shapes
 
     monkeypatch.setattr(shapes, "MAX_BIN", 10)
-    with pytest.raises(InputFault, match="bytes of shapes within"):
+    with pytest.raises(InputError, match="bytes of shapes within"):
         check(with_vectors(land, roads()))
 
 
@@ -315,7 +315,7 @@ def test_sec_07_a_geopackage_with_a_virtual_table_is_refused(land, roads):
     base.execute(f"INSERT INTO sqlite_master VALUES ('table', 'spy', 'spy', 0, '{spy}')")
     base.commit()
     base.close()
-    with pytest.raises(InputFault, match="a virtual table, 'spy'"):
+    with pytest.raises(InputError, match="a virtual table, 'spy'"):
         check(with_vectors(land, "roads.gpkg"))
 
 
@@ -325,9 +325,9 @@ def test_sec_09_an_attribute_or_a_value_is_never_read_as_a_command(land, roads):
         {"highway": ["x' OR '1'='1"]},
         {"highway": ["x'); ATTACH DATABASE 'y' AS z; --"]},
     ):
-        with pytest.raises(InputFault, match="no feature with"):
+        with pytest.raises(InputError, match="no feature with"):
             check(with_vectors(land, "roads.gpkg", where=where))
-    with pytest.raises(InputFault, match="no attribute"):
+    with pytest.raises(InputError, match="no attribute"):
         check(with_vectors(land, "roads.gpkg", where={'highway" IS NOT NULL OR "highway': "any"}))
 
 
@@ -341,7 +341,7 @@ def test_sec_12_odd_names_work_and_nothing_is_written_beside_the_inputs(land, ro
 def test_without_the_extra_the_fault_names_it(land, roads, monkeypatch):
     roads()
     monkeypatch.setitem(sys.modules, "pyogrio", None)
-    with pytest.raises(ResourceFault, match="not installed") as told:
+    with pytest.raises(ResourceError, match="not installed") as told:
         check(with_vectors(land, "roads.gpkg"))
     assert "vectors" in told.value.fix
 
@@ -384,23 +384,23 @@ def plants(land, points, amounts, name="plants.gpkg"):
 @pytest.mark.parametrize("amount", [np.nan, np.inf, -1.0])
 def test_val_04_a_plant_without_a_usable_amount_stops(land, amount):
     facts = plants(land, [shapely.Point(4_780_050, 2_821_950)], [amount])
-    with pytest.raises(InputFault, match="is no amount"):
+    with pytest.raises(InputError, match="is no amount"):
         check(land.config(points=[facts]))
 
 
 def test_val_07_plants_in_another_kind_of_unit_stop(land):
     facts = plants(land, [shapely.Point(4_780_050, 2_821_950)], [1.0])
-    with pytest.raises(InputFault, match="the unit 'MWh'"):
+    with pytest.raises(InputError, match="the unit 'MWh'"):
         check(land.config(points=[facts | {"unit": "MWh"}]))
 
 
 def test_plants_of_a_year_without_totals_stop(land):
     facts = plants(land, [shapely.Point(4_780_050, 2_821_950)], [1.0])
-    with pytest.raises(InputFault, match="points of sector all, 1999"):
+    with pytest.raises(InputError, match="points of sector all, 1999"):
         check(land.config(points=[facts | {"year": 1999}]))
 
 
 def test_outlines_are_no_plants(land):
     facts = plants(land, [shapely.box(4_780_050, 2_821_000, 4_780_150, 2_821_950)], [1.0])
-    with pytest.raises(InputFault, match="no single points"):
+    with pytest.raises(InputError, match="no single points"):
         check(land.config(points=[facts]))

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import rasterio
 
-from model.ground.errors import ArtifactFault, NumberFault, UsageFault
+from model.ground.errors import ArtifactError, NumberError, UsageError
 from stages.artifacts.cube import Cube
 from stages.artifacts.maps import publish
 from stages.mosaic import stage as mosaic
@@ -75,7 +75,7 @@ def test_one_sector_needs_no_sum(small_world):
 
 
 def test_a_sector_named_as_the_sum_is_refused_when_there_is_a_sum(small_world):
-    with pytest.raises(UsageFault, match="all"):
+    with pytest.raises(UsageError, match="all"):
         small_world(sectors=("homes", "all")).make_maps()
 
 
@@ -92,11 +92,11 @@ def test_val_13_zero_and_nodata_stay_different(small_world):
     assert np.isnan(cells[:, 10:14]).all()  # no place for mass
     assert not np.isnan(cells[:, 14:20]).any()
     assert np.isnan(cells[:, 20:]).all()  # a total that nobody knows
-    given, placed, relative, rung = read(maps / "heat_homes_2012_blocks.tif")
+    given, placed, relative, level = read(maps / "heat_homes_2012_blocks.tif")
     assert np.array_equal(given, [[0.0, 500.0, np.nan]], equal_nan=True)
     assert placed[0, :2] == pytest.approx([0.0, 500.0], rel=1e-7)
     assert np.isnan(relative[0, 2]) and abs(relative[0, 1]) < 1e-7
-    assert rung.tolist() == [[0.0, 1.0, 255.0]]
+    assert level.tolist() == [[0.0, 1.0, 255.0]]
 
 
 def test_mas_02_mass_without_a_valid_cell_is_on_the_map_and_in_the_report(small_world):
@@ -107,7 +107,7 @@ def test_mas_02_mass_without_a_valid_cell_is_on_the_map_and_in_the_report(small_
     sums = block_sums(read(maps / "heat_homes_2012.tif")[0])
     assert sums[1, 1] == pytest.approx(Cube.open(world.cube).totals()[0, 0, 1, 1], rel=1e-7)
     facts = json.loads((maps / "report.json").read_text())
-    assert facts["rungs"][0]["counts"]["4"]["blocks"] == 1
+    assert facts["fallback_levels"][0]["counts"]["4"]["blocks"] == 1
     assert any("no cell is valid" in note for note in facts["notes"])
 
 
@@ -175,7 +175,7 @@ def test_a_map_that_fails_stops_the_run_with_exit_7_and_the_next_run_heals(small
     world = small_world()
     whole = contents(world.make_maps())
     change_cell(world.maps / "heat_other_2012.tif", 123456.0)
-    with pytest.raises(NumberFault) as caught:
+    with pytest.raises(NumberError) as caught:
         world.make_maps()
     assert caught.value.code == 7
     assert "heat_other_2012.tif, block row 0, column 0" in caught.value.where
@@ -186,7 +186,7 @@ def test_a_map_that_fails_stops_the_run_with_exit_7_and_the_next_run_heals(small
 def test_dmg_11_a_hole_in_the_field_stops_with_exit_4(small_world):
     world = small_world()
     world.change_mass(lambda mass: np.where(np.arange(30) == 17, np.nan, mass))
-    with pytest.raises(ArtifactFault, match="without a value") as caught:
+    with pytest.raises(ArtifactError, match="without a value") as caught:
         world.make_maps()
     assert caught.value.code == 4
     assert not list(world.maps.glob("*.tif"))
@@ -195,7 +195,7 @@ def test_dmg_11_a_hole_in_the_field_stops_with_exit_4(small_world):
 def test_a_field_that_misses_a_total_is_not_repaired_away(small_world):
     world = small_world()
     world.change_mass(lambda mass: mass * (1.0 + 1e-5))
-    with pytest.raises(ArtifactFault, match="misses its total"):
+    with pytest.raises(ArtifactError, match="misses its total"):
         world.make_maps()
 
 
@@ -204,10 +204,10 @@ def test_a_damaged_map_is_told_by_its_name(small_world):
     maps = world.make_maps()
     path = maps / "heat_homes_2012.tif"
     path.write_bytes(path.read_bytes()[:-600])
-    with pytest.raises(ArtifactFault, match=r"heat_homes_2012\.tif"):
+    with pytest.raises(ArtifactError, match=r"heat_homes_2012\.tif"):
         mosaic.certify(world.cube, maps).to_json()
     path.unlink()
-    with pytest.raises(ArtifactFault, match=r"heat_homes_2012\.tif"):
+    with pytest.raises(ArtifactError, match=r"heat_homes_2012\.tif"):
         mosaic.certify(world.cube, maps).to_json()
 
 
@@ -288,13 +288,13 @@ def test_crs_05_killed_at_any_moment_leaves_whole_maps_or_none(small_world, tmp_
 FULL_DISK = """
 import resource, sys
 from pathlib import Path
-from model.ground.errors import Fault
+from model.ground.errors import HectareError
 from stages.mosaic import stage as mosaic
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[4]), int(sys.argv[4])))
 cube, field, out = map(Path, sys.argv[1:4])
 try:
     mosaic.run(mosaic.Config(), cube=cube, field=field, out=out)
-except Fault as fault:
+except HectareError as fault:
     print(fault.found)
     sys.exit(fault.code)
 """

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import rasterio
 
-from model.ground.errors import NumberFault
+from model.ground.errors import NumberError
 from stages.artifacts.cube import Cube
 from stages.artifacts.maps import read_bands, read_overview
 from stages.mosaic import stage as mosaic
@@ -62,7 +62,7 @@ def test_the_certificate_says_exact_and_how_much_rounding_moved(made):
         assert entry["given"] == pytest.approx(
             entry["placed"] + entry["outside"] + entry["rounded"], rel=1e-12
         )
-        assert sum(entry["rungs"].values()) == totals.size
+        assert sum(entry["fallback_levels"].values()) == totals.size
     assert "whole numbers of 0.125" in (out / "report.html").read_text()
 
 
@@ -92,5 +92,5 @@ def test_a_scale_factor_too_small_for_the_type_is_refused(tmp_path):
     out = tmp_path / "units"
     out.mkdir()
     run = partial(mosaic.run, cube=world.cube, field=world.field, out=out)
-    with pytest.raises(NumberFault, match="2\\^31 units"):
+    with pytest.raises(NumberError, match="2\\^31 units"):
         run(mosaic.Config(scale_factor=1e-6))

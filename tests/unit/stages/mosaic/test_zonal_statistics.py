@@ -14,7 +14,7 @@ from exactextract.feature import JSONFeatureSource
 from exactextract.raster import NumPyRasterSource
 from pyproj import Transformer
 
-from model.ground.errors import InputFault
+from model.ground.errors import InputError
 from stages.contract.body import Preview
 from stages.mosaic.stage import Config, sources
 from tests.small_world import build_world
@@ -121,14 +121,14 @@ def test_zones_that_overlap_stop(tmp_path):
         shapely.box(LEFT + 500, TOP - 900, LEFT + 1_900, TOP),
     ]
     path = write_zones(tmp_path / "z.gpkg", boxes, ["a", "b"], ["a", "b"])
-    with pytest.raises(InputFault, match="zones that overlap at x 4780500"):
+    with pytest.raises(InputError, match="zones that overlap at x 4780500"):
         world.make_maps(**config_of(path=path, key="code"))
 
 
 def test_geo_14_zones_elsewhere_stop(tmp_path):
     world = build_world(tmp_path, sectors=("homes",))
     path = write_zones(tmp_path / "z.gpkg", [shapely.box(0, 0, 9, 9)], ["a"], ["a"])
-    with pytest.raises(InputFault, match="no zone reaches into the map"):
+    with pytest.raises(InputError, match="no zone reaches into the map"):
         world.make_maps(**config_of(path=path, key="code"))
 
 
@@ -154,7 +154,7 @@ def test_zones_are_judged_before_a_map_is_made(tmp_path):
     beside = Config(
         zones=config_of(path=write_zones(tmp_path / "far.gpkg", [far], ["a"], ["A"]), key="code")["zones"]
     )
-    with pytest.raises(InputFault, match="no zone reaches into the map"):
+    with pytest.raises(InputError, match="no zone reaches into the map"):
         mosaic.check_place(beside, Preview(fine=fine))
     good = Config(
         zones=config_of(path=write_zones(tmp_path / "near.gpkg", [near], ["a"], ["A"]), key="code")["zones"]
@@ -163,5 +163,5 @@ def test_zones_are_judged_before_a_map_is_made(tmp_path):
     mosaic.check_place(Config(), Preview(fine=fine))
     lost = Config(zones=config_of(path=str(tmp_path / "gone.gpkg"), key="code")["zones"])
     for known in (fine, None):  # without a grid the file is looked at all the same
-        with pytest.raises(InputFault, match="gone"):
+        with pytest.raises(InputError, match="gone"):
             mosaic.check_place(lost, Preview(fine=known))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from model.ground.blocks import merge, spread
-from model.priors.reporting_threshold import CutOff
+from model.priors.reporting_threshold import ReportingThreshold
 from stages.artifacts.cube import Cube
 from stages.predict.windowed import Estimates
 from tests.small_world import build_world
@@ -18,7 +18,7 @@ class Uneven:
     """Another estimate in each window, so that neighbours keep other cells of the blocks they share."""
 
     def __init__(self, heeds: bool) -> None:
-        self.rng, self.cut_off = np.random.default_rng(0), CutOff((LEAST,) * 2, (True,) * 2)
+        self.rng, self.cut_off = np.random.default_rng(0), ReportingThreshold((LEAST,) * 2, (True,) * 2)
         if heeds:
             self.finish = self.cut_off
 

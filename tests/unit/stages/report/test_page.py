@@ -13,7 +13,7 @@ import pytest
 from markupsafe import escape
 from matplotlib.image import imread
 
-from model.ground.errors import ArtifactFault
+from model.ground.errors import ArtifactError
 from stages.mosaic import stage as mosaic
 from stages.report.figures import heaviest_part
 from stages.report.pictures import NODATA_COLOUR, ZERO_COLOUR, average, mass_picture
@@ -106,7 +106,7 @@ def test_the_page_shows_how_it_was_trained_where_the_field_brings_the_figures(sm
     assert "&lt;b&gt;loss" in page and "<b>loss" not in page
     assert mosaic.render(world.maps) == page
     (world.maps / FIGURES).write_text("[", "utf-8")
-    with pytest.raises(ArtifactFault, match=FIGURES):
+    with pytest.raises(ArtifactError, match=FIGURES):
         mosaic.render(world.maps)
 
 
@@ -117,7 +117,7 @@ def test_the_page_can_be_rendered_again_from_the_folder_alone(small_world):
     world.cube.rename(world.cube.with_name("gone"))
     assert mosaic.render(maps) == page
     (maps / "report.json").unlink()
-    with pytest.raises(ArtifactFault, match=r"report\.json"):
+    with pytest.raises(ArtifactError, match=r"report\.json"):
         mosaic.render(maps)
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from model.ground.errors import InputFault
+from model.ground.errors import InputError
 from model.methods import METHODS
 from stages.contract.body import Preview
 from stages.tile import stage as tile
@@ -103,7 +103,7 @@ def test_check_tells_the_cost_of_a_method_that_learns_from_pairs():
 
 def test_weights_to_compare_contents_by_that_are_not_there_are_refused(tmp_path):
     settings = section("srgan", **QUICK, content="vgg19", vgg19=str(tmp_path / "absent.pt"))
-    with pytest.raises(InputFault, match="no such file"):
+    with pytest.raises(InputError, match="no such file"):
         rehearse(settings, "cpu", SIZES, 10**10)
 
 

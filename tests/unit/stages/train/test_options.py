@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from model.ground.errors import Fault, Faults
+from model.ground.errors import HectareError, HectareErrors
 from model.methods import METHODS
 from model.options import MethodOptions
 from pipeline.config.load import load
@@ -34,10 +34,10 @@ def stamp(*overrides: str) -> str:
     return fingerprint(TRAIN, Provenance(1, dump(section), {}, []))
 
 
-def faults_of(*overrides: str) -> list[Fault]:
-    with pytest.raises((Fault, Faults)) as caught:
+def faults_of(*overrides: str) -> list[HectareError]:
+    with pytest.raises((HectareError, HectareErrors)) as caught:
         load(CITY, overrides)
-    found = caught.value.faults if isinstance(caught.value, Faults) else [caught.value]
+    found = caught.value.faults if isinstance(caught.value, HectareErrors) else [caught.value]
     assert {fault.code for fault in found} == {2}
     return found
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from model.ground.errors import Fault
+from model.ground.errors import HectareError
 from stages.artifacts.cube import Cube
 from stages.artifacts.pairs import PairSamples
 from stages.artifacts.tiles import Samples
@@ -123,7 +123,7 @@ def test_no_fine_value_of_a_validating_date_or_of_held_out_ground_is_learned_fro
 
 
 def test_a_method_that_needs_pairs_says_so(rain):
-    with pytest.raises(Fault) as caught:
+    with pytest.raises(HectareError) as caught:
         rain.chain(rain.config(), train.Config(method="srresnet", years=1))
     assert caught.value.code == 2 and "ingest.pairs" in caught.value.fix
 
@@ -171,7 +171,7 @@ def test_a_date_that_was_learned_from_is_no_truth(rain):
         "dates": {"first": "2001-01-03", "last": "2001-01-04"},
     }
     config = evaluate.Config.model_validate({"truth": [truth]}, context={"folder": rain.folder})
-    with pytest.raises(Fault, match="learned from") as caught:
+    with pytest.raises(HectareError, match="learned from") as caught:
         evaluate.run(config, cube=rain.folder / "cube", maps={RunKey("bilinear"): maps}, out=rain.folder)
     assert caught.value.code == 3
 

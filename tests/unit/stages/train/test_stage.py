@@ -13,7 +13,7 @@ import torch
 from pydantic import ValidationError
 
 from model.ground.blocks import merge
-from model.ground.errors import UsageFault
+from model.ground.errors import UsageError
 from model.methods import METHODS
 from model.methods.dst_carbon_former.options import Addition, Part
 from model.methods.dst_carbon_former.published import ADDED, LEFT_OUT
@@ -152,7 +152,7 @@ def test_training_taken_back_to_a_chosen_state_ends_byte_for_byte_like_an_undist
     stopped(world, out, "network 2 of 2", 5)
     config = section(**QUICK)
     assert {"0/latest", "0/step_0000002", "1/latest", "1/step_0000005"} <= set(train.states(config, out))
-    told = train.go_back(config, out, name)
+    told = train.restore(config, out, name)
     assert told.endswith(f"step {step}")
     assert "1/step_0000005" not in train.states(config, out) or name.startswith("0/")
     assert published(trained(world, out)) == undisturbed
@@ -160,8 +160,8 @@ def test_training_taken_back_to_a_chosen_state_ends_byte_for_byte_like_an_undist
 
 def test_a_state_that_was_never_saved_is_answered_with_those_that_were(world, tmp_path):
     stopped(world, tmp_path / "out", "network 1 of 2", 2)
-    with pytest.raises(UsageFault) as caught:
-        train.go_back(section(**QUICK), tmp_path / "out", "epoch_010")
+    with pytest.raises(UsageError) as caught:
+        train.restore(section(**QUICK), tmp_path / "out", "epoch_010")
     assert caught.value.wanted == "one of 0/step_0000002"
     assert caught.value.code == 2
 
@@ -182,9 +182,9 @@ def test_training_may_begin_with_what_another_run_had_learned_under_other_settin
     assert scores[0] != scores[1]
     given = section(**QUICK, start=str(history))
     assert [Path(path).parent.name for path in train.sources(given)] == ["train0", "train1"]
-    with pytest.raises(UsageFault, match="other networks"):
+    with pytest.raises(UsageError, match="other networks"):
         trained(world, tmp_path / "third", start=str(history), width=6)
-    with pytest.raises(UsageFault, match="no such state"):
+    with pytest.raises(UsageError, match="no such state"):
         trained(world, tmp_path / "fourth", start=str(history), start_at="epoch_010")
 
 
@@ -324,7 +324,7 @@ def test_a_baseline_passes_through_the_same_stage_without_torch(world, tmp_path,
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA device")
 def test_cuda_where_there_is_none_is_a_usage_fault(world, tmp_path):
-    with pytest.raises(UsageFault, match="no CUDA device") as caught:
+    with pytest.raises(UsageError, match="no CUDA device") as caught:
         trained(world, tmp_path / "out", device="cuda")
     assert caught.value.code == 2
     assert device_of("auto", "train.device") == "cpu"

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from model.ground.errors import InputFault
+from model.ground.errors import InputError
 from model.methods import METHODS, method_class
 from pipeline.config.load import load
 from pipeline.experiments import designs as protocols
@@ -123,14 +123,14 @@ def test_a_folder_without_a_whole_checkpoint_is_refused_before_anything_is_made(
     folder = altered(elsewhere, tmp_path / "damaged", lambda record: record.pop("weights"))
     (tmp_path / "file").write_text("no folder")
     config = train.Config(pretrained=str(tmp_path / place))
-    with pytest.raises(InputFault, match=r"train\.pretrained") as caught:
+    with pytest.raises(InputError, match=r"train\.pretrained") as caught:
         train.check(config)
     assert "train.pretrained: null" in caught.value.fix and str(tmp_path / place) in caught.value.found
     assert folder.is_dir()
 
 
 def test_a_least_that_no_total_reaches_is_refused(here, tmp_path):
-    with pytest.raises(InputFault, match=r"train\.method\.reporting_threshold"):
+    with pytest.raises(InputError, match=r"train\.method\.reporting_threshold"):
         trained(here, tmp_path / "out", reporting_threshold=1e9)
     method, _ = checkpoint.load(trained(here, tmp_path / "told", reporting_threshold=0.5))
     assert set(method.least.values()) == {0.5}

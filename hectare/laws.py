@@ -26,8 +26,7 @@ def water_fill(raw: ArrayLike, totals: ArrayLike, *, factor: int, valid: Valid =
 def proportional(raw: ArrayLike, totals: ArrayLike, *, factor: int, valid: Valid = None) -> Doubles:
     """Scales each block, so that every cell keeps its share; raw >= 0. Otherwise as water_fill.
 
-    Blocks of zeros alone are shared out evenly over their valid cells.
-    Raises: ValueError also for an estimate below 0.
+    Blocks of zeros alone are shared out evenly over their valid cells; an estimate below 0 is a ValueError.
     """
     return _by_block(laws.proportional, raw, totals, factor, valid)
 
@@ -36,7 +35,6 @@ def power(raw: ArrayLike, totals: ArrayLike, *, factor: int, gamma: float, valid
     """Between water_fill (gamma 0) and proportional (gamma 1); raw >= 0. Otherwise as water_fill.
 
     Args: gamma: the larger, the more of what is lacking goes to cells that hold much already.
-    Raises: ValueError as water_fill.
     """
     return _by_block(laws.power(gamma), raw, totals, factor, valid)
 

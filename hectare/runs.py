@@ -39,8 +39,7 @@ class Run:
     def maps(self) -> dict[str, xr.DataArray]:
         """Finished maps (y, x) by file name, each read when asked for values, with CRS and unit."""
         grid, folder = Cube.open(self._found("cube")).fine, self._found("maps")
-        every = self.certificate.maps
-        return {entry.file: open_map(folder / entry.file, grid, entry.unit) for entry in every}
+        return {one.file: open_map(folder / one.file, grid, one.unit) for one in self.certificate.maps}
 
     @property
     def certificate(self) -> Certificate:
@@ -60,10 +59,7 @@ class Run:
 
 
 def open_run(name: str | Path, *, workspace: str | Path = "workspace") -> Run:
-    """The run of this name in workspace/runs/, or the run in this folder.
-
-    Raises: ArtifactError (exit code 4) when neither is there.
-    """
+    """The run of this name in workspace/runs/, or in this folder; ArtifactError when neither is there."""
     named = Path(workspace) / "runs" / name
     for folder in (named, Path(name)):
         if folder.is_dir():
@@ -72,16 +68,11 @@ def open_run(name: str | Path, *, workspace: str | Path = "workspace") -> Run:
 
 
 def run(
-    config: str | Path,
-    *,
-    stages: Sequence[str] = (),
-    workspace: str | Path | None = None,
-    **overrides: Mapping[str, Any],
-) -> Run:
+    config: str | Path, *, stages: Sequence[str] = (), workspace: Path | None = None, **overrides: Mapping[str, Any]
+) -> Run:  # fmt: skip
     """Runs what is needed of a configuration, or the named stages, and opens the result.
 
-    Args:
-      overrides: a section each, e.g. train={"epochs": 5}.
+    Args: overrides: a section each, e.g. train={"epochs": 5}.
     Raises: HectareError or HectareErrors, which say where, what was found, what was wanted, and the fix.
     """
     from pipeline import runner as loop
@@ -89,7 +80,7 @@ def run(
     from pipeline.plan import tasks
 
     words = [f"{top}.{key}={json.dumps(one)}" for top, part in overrides.items() for key, one in part.items()]
-    request = Request(Path(config), tuple(words), Path(workspace) if workspace else None)
+    request = Request(Path(config), tuple(words), workspace and Path(workspace))
     settings, runner = request.config(), request.runner()
     loop.run(runner, tasks(settings, runner.workspace.shelf), tuple(stages))
     return Run(runner.workspace.folder)

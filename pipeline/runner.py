@@ -13,7 +13,7 @@ from pipeline.plan import check_names, chosen, plan, unmet
 from pipeline.source_hashes import Hashes
 from pipeline.staleness import FORCED, staleness
 from pipeline.system import resources
-from pipeline.system.run_log import Journal
+from pipeline.system.run_log import RunLog
 from pipeline.system.signals import Stopped, Stopper
 from pipeline.task import Task, fingerprint
 from pipeline.workspace import Workspace
@@ -47,7 +47,7 @@ class Runner:
 
     def __post_init__(self) -> None:
         self.hashes = Hashes(self.workspace.hashes)
-        self.journal = Journal(self.workspace.log)
+        self.journal = RunLog(self.workspace.log)
 
     def words(self, *names: str, verb: str = "run", option: str = "") -> str:
         """The command that does something with this run."""

@@ -10,7 +10,7 @@ import click
 
 if TYPE_CHECKING:
     from model.ground.errors import HectareError
-    from pipeline.system.run_log import Journal
+    from pipeline.system.run_log import RunLog
     from pipeline.workspace import Workspace
 
 
@@ -47,10 +47,10 @@ def show(error: BaseException, workspace: "Workspace | None", options: str, word
     """
     from model.ground.errors import BusyError, HectareError, HectareErrors
     from pipeline.system import resources
-    from pipeline.system.run_log import Journal
+    from pipeline.system.run_log import RunLog
     from pipeline.system.signals import Stopped
 
-    journal = Journal(workspace.log) if workspace and workspace.folder.is_dir() else None
+    journal = RunLog(workspace.log) if workspace and workspace.folder.is_dir() else None
     if isinstance(error, Stopped):
         if journal:
             journal.event("stopped", signal=str(error), code=error.code)
@@ -74,7 +74,7 @@ def show(error: BaseException, workspace: "Workspace | None", options: str, word
     return faults[0].code
 
 
-def _defect(error: BaseException, journal: "Journal | None") -> "HectareError":
+def _defect(error: BaseException, journal: "RunLog | None") -> "HectareError":
     """The fault of the program itself; the log keeps the traceback."""
     from model.ground.errors import HectareError
     from pipeline.system import resources

@@ -38,7 +38,7 @@ def mistakes(
 def _told(
     path: KeyPath, detail: ErrorDetails, wants: list[str], cls: type[Section], document: Document
 ) -> tuple[KeyPath, HectareError]:
-    where = f"{coordinates_of(document, path)}: {spell(path)}"
+    where = f"{place_of(document, path)}: {spell(path)}"
     if detail["type"] == UNHEARD:
         return path, _unheard(where, path, detail)
     if detail["type"] == UNKNOWN:
@@ -57,7 +57,7 @@ def _told(
     wanted = " or ".join(wants)
     if lacking := _lacking(detail):
         path = (*path, lacking)
-        where = f"{coordinates_of(document, path)}: {spell(path)}"
+        where = f"{place_of(document, path)}: {spell(path)}"
         return path, UsageError(where, "nothing", wanted, f"set `{spell(path)}`")
     fix = f"change `{spell(path)}`" if path in document.places else f"set `{spell(path)}`"
     return path, UsageError(where, _shorten(detail["input"]), wanted, fix)
@@ -119,7 +119,7 @@ def _alike_once(told: list[tuple[KeyPath, HectareError]], document: Document) ->
     faults = []
     for (_, first), *others in alike.values():
         if others:
-            lines = ", ".join(str(coordinates_of(document, path).line) for path, _ in others)
+            lines = ", ".join(str(place_of(document, path).line) for path, _ in others)
             first.where += (
                 f"; the same {len(others)} more times, line{'s' if len(others) > 1 else ''} {lines}"
             )
@@ -143,7 +143,7 @@ def _written(detail: ErrorDetails, data: YamlValue) -> KeyPath:
     return tuple(path)
 
 
-def coordinates_of(document: Document, path: KeyPath) -> Place:
+def place_of(document: Document, path: KeyPath) -> Place:
     """Where the path, or what holds it, is written."""
     while path not in document.places:
         path = path[:-1]

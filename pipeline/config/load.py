@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from model.ground.errors import HectareError, UsageError, raise_together
 from pipeline.config import schema
-from pipeline.config.explain import coordinates_of, hint, mistakes
+from pipeline.config.explain import hint, mistakes, place_of
 from pipeline.config.yaml_source import Document, KeyPath, Place, YamlValue, parse, read, spell
 from stages import EVALUATE, STAGES, Stage
 from stages.contract.section import Section, safe_name
@@ -248,7 +248,7 @@ def _refuse_unknown_sections(
             continue
         faults.append(
             UsageError(
-                f"{coordinates_of(document, (key,))}: {key}",
+                f"{place_of(document, (key,))}: {key}",
                 f"unknown key `{key}`",
                 "one of " + ", ".join(known),
                 hint(key, known, classes, ()),
@@ -282,4 +282,4 @@ def _clashes(
         if factor is None:
             continue
         for clash in stage.body().clashes(sections[stage.name], factor):
-            yield clash.fault(stage.name, str(coordinates_of(document, (stage.name, clash.key))))
+            yield clash.fault(stage.name, str(place_of(document, (stage.name, clash.key))))

@@ -8,7 +8,7 @@ from typing import Any
 from model.ground.errors import HectareError
 
 
-class Journal:
+class RunLog:
     """Events of one run: started, finished, skipped, note, fault, stopped."""
 
     def __init__(self, path: Path) -> None:

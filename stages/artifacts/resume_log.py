@@ -10,7 +10,7 @@ FOLDER = ".progress"
 SYNC_SECONDS = 1.0  # of notes that a power cut may take; unpublished pieces are no safer
 
 
-class Journal:
+class ResumeLog:
     """Finished pieces of work by key, in the order they were finished; a torn last line is not believed."""
 
     def __init__(self, out: Path, name: str) -> None:

@@ -60,7 +60,7 @@ def open_zones(declared: ZoneFile, fine: Grid, where: str = "mosaic.zones") -> Z
     return zones
 
 
-def judge(declared: ZoneFile | None, fine: Grid | None, where: str) -> None:
+def check_zones(declared: ZoneFile | None, fine: Grid | None, where: str) -> None:
     """Opens the zones as a run would; without a grid only their file is looked at.
 
     Raises: HectareError or HectareErrors (exit 3).

@@ -28,7 +28,7 @@ CANDIDATES: dict[str, Law] = {
 }
 
 
-def choose(cube: Cube, estimates: Estimates) -> tuple[str, dict[str, float]]:
+def select_law(cube: Cube, estimates: Estimates) -> tuple[str, dict[str, float]]:
     """The law's name, and the misallocated share (0 to 1) of each candidate; water-filling where they are close.
 
     Without a window in which merged totals are known, water-filling and no shares.

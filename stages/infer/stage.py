@@ -21,16 +21,16 @@ from model.options import SourcePath
 from stages.artifacts import checkpoint, field
 from stages.artifacts.cube import Cube
 from stages.artifacts.records import FallbackRecord, FieldRecord, TrainingRecord, ZoneRecord
-from stages.artifacts.resume_log import FOLDER, Journal
+from stages.artifacts.resume_log import FOLDER, ResumeLog
 from stages.contract.body import Preview, StageBody
 from stages.contract.device import Device, device_of
 from stages.contract.progress import step, tell
 from stages.contract.section import Clash, Renamed, Section
 from stages.declare.zone_totals import ZoneTotals, read_totals
-from stages.declare.zones import judge, open_zones, zone_files
+from stages.declare.zones import check_zones, open_zones, zone_files
 from stages.formats import zarr_groups as arrays
 from stages.infer.placement import Placement
-from stages.infer.select_law import CANDIDATES, choose
+from stages.infer.select_law import CANDIDATES, select_law
 from stages.infer.zonal_raking import Raking
 from stages.predict.windowed import Estimates
 from stages.regrid.zones import Zones
@@ -101,7 +101,7 @@ def check_place(config: Config, preview: Preview) -> None:
 
     Raises: HectareError or HectareErrors (exit 3).
     """
-    judge(config.zone_totals, preview.fine, "infer.zone_totals")
+    check_zones(config.zone_totals, preview.fine, "infer.zone_totals")
 
 
 def run(config: Config, *, cube: Path, checkpoint: Path | None = None, out: Path) -> None:
@@ -124,7 +124,7 @@ def run(config: Config, *, cube: Path, checkpoint: Path | None = None, out: Path
         if config.zone_totals is None
         else open_zones(config.zone_totals, opened.fine, "infer.zone_totals")
     )
-    journal = Journal(out, "infer")
+    journal = ResumeLog(out, "infer")
     store = (out if zones is None else out / FOLDER) / field.STORE
     if "laid out" not in journal.done:
         shutil.rmtree(store, ignore_errors=True)
@@ -148,7 +148,7 @@ def run(config: Config, *, cube: Path, checkpoint: Path | None = None, out: Path
 
 
 def _meet_zones(
-    config: Config, cube: Cube, zones: Zones, placed: arrays.Group, out: Path, chunk: int, journal: Journal
+    config: Config, cube: Cube, zones: Zones, placed: arrays.Group, out: Path, chunk: int, journal: ResumeLog
 ) -> tuple[ZoneRecord, ...]:
     """Fills the field from one that meets its blocks alone, raked to the zones' totals; returns what came of each."""
     assert config.zone_totals is not None
@@ -181,7 +181,7 @@ def _law(config: Config, cube: Cube, estimates: Estimates) -> tuple[str, Law, di
     if config.law != "auto":
         name = f"power({config.gamma:g})" if config.law == "power" else config.law
         return name, LAWS[config.law](config.gamma), {}
-    name, shares = choose(cube, estimates)
+    name, shares = select_law(cube, estimates)
     told = ", ".join(f"{candidate} {share:.4f}" for candidate, share in shares.items())
     tell(f"infer: law {name}; misallocated share of merged totals: {told or 'none is known'}")
     return name, CANDIDATES[name], shares
@@ -229,7 +229,7 @@ def _unknown_proxy(config: Config, names: Sequence[str]) -> list[HectareError]:
 
 
 def _fill(
-    group: arrays.Group, estimates: Estimates, placement: Placement, side: int, journal: Journal
+    group: arrays.Group, estimates: Estimates, placement: Placement, side: int, journal: ResumeLog
 ) -> None:
     """Fills what an earlier attempt left. Args: side: coarse cells along a region, one chunk of the field."""
     cube = placement.cube

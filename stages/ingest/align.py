@@ -18,7 +18,7 @@ from stages.declare.inputs import FACTOR, Config, Covariate, Total
 from stages.declare.vector_layers import GriddedVector, open_drawn
 from stages.formats.content_hash import sha256_of
 from stages.formats.preflight import inspect
-from stages.formats.raster.block_cache import Keeper
+from stages.formats.raster.block_cache import CacheBudget
 from stages.formats.zarr_groups import same_crs
 from stages.ingest.open_sources import Source, amount_of, open_file
 from stages.regrid.dispatch import (
@@ -55,13 +55,13 @@ def open_sources(config: Config, folder: Path | None = None) -> Sources:
 
     Raises: HectareError or HectareErrors (exit 3), all that is wrong in one go.
     """
-    sources, faults = judge(config, folder)
+    sources, faults = align_sources(config, folder)
     raise_together(faults)
     assert sources is not None
     return sources
 
 
-def judge(config: Config, folder: Path | None = None) -> tuple[Sources | None, list[HectareError]]:
+def align_sources(config: Config, folder: Path | None = None) -> tuple[Sources | None, list[HectareError]]:
     """Opens every file that can be opened and tells everything that is wrong.
 
     Returns: the sources, None when the totals say no place; and all faults.
@@ -76,7 +76,7 @@ def judge(config: Config, folder: Path | None = None) -> tuple[Sources | None, l
     whole = [item for item in declared if _band_of(item) not in broken]
     paths = list(dict.fromkeys(item.path for item in whole))
     hashes = dict(zip(paths, spread(sha256_of, paths, workers()), strict=True))
-    opened, keeper = [], Keeper()
+    opened, keeper = [], CacheBudget()
     for item in track(whole, "reading sources", len(whole), "files"):
         source, found = open_file(item, config, hashes[item.path], keeper)
         faults += found

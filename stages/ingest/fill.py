@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from model.ground.blocks import spread
 from model.ground.grid import Grid, Region, regions_of
-from stages.artifacts.resume_log import Journal
+from stages.artifacts.resume_log import ResumeLog
 from stages.contract.execution import spread_runs, workers
 from stages.contract.progress import step, track
 from stages.declare import derived_layers as derived
@@ -113,7 +113,7 @@ class Filler:
                 counted[index] += tally
         return counted
 
-    def fill(self, group: arrays.Group, journal: Journal) -> None:
+    def fill(self, group: arrays.Group, journal: ResumeLog) -> None:
         """Writes every region that the journal does not name, and notes there what was counted of it.
 
         Args: group: the cube, laid out; journal: of an attempt that may have been cut off.
@@ -130,7 +130,7 @@ class Filler:
             journal.add(_key(region), [tally.to_json() for tally in counted])
             step("filling the cube", done, len(regions), "regions", before=before)
 
-    def tallies(self, journal: Journal) -> list[dict[tuple[int, int], Tally]]:
+    def tallies(self, journal: ResumeLog) -> list[dict[tuple[int, int], Tally]]:
         """For each layer, what the journal says was counted of it, by (row, col) of the region.
 
         Regions stand in their order on the map, whichever was finished first: sums of floats depend on it.

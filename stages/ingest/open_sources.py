@@ -12,7 +12,7 @@ from stages.contract.progress import tell
 from stages.declare.inputs import Config, Covariate, Total
 from stages.declare.units import unit_of
 from stages.formats.raster.band import Band
-from stages.formats.raster.block_cache import Keeper
+from stages.formats.raster.block_cache import CacheBudget
 from stages.formats.raster.block_means import Coarsened
 from stages.formats.raster.statistics import Scan, scan
 
@@ -63,7 +63,7 @@ def describe(source: Source) -> str:
 
 
 def open_file(
-    item: Total | Covariate, config: Config, sha256: str, keeper: Keeper
+    item: Total | Covariate, config: Config, sha256: str, keeper: CacheBudget
 ) -> tuple[Source | None, list[HectareError]]:
     """The source a declaration means, and everything wrong with it; None when it cannot be read.
 

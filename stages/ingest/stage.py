@@ -13,7 +13,7 @@ from model.ground.grid import Grid, Region
 from stages.artifacts import point_table as points
 from stages.artifacts.cube import STORE, lay_out
 from stages.artifacts.records import PointFileRecord
-from stages.artifacts.resume_log import Journal
+from stages.artifacts.resume_log import ResumeLog
 from stages.contract.body import Preview, StageBody
 from stages.declare import fine_fields
 from stages.declare import point_sources as facilities
@@ -24,7 +24,7 @@ from stages.formats import zarr_groups as arrays
 from stages.formats.content_hash import files_of
 from stages.ingest import coregistration as misplaced
 from stages.ingest import coverage
-from stages.ingest.align import Sources, judge, open_sources
+from stages.ingest.align import Sources, align_sources, open_sources
 from stages.ingest.fill import Filler, LayerReader, read_stored
 from stages.ingest.fine_pairs import put_pairs
 from stages.ingest.layer_plan import LayerPlan, cube_record, plan_layers
@@ -68,7 +68,7 @@ def check(config: Config) -> Preview:
     Returns: sizes of what a run would make.
     Raises: HectareError or HectareErrors (exit 3), all that is wrong in one go.
     """
-    found, faults = judge(config)
+    found, faults = align_sources(config)
     if found is None:
         raise_together(faults)
     assert found is not None
@@ -128,7 +128,7 @@ def run(config: Config, *, out: Path) -> None:
     found = open_sources(config, folder=out)
     plan = plan_layers(config, found)
     fine = found.coarse.refine(found.factor)
-    journal = Journal(out, "ingest")
+    journal = ResumeLog(out, "ingest")
     store = out / STORE
     if "laid out" not in journal.done:
         shutil.rmtree(store, ignore_errors=True)
@@ -165,7 +165,7 @@ def run(config: Config, *, out: Path) -> None:
 
 
 def _describe_layers(
-    filler: Filler, plan: list[LayerPlan], journal: Journal, fine: Grid
+    filler: Filler, plan: list[LayerPlan], journal: ResumeLog, fine: Grid
 ) -> list[coverage.Tally]:
     """Puts what was counted of every layer into its record.
 

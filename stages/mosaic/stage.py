@@ -24,7 +24,7 @@ from stages.artifacts.records import ZonalSumsRecord
 from stages.contract import progress
 from stages.contract.body import Preview, StageBody
 from stages.contract.section import Renamed, Section
-from stages.declare.zones import ZoneFile, judge, open_zones, zone_files
+from stages.declare.zones import ZoneFile, check_zones, open_zones, zone_files
 from stages.mosaic.zonal_statistics import as_csv, measure_zones
 from stages.report.certificate import CERTIFICATE, LIMIT, book_of, certify, read_map
 from stages.report.certificate_record import Certificate
@@ -68,7 +68,7 @@ def check_place(config: Config, preview: Preview) -> None:
 
     Raises: HectareError or HectareErrors (exit 3).
     """
-    judge(config.zones, preview.fine, "mosaic.zones")
+    check_zones(config.zones, preview.fine, "mosaic.zones")
 
 
 def run(config: Config, *, cube: Path, field: Path, out: Path) -> None:

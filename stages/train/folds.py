@@ -25,11 +25,11 @@ from stages.artifacts.training_states import FOLDER, States
 from stages.contract.progress import tell
 from stages.contract.section import dump
 from stages.formats.atomic import replace_file
-from stages.report.training_figures import write_figures
+from stages.report.training_figures import NetworkFigures, write_figures
 from stages.train.config import Config
 from stages.train.expert_map import chosen_experts
 from stages.train.monitor import HISTORY, Live, read_steps
-from stages.train.page import PAGE, drawn, render, sampled
+from stages.train.page import PAGE, TrainedNetwork, render, sampled
 
 OWN_BASE = "its base"  # what a method that learns is before it does
 RIVALS = ("uniform", "single_proxy", "smooth_mask")  # learn nothing; the report says when one of them wins
@@ -66,7 +66,7 @@ def learn(
     method.place(device)
     results: dict[int, dict[str, Any]] = {}
     history: list[dict[str, Any]] = []
-    shown: list[dict[str, Any]] = []
+    shown: list[TrainedNetwork] = []
     for number, member in zip(numbers, members, strict=True):
         train, valid = folds.pairs.pop(number)  # its tiles make room for those of the next
         groups = groups_of(config.validation_coarsen or config.coarsen, train.side, train.side)
@@ -93,14 +93,14 @@ def learn(
             tell(f"train: fold {number}: {progress.skipped} steps left out, not finite", warning=True)
         history += [{"fold": number, **line} for line in progress.history]
         shown.append(
-            {
-                "fold": number,
-                "words": live.told(),
-                "steps": read_steps(live.path),
-                "history": progress.history,
-                "sample": sampled(member, validation, groups[0], best.choice),
-                "chosen": chosen_experts(member, folds.cube, folds.years),
-            }
+            TrainedNetwork(
+                number,
+                live.told(),
+                read_steps(live.path),
+                progress.history,
+                sampled(member, validation, groups[0], best.choice),
+                chosen_experts(member, folds.cube, folds.years),
+            )
         )
         results[number] = {
             "step": best.step,
@@ -113,12 +113,14 @@ def learn(
     if not results:
         return {"reason": "no group of validation cells holds mass, so nothing could tell when to stop"}, []
     method.keep(tuple(results))
-    steps = [{"fold": network["fold"], **line} for network in shown for line in network["steps"]]
+    steps = [{"fold": network.fold, **line} for network in shown for line in network.steps]
     write_lines(steps, out / STEPS, out / STEPS_TABLE)
     facts = _summed_up(list(results.values()))
-    figures = drawn(shown, unit)
+    figures = [network.figures(unit) for network in shown]
     write_figures(figures, out)
-    told = [plain | {"words": network["words"]} for plain, network in zip(figures, shown, strict=True)]
+    told: list[NetworkFigures] = []
+    for plain, network in zip(figures, shown, strict=True):
+        told.append({**plain, "words": network.words})
     page = render({**facts, "asked": config.method.name, "describe": method.describe()}, told)
     replace_file(out / PAGE, page.encode())
     return facts, history

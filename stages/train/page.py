@@ -13,7 +13,7 @@ from model.ground.scene import Tile
 from model.method import ExpertNetwork, ScoredLearner
 from stages.report.pictures import class_picture, mass_picture, signed_picture
 from stages.report.qgis_style import legend_of, number
-from stages.report.training_figures import environment
+from stages.report.training_figures import Curve, KeyEntry, NetworkFigures, Picture, Plot, environment
 
 PAGE = "training.html"
 COLOURS = ("#390f6e", "#d8456c", "#1d7a4c", "#2166ac", "#b8860b", "#6d6675", "#88277f", "#00808a")
@@ -59,36 +59,45 @@ def _inside(values: NDArray[Any], rim: int) -> NDArray[Any]:
     return values[rim : values.shape[0] - rim, rim : values.shape[1] - rim]
 
 
-def drawn(networks: Sequence[Mapping[str, Any]], unit: str) -> list[dict[str, Any]]:
-    """Curves and pictures of each network, as JSON values without times.
+@dataclass(frozen=True)
+class TrainedNetwork:
+    """What is shown of one network.
 
-    Args:
-      networks: fold, steps (lines of steps.jsonl), history (lines of history.jsonl), sample, chosen (see
-        stages/train/expert_map.py, or None).
-      unit: of the masses.
+    Attributes:
+      fold: the ground it was held out from.
+      words: how its training went; they tell times.
+      steps, history: lines of steps.jsonl and of history.jsonl.
+      chosen: (h, w) experts on the whole map, as stages/train/expert_map.py gives them; None without experts.
     """
-    return [
-        {
-            "fold": network["fold"],
-            "plots": _plots(network["steps"], network["history"]),
-            "plates": _plates(network["sample"], network["chosen"], unit),
+
+    fold: int
+    words: str
+    steps: Sequence[Line]
+    history: Sequence[Line]
+    sample: Sample
+    chosen: NDArray[np.int64] | None
+
+    def figures(self, unit: str) -> NetworkFigures:
+        """Curves and pictures as JSON values without times. Args: unit: of the masses."""
+        return {
+            "fold": self.fold,
+            "plots": _plots(self.steps, self.history),
+            "plates": _plates(self.sample, self.chosen, unit),
         }
-        for network in networks
-    ]
 
 
-def render(facts: Mapping[str, Any], networks: Sequence[Mapping[str, Any]]) -> str:
+def render(facts: Mapping[str, object], networks: Sequence[NetworkFigures]) -> str:
     """The page as text, in one file that loads nothing; every name is escaped.
 
     Args:
       facts: of the checkpoint.
-      networks: as drawn() gives them, with `words` on how the training went.
+      networks: with `words` on how the training went.
     """
     source = files("stages.train").joinpath("page.html.j2").read_text("utf-8")
     return environment().from_string(source).render(facts=facts, networks=networks)
 
 
-def _plates(sample: Sample, chosen: NDArray[np.int64] | None, unit: str) -> list[dict[str, Any]]:
+def _plates(sample: Sample, chosen: NDArray[np.int64] | None, unit: str) -> list[Picture]:
     legend = legend_of(sample.truth, unit)
     near = legend_of(sample.fine, unit)
     error = sample.estimate - sample.truth
@@ -99,25 +108,26 @@ def _plates(sample: Sample, chosen: NDArray[np.int64] | None, unit: str) -> list
         f"error, from -{number(worst)} (blue) to {number(worst)} (red) {unit}": signed_picture(error, worst),
         "estimate in fine cells": mass_picture(sample.fine, near),
     }  # fmt: skip
-    plates: list[dict[str, Any]] = [{"name": name, "source": source} for name, source in pictures.items()]
+    plates: list[Picture] = []
+    for name, source in pictures.items():
+        plates.append({"name": name, "source": source, "key": []})
     for name, where in (("window", sample.experts), ("whole map, most cells of each coarse one", chosen)):
         if where is not None:
             plates.append(_experts(f"expert chosen first, {name}", where, len(sample.usage)))
-    return [plate | {"key": plate.get("key", [])} for plate in plates]
+    return plates
 
 
-def _experts(name: str, where: NDArray[np.int64], count: int) -> dict[str, Any]:
+def _experts(name: str, where: NDArray[np.int64], count: int) -> Picture:
     """Who worked where, in as many colours as there are experts; grey where nobody did."""
     shares = [float((where == expert).sum()) / max(1, int((where >= 0).sum())) for expert in range(count)]
     colours = [COLOURS[expert % len(COLOURS)] for expert in range(count)]
-    key = [
-        {"name": f"{expert + 1}: {100 * share:.1f} %", "colour": colour}
-        for expert, (share, colour) in enumerate(zip(shares, colours, strict=True))
-    ]
+    key: list[KeyEntry] = []
+    for expert, (share, colour) in enumerate(zip(shares, colours, strict=True)):
+        key.append({"name": f"{expert + 1}: {100 * share:.1f} %", "colour": colour})
     return {"name": name, "source": class_picture(where, colours), "key": key}
 
 
-def _plots(steps: Sequence[Line], history: Sequence[Line]) -> list[dict[str, Any]]:
+def _plots(steps: Sequence[Line], history: Sequence[Line]) -> list[Plot]:
     steps = [*steps[:: max(1, len(steps) // PLACES)], *steps[-1:]]
     names = [name for name in steps[-1] if name not in NOT_TERMS] if steps else []
     weights = [name for name in names if name.startswith("weight ")]
@@ -131,9 +141,7 @@ def _plots(steps: Sequence[Line], history: Sequence[Line]) -> list[dict[str, Any
     return plots + ([_plot("weights of the terms", steps, weights)] if weights else [])
 
 
-def _plot(
-    title: str, lines: Sequence[Line], names: Sequence[str], inner: str | None = None
-) -> dict[str, Any]:
+def _plot(title: str, lines: Sequence[Line], names: Sequence[str], inner: str | None = None) -> Plot:
     """Curves as places of an SVG."""
     table = np.array([[float((line[inner] if inner else line)[name]) for name in names] for line in lines])
     table = table.reshape(len(lines), len(names))
@@ -143,16 +151,13 @@ def _plot(
     last = max(float(steps.max()), 1.0) if steps.size else 1.0
     across = LEFT + (RIGHT - LEFT) * steps / last
     up = BOTTOM - (BOTTOM - TOP) * (table - low) / (high - low)
+    curves: list[Curve] = []
+    for index, name in enumerate(names):
+        places = [(round(float(x), 1), round(float(y), 1)) for x, y in zip(across, up[:, index], strict=True)]
+        curves.append({"name": name, "colour": COLOURS[index % len(COLOURS)], "places": places})
     return {
         "title": title,
         "ups": [(round(BOTTOM - (BOTTOM - TOP) * part, 1), f"{low + part * (high - low):.4g}") for part in (0, 0.5, 1)],
         "steps": [(round(LEFT + (RIGHT - LEFT) * part, 1), f"{part * last:.0f}") for part in (0, 0.5, 1)],
-        "lines": [
-            {
-                "name": name,
-                "colour": COLOURS[index % len(COLOURS)],
-                "places": [(round(float(x), 1), round(float(y), 1)) for x, y in zip(across, up[:, index], strict=True)],
-            }
-            for index, name in enumerate(names)
-        ],
+        "lines": curves,
     }  # fmt: skip

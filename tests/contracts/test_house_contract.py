@@ -27,12 +27,12 @@ GRAPH = house.imports(EVERY)
 
 # What was counted when the rule was made or last lowered. Lower a number when the count has fallen; never raise one.
 CEILINGS = {
-    "open_dictionaries": 203,  # parameters and results typed dict[str, Any] or Mapping[str, Any]
-    "any_parameters": 114,
-    "attributes_by_name": 54,  # getattr and hasattr
+    "open_dictionaries": 43,  # parameters and results typed dict[str, Any] or Mapping[str, Any]
+    "any_parameters": 20,
+    "attributes_by_name": 9,  # getattr and hasattr
 }
 MOST_FILES = 15  # in a folder
-NAMES_TWICE = 42  # public top-level names that stand in more than one file; may only fall
+NAMES_TWICE = 37  # public top-level names that stand in more than one file; may only fall
 
 # A room imports its own floor's file or lower floors. Rooms of one floor do not import each other.
 STAGE_FLOORS = (
@@ -118,6 +118,11 @@ def test_a_public_name_stands_once_in_the_house():
 def test_circles_are_found_however_long():
     graph = {"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}, "e": set()}
     assert house.circles(graph) == [["a", "b", "c"]]
+
+
+def test_every_goal_of_the_house_is_met():
+    missed = [goal for goal in house.measured(EVERY) if not goal.is_met]
+    assert not missed
 
 
 def test_the_measure_prints_each_value_beside_its_goal():

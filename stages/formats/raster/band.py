@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pyproj import CRS
 
 from model.ground.grid import Grid, Region, regions_of
-from stages.formats.raster.block_cache import Keeper
+from stages.formats.raster.block_cache import CacheBudget
 from stages.formats.zarr_groups import make_grid
 
 STRIP = 1024  # rows and columns read at a time when a file is scanned
@@ -100,7 +100,7 @@ class Band(ABC):
         """False when a stored number cannot occur, since physical values lie between low and high."""
         return True
 
-    def keep(self, keeper: Keeper) -> None:  # noqa: B027 - most bands are read from memory or in their own way
+    def keep(self, keeper: CacheBudget) -> None:  # noqa: B027 - most bands are read from memory or in their own way
         """Lets whole pieces stay in memory as they are read, while the budget has room.
 
         Args: keeper: the budget, which several bands share.

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 KEPT_MB = 384
 
 
-class Keeper:
+class CacheBudget:
     """A budget of memory that bands share.
 
     Why it changes no byte: a piece is what the file gives, whichever pieces found room.
@@ -31,10 +31,10 @@ class Keeper:
             self._left += size
 
 
-class Kept:
+class BlockCache:
     """Pieces of one band, by the corner."""
 
-    def __init__(self, keeper: Keeper, shape: tuple[int, int], side: int) -> None:
+    def __init__(self, keeper: CacheBudget, shape: tuple[int, int], side: int) -> None:
         """shape: rows and columns of the band; side: of a piece, but for the last of a row or column."""
         self._keeper, self._shape, self._side = keeper, shape, side
         self._pieces: dict[tuple[int, int], NDArray] = {}

@@ -20,7 +20,7 @@ from model.ground.errors import InputError
 from model.ground.grid import Region
 from stages.contract.execution import spread, workers
 from stages.formats.raster.band import STRIP, Band, equal, lies_between
-from stages.formats.raster.block_cache import Keeper, Kept
+from stages.formats.raster.block_cache import BlockCache, CacheBudget
 
 CACHE_MB = "128"  # of decoded blocks, for all files; GDAL's own choice is a twentieth of the machine
 CLOSE = 64  # rows of a piece converted and looked at together
@@ -46,7 +46,7 @@ class Raster(Band):
         self._registration = registration
         self._given_crs = crs
         self._handles: dict[int, Any] = {}
-        self._kept: Kept | None = None
+        self._kept: BlockCache | None = None
         self.tag = self._data.nodatavals[band - 1]
         self._scale, self._offset = self._data.scales[band - 1], self._data.offsets[band - 1]
         self._masked = MaskFlags.per_dataset in self._data.mask_flag_enums[band - 1]
@@ -74,9 +74,9 @@ class Raster(Band):
         if self._kept is not None:
             self._kept.drop()
 
-    def keep(self, keeper: Keeper) -> None:
+    def keep(self, keeper: CacheBudget) -> None:
         if not self._masked:  # what the mask hides is in no piece
-            self._kept = Kept(keeper, self.shape, STRIP)
+            self._kept = BlockCache(keeper, self.shape, STRIP)
 
     def rest(self) -> None:
         for key in [key for key in self._handles if key != get_ident()]:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from stages.contract.execution import spread, workers
 from stages.formats.raster.band import Band
-from stages.formats.raster.block_cache import Keeper
+from stages.formats.raster.block_cache import CacheBudget
 
 Floats = NDArray[np.float64]
 MOST_CODES = 256
@@ -66,7 +66,7 @@ class _Look:
     codes: frozenset[int] | None
 
 
-def scan(raster: Band, *, tag_is_real: bool, keeper: Keeper | None = None) -> Scan:
+def scan(raster: Band, *, tag_is_real: bool, keeper: CacheBudget | None = None) -> Scan:
     """Reads the band and counts, in threads; sums are added in the order of the windows, so none changes a bit.
 
     Args:

@@ -11,7 +11,7 @@ from model.ground.grid import Region
 from stages.artifacts.maps import ALL
 from stages.formats.zarr_groups import same_crs
 from stages.ingest.draft.duplicates import MOST_CELLS, drop_duplicates, follows
-from stages.ingest.draft.inventory import Found, look
+from stages.ingest.draft.inventory import InventoryItem, look
 from stages.regrid.dispatch import bring, nesting
 
 CLASSES = 40  # more distinct integers are rather percents or counts
@@ -68,7 +68,7 @@ def draft(folder: Path, beside: Path) -> tuple[str, list[HectareError]]:
     return "\n".join(lines) + "\n", faults
 
 
-def _totals(found: list[Found]) -> list[Found]:
+def _totals(found: list[InventoryItem]) -> list[InventoryItem]:
     """The coarsest files with a known unit; without any such, all of the coarsest."""
     widest = np.nanmax([item.width for item in found])
     coarsest = [item for item in found if item.width >= widest / COARSE]
@@ -76,7 +76,7 @@ def _totals(found: list[Found]) -> list[Found]:
     return [item for item in chosen if _same_cells(item, max(chosen, key=lambda one: one.width))]
 
 
-def _left_out(twice: list[tuple[Found, str]], beside: Path) -> list[str]:
+def _left_out(twice: list[tuple[InventoryItem, str]], beside: Path) -> list[str]:
     return [f"    # left out: {_path(item, beside)}, {item.name}, follows {what}" for item, what in twice]
 
 
@@ -95,7 +95,7 @@ def _asked_once(entries: list[list[str]]) -> list[str]:
     return lines
 
 
-def _same_cells(one: Found, other: Found) -> bool:
+def _same_cells(one: InventoryItem, other: InventoryItem) -> bool:
     """Totals share one grid; a file on another one is a layer."""
     mine, theirs = one.raster.grid, other.raster.grid
     if mine is None or theirs is None:
@@ -104,7 +104,7 @@ def _same_cells(one: Found, other: Found) -> bool:
     return mine.shape == theirs.shape and bool(near) and same_crs(mine.crs, theirs.crs)
 
 
-def _is_truth_of(item: Found, total: Found) -> bool:
+def _is_truth_of(item: InventoryItem, total: InventoryItem) -> bool:
     """True when a finer file that nests in the totals adds up to them, or to the same pattern in another unit."""
     fine, coarse = item.raster.grid, total.raster.grid
     if fine is None or coarse is None or coarse.rows * coarse.cols > MOST_CELLS:
@@ -116,7 +116,7 @@ def _is_truth_of(item: Found, total: Found) -> bool:
     return follows(sums, given)
 
 
-def _factor(totals: list[Found], found: list[Found]) -> str:
+def _factor(totals: list[InventoryItem], found: list[InventoryItem]) -> str:
     finer = [item.width for item in found if item not in totals and item.width < totals[0].width / COARSE]
     if not finer:
         return "10                         # ? fine cells along a coarse cell"
@@ -124,7 +124,7 @@ def _factor(totals: list[Found], found: list[Found]) -> str:
     return f"{factor:<26} # fine cells along a coarse cell: that of the finest layer, or of the truth"
 
 
-def _total(item: Found, beside: Path) -> list[str]:
+def _total(item: InventoryItem, beside: Path) -> list[str]:
     unit = json.dumps(item.raster.unit, ensure_ascii=False) if item.has_known_unit else "null"
     note = "from the file's tag" if item.has_known_unit else _asked(item)
     lines = [f"    - path: {_path(item, beside)}", *_part(item)]
@@ -141,7 +141,7 @@ def _total(item: Found, beside: Path) -> list[str]:
     return [*lines, f"      unit: {unit:<28} # {note}", *_common(item)]
 
 
-def _part(item: Found) -> list[str]:
+def _part(item: InventoryItem) -> list[str]:
     """Which band or variable of its file, and how its steps become years."""
     lines = []
     if item.band > 1 or (item.label and item.variable is None):
@@ -154,7 +154,7 @@ def _part(item: Found) -> list[str]:
     return lines
 
 
-def _truth(item: Found, totals: list[Found], beside: Path) -> list[str]:
+def _truth(item: InventoryItem, totals: list[InventoryItem], beside: Path) -> list[str]:
     """One entry for each of its sectors, named like the totals where the names agree."""
     known = {name for total in totals for name in (total.members or (total.name,))}
     unit = json.dumps(item.raster.unit, ensure_ascii=False) if item.has_known_unit else "null"
@@ -177,7 +177,7 @@ def _truth(item: Found, totals: list[Found], beside: Path) -> list[str]:
     return lines
 
 
-def _sector_of(item: Found, totals: list[Found], known: set[str]) -> str:
+def _sector_of(item: InventoryItem, totals: list[InventoryItem], known: set[str]) -> str:
     """The sector of its own name, else of the one total that it adds up to, else `all` for what adds up to none."""
     if item.name in known:
         return item.name
@@ -185,12 +185,12 @@ def _sector_of(item: Found, totals: list[Found], known: set[str]) -> str:
     return followed.pop() if len(followed) == 1 else ALL if len(totals) > 1 and not followed else ""
 
 
-def _asked(item: Found) -> str:
+def _asked(item: InventoryItem) -> str:
     tag = f"; the file says {item.raster.unit!r}" if item.raster.unit else ""
     return f"? of an amount per cell or per area; it is never guessed{tag}"
 
 
-def _covariate(item: Found, beside: Path) -> list[str]:
+def _covariate(item: InventoryItem, beside: Path) -> list[str]:
     kind, why = _kind(item)
     unit = json.dumps(item.raster.unit) if item.raster.unit else "null"
     told = (
@@ -214,14 +214,14 @@ def _covariate(item: Found, beside: Path) -> list[str]:
     ]
 
 
-def _select(item: Found) -> list[str]:
+def _select(item: InventoryItem) -> list[str]:
     if not item.members:
         return []
     known = ", ".join(item.members[:12])
     return [f"      select: {{{item.along}: null}}          # ? one of {known}"]
 
 
-def _kind(item: Found) -> tuple[str, str]:
+def _kind(item: InventoryItem) -> tuple[str, str]:
     counted = item.scan
     if item.is_amount:
         return "total", "? its unit is an amount per cell, which is conserved"
@@ -238,7 +238,7 @@ def _kind(item: Found) -> tuple[str, str]:
     )
 
 
-def _common(item: Found) -> list[str]:
+def _common(item: InventoryItem) -> list[str]:
     """What is worth asking of any file."""
     lines = []
     if item.raster.crs is None:
@@ -250,5 +250,5 @@ def _common(item: Found) -> list[str]:
     return lines
 
 
-def _path(item: Found, beside: Path) -> str:
+def _path(item: InventoryItem, beside: Path) -> str:
     return json.dumps(os.path.relpath(item.path.absolute(), beside.absolute()), ensure_ascii=False)

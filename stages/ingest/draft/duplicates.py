@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.ground.grid import Grid
-from stages.ingest.draft.inventory import Found
+from stages.ingest.draft.inventory import InventoryItem
 from stages.regrid.dispatch import nesting
 
 Floats = NDArray[np.float64]
@@ -27,16 +27,18 @@ class _Field:
     values: Floats
 
 
-def drop_duplicates(items: list[Found]) -> tuple[list[Found], list[tuple[Found, str]]]:
+def drop_duplicates(
+    items: list[InventoryItem],
+) -> tuple[list[InventoryItem], list[tuple[InventoryItem, str]]]:
     """Fields that are not what other files tell already, and those that are, each with what it repeats.
 
     Why: a sum over sectors beside its sectors, or a sector in two units, would be counted twice. Of a file with
     several members all must be told elsewhere. Fields of the same cells on grids of different extents are the same
     where they meet.
     """
-    kept: list[Found] = []
+    kept: list[InventoryItem] = []
     known: list[_Field] = []
-    twice: list[tuple[Found, str]] = []
+    twice: list[tuple[InventoryItem, str]] = []
     for item in items:
         own = list(_fields(item))
         told = [next(_repeats(field, known), None) for field in own]
@@ -60,7 +62,7 @@ def follows(one: Floats, other: Floats) -> bool:
     return bool(np.corrcoef(one[both], other[both])[0, 1] > SAME)
 
 
-def _fields(item: Found) -> Iterator[_Field]:
+def _fields(item: InventoryItem) -> Iterator[_Field]:
     """What of a file is compared: nothing where that would take too much."""
     rows, cols = item.raster.shape
     if len(item.years) > 1 or rows * cols > MOST_CELLS:

@@ -24,7 +24,7 @@ MOST_BANDS = 40  # more are rather an image or a time series
 
 
 @dataclass(frozen=True)
-class Found:
+class InventoryItem:
     """One band or variable and what it tells of itself.
 
     Attributes:
@@ -94,12 +94,12 @@ class Found:
             return None
 
 
-def look(folder: Path) -> tuple[list[Found], list[HectareError]]:
+def look(folder: Path) -> tuple[list[InventoryItem], list[HectareError]]:
     """Everything readable in a folder and its subfolders, and the faults of what is not.
 
     Raises: InputError (exit 3) when nothing has a place on the ground.
     """
-    found: list[Found] = []
+    found: list[InventoryItem] = []
     faults: list[HectareError] = []
     stores: list[Path] = []
     for path in sorted(folder.rglob("*")):
@@ -129,7 +129,7 @@ def look(folder: Path) -> tuple[list[Found], list[HectareError]]:
     return [replace(i, width=widest / widths[id(i)]) if id(i) in widths else i for i in found], faults
 
 
-def _bands(path: Path) -> list[Found]:
+def _bands(path: Path) -> list[InventoryItem]:
     """One for each band of a GeoTIFF; of an image with very many, the first alone."""
     names = names_of_bands(str(path))
     many = 1 < len(names) <= MOST_BANDS
@@ -137,11 +137,11 @@ def _bands(path: Path) -> list[Found]:
     for band, name in enumerate(names if many else names[:1], 1):
         raster = Raster(str(path), band)
         label = (name or f"{path.stem}_{band}") if many else ""
-        found.append(Found(path, raster, scan(raster, tag_is_real=False), label, band=band))
+        found.append(InventoryItem(path, raster, scan(raster, tag_is_real=False), label, band=band))
     return found
 
 
-def _variables(path: Path) -> list[Found]:
+def _variables(path: Path) -> list[InventoryItem]:
     """One for each field of a NetCDF file or Zarr store, seen at its last year and at the first value elsewhere."""
     from stages.formats.netcdf.inventory import survey
 
@@ -151,7 +151,7 @@ def _variables(path: Path) -> list[Found]:
         raster = field.open()
         label = field.variable if len(fields) > 1 else ""
         found.append(
-            Found(
+            InventoryItem(
                 path, raster, scan(raster, tag_is_real=False), label, variable=field.variable, along=field.along,
                 members=field.members, years=field.years, steps=field.steps,
             )

@@ -6,7 +6,7 @@ import rasterio
 from affine import Affine
 
 from stages.formats.raster.band import STRIP
-from stages.formats.raster.block_cache import Keeper
+from stages.formats.raster.block_cache import CacheBudget
 from stages.formats.raster.geotiff import Raster
 from stages.formats.raster.statistics import scan
 
@@ -43,7 +43,7 @@ WINDOWS = [
 def test_what_is_read_is_what_the_file_holds_whatever_was_kept(tmp_path, down, megabytes):
     path = write(tmp_path / "a.tif", down=down)
     plain, kept = Raster(path), Raster(path)
-    assert scan(plain, tag_is_real=False) == scan(kept, tag_is_real=False, keeper=Keeper(megabytes))
+    assert scan(plain, tag_is_real=False) == scan(kept, tag_is_real=False, keeper=CacheBudget(megabytes))
     for window in WINDOWS:
         expected = plain.read(*window)
         found = kept.read(*window)
@@ -54,7 +54,7 @@ def test_what_is_read_is_what_the_file_holds_whatever_was_kept(tmp_path, down, m
 
 def test_what_was_kept_is_decoded_once(tmp_path, monkeypatch):
     raster = Raster(write(tmp_path / "a.tif"))
-    scan(raster, tag_is_real=False, keeper=Keeper())
+    scan(raster, tag_is_real=False, keeper=CacheBudget())
     monkeypatch.setattr(raster, "_stored", None)  # any look into the file would now fail
     assert np.isnan(raster.read(5, 7, 1, 1)[0, 0])
     assert np.isnan(raster.read(0, 0, ROWS, COLS)).sum() == 1
@@ -64,7 +64,7 @@ def test_the_budget_is_shared_kept_to_and_given_back(tmp_path, monkeypatch):
     monkeypatch.setattr(
         "stages.formats.raster.statistics.workers", lambda: 1
     )  # else the order of pieces is chance
-    keeper = Keeper(5)
+    keeper = CacheBudget(5)
     raster = Raster(write(tmp_path / "a.tif"))
     scan(raster, tag_is_real=False, keeper=keeper)
     # Pieces in their order [bytes]: 2 MiB, 2 MiB, 20 KiB, 600 KiB, 600 KiB, 6 KiB: all but one of 600 KiB fit in 5 MiB.
@@ -79,5 +79,5 @@ def test_what_a_mask_hides_stays_hidden(tmp_path):
     hidden = np.zeros((ROWS, COLS), bool)
     hidden[100:200, 50:60] = True
     raster = Raster(write(tmp_path / "a.tif", hidden=hidden), nodata="none")
-    scan(raster, tag_is_real=True, keeper=Keeper())
+    scan(raster, tag_is_real=True, keeper=CacheBudget())
     assert np.array_equal(np.isnan(raster.read(0, 0, ROWS, COLS)), hidden)

@@ -21,6 +21,9 @@ CALIBRATION_TILES = 48
 VALIDATION_TILES = 40  # evenly spaced over the split; more cost time and hardly move the score
 
 
+Statistics = list[tuple[Tensor, Tensor]]  # a buffer of a network, and what it held
+
+
 class Trainer:
     """Trains a learner on data and leaves it in the state that its phases keep.
 
@@ -54,7 +57,7 @@ class Trainer:
         self.phases = learner.phases()
         self.networks = {turn.name: turn.network for phase in self.phases for turn in phase.turns}
         self.average = {name: value.clone() for name, value in self._weights().items()}
-        self.progress = Progress()
+        self.progress, self.is_best = Progress(), False  # is_best: the last validation is its phase's best
         self.reader, self.began = ReadAhead(data), perf_counter()
         self.optimisers = self._made_optimisers()
 
@@ -130,9 +133,7 @@ class Trainer:
                 raise
             finally:
                 if due:
-                    self.store.save(
-                        self._state(), epoch=epoch, best=epoch is not None and progress.stale == 0
-                    )
+                    self.store.save(self._state(), epoch=epoch, best=epoch is not None and self.is_best)
 
     def _is_stopped(self, phase: Phase) -> bool:
         progress = self.progress
@@ -187,14 +188,24 @@ class Trainer:
         optimiser = self.optimisers[turn.name]
         for group in optimiser.param_groups:
             group["lr"] = rate
-        loss = self._gradient(turn, optimiser, draw.items, generator)
+        statistics = self._statistics()
+        loss = self._gradient(turn, optimiser, draw.items, generator, statistics)
         norm = float(nn.utils.clip_grad_norm_(turn.network.parameters(), phase.optim.max_grad_norm))
         if isfinite(loss) and isfinite(norm):
             optimiser.step()
             self.progress.in_a_row = 0
         else:
+            _restore(statistics)
             self._leave_out(f"the loss is {loss}, its gradient's norm {norm}", draw)
         return loss
+
+    def _statistics(self) -> Statistics:
+        """Buffers of every network, such as running means of batches, each with its values of now."""
+        found: Statistics = []
+        for network in self.networks.values():
+            for buffer in network.buffers():
+                found.append((buffer, buffer.detach().clone()))
+        return found
 
     def _count_losses(self, losses: Mapping[str, float], steps: int) -> None:
         """Adds to the means of the epoch under way."""
@@ -207,9 +218,11 @@ class Trainer:
         optimiser: torch.optim.Optimizer,
         batch: Sequence[Any],
         generator: torch.Generator,
+        statistics: Statistics,
     ) -> float:
         """Leaves the mean gradient of the batch in the weights; where memory ends, in smaller pieces.
 
+        Args: statistics: as before the batch: a piece that is taken again must not count twice.
         Returns: the loss; not finite as soon as one piece's is not, and the gradient is then of no use.
         """
         start = generator.get_state()
@@ -224,6 +237,7 @@ class Trainer:
             # Why out here: the error no longer holds on to the tensors that filled the memory.
             torch.cuda.empty_cache()
             generator.set_state(start)
+            _restore(statistics)
 
     def _summed(self, turn: OptimisationStep, batch: Sequence[Any], generator: torch.Generator) -> float:
         pieces = np.array_split(
@@ -295,8 +309,10 @@ class Trainer:
         line: dict[str, Any] = {"phase": phase.name, "step": progress.total, "scores": scores}
         line |= {"losses": progress.epoch} if progress.epoch else {}
         line |= {"skipped": progress.skipped} if progress.skipped else {}
+        earlier = [min(told["scores"].values()) for told in progress.history if told["phase"] == phase.name]
         progress.history.append(line)
         better = score < (progress.kept[-1].score if progress.kept else inf)
+        self.is_best = better and score < min(earlier, default=inf)
         progress.stale = 0 if better else progress.stale + 1
         if progress.stale and progress.stale % HALVE_AFTER == 0:
             progress.halvings += 1
@@ -352,3 +368,10 @@ class Trainer:
 
 def _adamw(turn: OptimisationStep, decay: float) -> torch.optim.Optimizer:
     return torch.optim.AdamW(turn.network.parameters(), weight_decay=decay)
+
+
+def _restore(statistics: Statistics) -> None:
+    """Gives buffers back what they held: a batch that was left out, or is taken again, leaves no trace."""
+    with torch.no_grad():
+        for buffer, before in statistics:
+            buffer.copy_(before)

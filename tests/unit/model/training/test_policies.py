@@ -1,6 +1,7 @@
 """What the loop does around a step: pace, precision, numbers that are not finite, memory that ends."""
 
 from concurrent.futures import wait
+from dataclasses import replace
 from time import sleep
 
 import numpy as np
@@ -12,11 +13,12 @@ from model.methods.classical.smooth_mask import SmoothMask
 from model.methods.dst_carbon_former.method import DSTCarbonFormer
 from model.methods.dst_carbon_former.options import DSTCarbonFormerOptions, V17Options, V30Options
 from model.methods.dst_carbon_former.published import V17, V30
-from model.training.phase import Optim, OptimisationStep, Phase
+from model.training.phase import Keep, Optim, OptimisationStep, Phase
 from model.training.policy import HALVE_AFTER, SKIPS_IN_A_ROW, USUAL, Policy
 from model.training.protocol import StepNews
 from model.training.sampler import ReadAhead, TileData
 from model.training.schedule import ONE_CYCLE, Schedule
+from model.training.trainer import Trainer
 from tests.train_settings import told, totals_trainer
 
 
@@ -154,6 +156,61 @@ def test_where_memory_ends_the_batch_is_halved_and_that_is_said(training_plan, v
     ]
     assert "goes on with 1" in notes[1] and "still sees 4" in notes[1]
     assert cramped.network.weight.item() == pytest.approx(whole.network.weight.item(), rel=1e-6)
+
+
+class Normed(Line):
+    """Its network counts the batches it has seen in training, and runs before memory ends."""
+
+    def __init__(self, **how):
+        super().__init__(**how)
+        self.network = torch.nn.Sequential(torch.nn.BatchNorm1d(1), torch.nn.Linear(1, 1, bias=False))
+        self.tracked = []
+
+    def loss(self, tiles, generator):
+        held = torch.tensor([[tile.totals.sum() / 500.0] for tile in [*tiles, *tiles]], dtype=torch.float32)
+        made = self.network(held)
+        if len(tiles) > self.fit:
+            raise torch.OutOfMemoryError(f"out of memory with {len(tiles)} tiles")
+        self.calls += 1
+        self.tracked.append(self.network[0].num_batches_tracked.item())
+        loss = (made - held).square().mean()
+        return loss * float("nan") if self.calls in self.spoilt else loss
+
+
+def test_a_step_left_out_leaves_no_trace_in_the_running_means_of_batches(training_plan, validation_plan):
+    method = Normed(steps=3, spoilt=(2,))
+    learned(method, training_plan, validation_plan, Policy(not_finite="skip"))
+    assert method.tracked == [1, 2, 2]  # the third step is the second that counts
+
+
+def test_a_batch_taken_again_for_want_of_memory_is_counted_once(training_plan, validation_plan):
+    method = Normed(steps=1, batch=4, tiles_that_fit=2)
+    learned(method, training_plan, validation_plan)
+    assert method.tracked == [1, 2]  # its two halves, and not the whole before them
+
+
+def test_the_best_state_of_a_phase_that_keeps_its_last_is_told_once(training_plan, validation_plan):
+    """Scores by hand: 4 before, 3 kept, then 1 and 2, both below what the phase before kept; 2 is no new best."""
+    scores = iter([4.0, 3.0, 1.0, 2.0])
+
+    class Store(Memory):
+        def __init__(self):
+            super().__init__()
+            self.best = []
+
+        def save(self, state, epoch=None, best=False):
+            self.best.append(best)
+
+    class Second(Line):
+        def phases(self):
+            (first,) = super().phases()
+            second = replace(first, name="second", epochs=2, keep=Keep(best=False))
+            return replace(first, name="first", epochs=1), second
+
+    store = Store()
+    trainer = Trainer(Second(steps=1), TileData(training_plan, 7), lambda: {"even": next(scores)}, store)
+    trainer.run()
+    assert store.best == [True, True, False]
 
 
 def test_memory_too_small_for_a_single_tile_is_a_fault_that_says_what_to_try(training_plan, validation_plan):

@@ -67,7 +67,8 @@ def share_loss(estimates: "Sequence[Tensor]", asked: list[Groups]) -> "Tensor":
         truth = estimate.new_tensor(groups.truth)
         cells = merge(estimate, groups.factor)
         whole = merge(cells, groups.group).clamp_min(1e-30)
-        share = cells / spread(whole, groups.group)
+        # Why transposed: gradients then add up along rows first, as they did when shipped weights were trained.
+        share = cells / spread(whole.mT, groups.group).mT
         wrong = 0.5 * (share - truth).abs()
         surprise = -truth * share.clamp_min(TINY).log()
         each = merge(0.5 * wrong + 0.5 * surprise, groups.group)

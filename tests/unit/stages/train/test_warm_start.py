@@ -137,7 +137,7 @@ def test_a_least_that_no_total_reaches_is_refused(here, tmp_path):
 
 
 def test_those_that_hear_it_are_those_that_can():
-    assert {name for name in METHODS if hasattr(method_class(name), "begin_with")} == {
+    assert {name for name in METHODS if hasattr(method_class(name), "warm_start")} == {
         name for name, row in METHODS.items() if row.pretrained
     }
 

@@ -75,7 +75,7 @@ def main() -> None:
         for name, module in list(
             sys.modules.items()
         ):  # those of methods are imported when they are asked for
-            if name.startswith(model.methods.__name__) and hasattr(module, "meet_totals"):
+            if name.startswith(model.methods.__name__) and hasattr(module, "rescale_to_totals"):
                 module.rescale_to_totals = as_it_is
         raw = Estimates(cube, method, 1, CORE, HALO).region(0, 0, *cube.coarse.shape)[:, 0]
         by = cube.totals()[:, 0].sum(axis=(1, 2)) / np.nansum(raw, axis=(1, 2))

@@ -57,7 +57,7 @@ MODEL_FLOORS = (
 UPWARD_LEFT: set[tuple[str, str]] = set()
 # What every stage's body, every method's file or every search offers under one name is an interface, not a repetition.
 INTERFACE = {
-    "Config", "Options", "Search", "check", "check_place", "clashes", "expect", "go_back", "run", "sources", "states",
+    "Config", "Options", "Search", "check", "check_place", "clashes", "expect", "restore", "run", "sources", "states",
 }  # fmt: skip
 
 

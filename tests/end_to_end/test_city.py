@@ -14,6 +14,8 @@ from safetensors.numpy import load_file
 
 from stages.formats.raster.geotiff import Raster
 
+pytestmark = pytest.mark.slow
+
 SOURCES = Path(__file__).resolve().parents[2] / "workspace" / "sources" / "vienna"
 TOTALS = {"homes": "heat_residential_mwh.tif", "other_buildings": "heat_nonresidential_mwh.tif"}
 QUICK = ("--set", "train.epochs=2", "--set", "train.steps_per_epoch=3")
@@ -123,7 +125,6 @@ def test_cfg_08_a_second_run_touches_nothing(undisturbed, pipeline, idle_proof):
     assert "up to date" in said.stdout + said.stderr and idle_proof(undisturbed) == before
 
 
-@pytest.mark.slow
 def test_evaluate_compares_finished_maps_with_the_truth(undisturbed, pipeline, tmp_path):
     workspace = tmp_path / "copy"
     shutil.copytree(undisturbed.parents[1], workspace, symlinks=True)

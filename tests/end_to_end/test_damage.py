@@ -8,6 +8,8 @@ import rasterio
 import zarr
 from affine import Affine
 
+pytestmark = pytest.mark.slow
+
 QUICK = ("--set", "train.epochs=2", "--set", "train.steps_per_epoch=3")
 
 

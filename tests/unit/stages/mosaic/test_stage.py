@@ -263,6 +263,7 @@ def test_mosaic_runs_without_torch(small_world, tmp_path):
     assert start(small_world(), tmp_path / "out").wait() == 0
 
 
+@pytest.mark.slow
 def test_crs_05_killed_at_any_moment_leaves_whole_maps_or_none(small_world, tmp_path):
     totals = np.random.default_rng(2).lognormal(5.0, 2.0, (2, 2, 40, 40))
     world = small_world(totals=totals, years=(2012, 2015))

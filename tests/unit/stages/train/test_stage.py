@@ -96,6 +96,7 @@ def test_the_same_seed_gives_the_same_bytes_and_another_does_not(world, tmp_path
     assert runs[0][checkpoint.HISTORY] != runs[2][checkpoint.HISTORY]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kill_at_save", [1, 3, 6])  # each of two networks saves four times
 def test_a_killed_run_continues_to_the_same_bytes(world, tmp_path, kill_at_save):
     undisturbed = published(trained(world, tmp_path / "whole"))
@@ -142,6 +143,7 @@ def stopped(world, out, label, done):
     progress.listen(None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "step"), [("0/step_0000002", 2), ("step_0000004", 4), ("1/latest", 3)])
 def test_training_taken_back_to_a_chosen_state_ends_byte_for_byte_like_an_undisturbed_one(
     world, tmp_path, name, step

@@ -26,7 +26,6 @@ from stages.evaluate.truth import Opened
 from stages.formats.content_hash import files_of
 
 VERSION = 4
-JUDGES = {"intensive": means.judge}  # quantities that are no amounts have scores of their own
 MISMATCH = 1e-3  # share of the mass by which a truth may miss the totals without a word
 AS_GIVEN, MATCHED = "as given", "matched"  # a truth that does not sum to the totals is scored both ways
 PROTOCOL = "truth: methods learn from all totals and are scored on all cells of the map that the truth covers"
@@ -80,8 +79,8 @@ def run(config: Config, *, cube: Path, maps: Maps, out: Path) -> None:
     """
     check(config)
     opened = Cube.open(cube)
-    if (judge := JUDGES.get(opened.quantity.name)) is not None:
-        judge(config, opened, {str(key): folder for key, folder in maps.items()}, out)
+    if not opened.quantity.adds_up:  # means have scores of their own
+        means.judge(config, opened, {str(key): folder for key, folder in maps.items()}, out)
         return
     truth = truths.open_truth(config.truth, opened)
     ground = ground_of(opened, config.spatial_block)

@@ -175,6 +175,7 @@ def render(maps: Path) -> str:
     level_words = {str(int(level)): words for level, words in FALLBACK_LEVELS.items()}
     return template.render(
         facts=report.to_json(),
+        quantity=QUANTITIES[report.quantity],
         certificate=certificate.to_json(),
         sections=sections,
         left_out=len(report.maps) - len(sections),

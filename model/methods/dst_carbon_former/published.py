@@ -1,5 +1,6 @@
 """DSTCarbonFormer in its two published forms, one method with two presets: v1.7 and v3.0."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any, ClassVar, NotRequired, TypedDict, cast
@@ -83,7 +84,7 @@ class PublishedFacts(Facts):
     expert_use: list[list[float]]
 
 
-class Published:
+class Published(ABC):
     """What both forms share: scales, members, state."""
 
     NAME = ""
@@ -177,7 +178,7 @@ class Published:
         """Of the first network."""
         return self.networks[0].candidates(scene)
 
-    def choose(self, name: str) -> None:
+    def choose(self, name: str) -> None:  # noqa: B027  # nothing to choose in either form
         """There is one candidate."""
 
     def estimate(self, scene: Scene) -> NDArray[np.float32]:
@@ -194,6 +195,7 @@ class Published:
             member.usage = before  # what is reported stays that of the training
         return np.asarray(np.mean(found, axis=0, dtype=np.float64), dtype=np.float32)
 
+    @abstractmethod
     def compare(
         self,
         network: nn.ModuleDict,
@@ -211,7 +213,6 @@ class Published:
           totals: (B, sectors, time, h, w) mass per coarse cell; counted: same shape, True = it may be asked.
           factor: fine cells along a coarse cell.
         """
-        raise NotImplementedError
 
     def state(self) -> tuple[dict[str, NDArray], PublishedRecord]:
         """Weights of all networks, and all choices as JSON values.
